@@ -1,0 +1,21 @@
+//! Compiles the protocol files with protox, so that no protoc is needed.
+
+use std::error::Error;
+
+const PROTOS: [&str; 4] = [
+    "apache/rocketmq/v2/definition.proto",
+    "apache/rocketmq/v2/service.proto",
+    "mainstay/replication/v1/replication.proto",
+    "mainstay/control/v1/admin.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".apache.rocketmq.v2.Message.body")
+        .bytes(".mainstay.replication.v1.AppendRequest.batches")
+        .bytes(".mainstay.control.v1.PeekedMessage.body")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
