@@ -1,1 +1,106 @@
-fn main() {}
+//! `mainstay-bench`: how fast a broker takes messages, next to what the machine could do at best in the same run.
+//!
+//! Absolute times say little on shared machines, so every figure stands beside a raw ceiling measured in the same
+//! minutes: a bare fdatasync on a pre-written file, and a tonic server that answers the very same call without doing
+//! anything. Rounds are interleaved, and medians with their range are printed.
+
+mod ceiling;
+mod disk;
+mod load;
+mod process;
+mod report;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::load::Shape;
+use crate::process::{BrokerProcess, Flush};
+use crate::report::Report;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "mainstay-bench",
+    version,
+    about = "Load generator with raw ceilings measured in the same run"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Messages per second over gRPC with flush Sync and Async, beside the ceilings.
+    Send(Send),
+    /// The ceiling's server; started by `send` as a process of its own.
+    #[command(hide = true)]
+    CeilingServer,
+}
+
+#[derive(Debug, Args)]
+struct Send {
+    /// The broker program; the default lies beside this one.
+    #[arg(long)]
+    broker: Option<PathBuf>,
+    /// Where the broker and the fdatasync probe write; must be on a real disk.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Body bytes of one message.
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// Messages in one call.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Seconds that one measurement lasts, after a quarter of it as warm-up.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::CeilingServer => ceiling::serve().await,
+        Command::Send(send) => run_send(send).await,
+    }
+}
+
+async fn run_send(send: Send) -> anyhow::Result<()> {
+    let broker = match &send.broker {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().context("where am I?")?.with_file_name("mainstay-broker"),
+    };
+    let shape = Shape {
+        in_flight: send.in_flight,
+        connections: send.connections,
+        size: send.size,
+        batch: send.batch,
+        duration: Duration::from_secs(send.seconds),
+    };
+    let ceiling = process::start_ceiling().await?;
+    let sync = BrokerProcess::start(&broker, &send.directory, Flush::Sync).await?;
+    let r#async = BrokerProcess::start(&broker, &send.directory, Flush::Async).await?;
+    let mut report = Report::new(&shape, &[&sync, &r#async]);
+    for round in 1..=send.rounds {
+        eprintln!("round {round} of {}", send.rounds);
+        let seconds = shape.duration;
+        let directory = send.directory.clone();
+        report.add_disk(tokio::task::spawn_blocking(move || disk::probe(&directory, seconds)).await??);
+        report.add("bare tonic call, answered at once", load::send(ceiling.address(), &shape).await?);
+        report.add("broker, flush Async", load::send(r#async.address(), &shape).await?);
+        report.add("broker, flush Sync", load::send(sync.address(), &shape).await?);
+    }
+    report.finish(&[&sync, &r#async]);
+    if send.json { report.print_json() } else { report.print_table() }
+}

@@ -1,1 +1,71 @@
-fn main() {}
+//! `mainstay`: the command line for people and tests, against any broker of a cluster.
+//!
+//! Topics, consumer groups and cluster status go through the internal port; messages go through the client port,
+//! as any official client's would. A failed command says what and why on standard error and exits with 1.
+
+mod connect;
+mod describe;
+mod groups;
+mod messages;
+mod output;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::connect::Target;
+use crate::output::Format;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "mainstay",
+    version,
+    about = "Manage topics, consumer groups and messages of a Mainstay cluster"
+)]
+struct Cli {
+    #[command(flatten)]
+    target: Target,
+    /// How results are printed.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(topics::TopicCommand),
+    /// Create, list, describe, delete and reset consumer groups.
+    #[command(subcommand)]
+    Group(groups::GroupCommand),
+    /// Look at the cluster.
+    #[command(subcommand)]
+    Cluster(describe::ClusterCommand),
+    /// Send, receive and look at messages.
+    #[command(subcommand)]
+    Message(messages::MessageCommand),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mainstay: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Topic(command) => topics::run(command, &cli.target, cli.output).await,
+        Command::Group(command) => groups::run(command, &cli.target, cli.output).await,
+        Command::Cluster(command) => describe::run(command, &cli.target, cli.output).await,
+        Command::Message(command) => messages::run(command, &cli.target, cli.output).await,
+    }
+}

@@ -1,1 +1,28 @@
-//! Skeleton.
+//! The log of a broker group on disk, and the small files beside it.
+//!
+//! This crate owns how bytes become durable: segments, group commit, recovery, truncation, quarantine, small state
+//! files and the lock of the data folder. It knows batches, but no topic, no network and no async runtime.
+//!
+//! What always holds:
+//! - What was reported durable was covered by an fdatasync that succeeded, and survives a power cut.
+//! - A failed write or fdatasync is final for the log: nothing is retried, nothing more is acknowledged.
+//! - Recovery returns a prefix of what was written. It cuts what never became durable, and refuses everything else
+//!   that is not as it was written.
+
+mod data_folder;
+mod error;
+mod fs;
+mod log;
+mod metrics;
+mod options;
+mod quarantine;
+mod state_file;
+
+pub use data_folder::DataFolder;
+pub use error::{Damage, FolderError, IoFailure, LogError, OpenError, ReadError, StateError};
+pub use fs::{File, FileLock, FileSystem, MemFileSystem, RealFileSystem};
+pub use log::{EpochStart, Log, LogEvent, Recovered, TailFate, TornTail};
+pub use metrics::LogMetrics;
+pub use options::{Flush, LogOptions};
+pub use quarantine::QuarantineFile;
+pub use state_file::StateFile;
