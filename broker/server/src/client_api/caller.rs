@@ -2,17 +2,19 @@
 //!
 //! Every call is answered before its deadline; a margin is kept back for the way of the answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_proto::rocketmq::Code;
-use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
+use tonic::Request;
+use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 
 use super::refusal::{Checked, Refusal};
 
 /// Counts how often a call was passed on between brokers.
-pub(crate) const HOPS_HEADER: &str = "x-mainstay-hops";
-pub(crate) const CLIENT_ID_HEADER: &str = "x-mq-client-id";
+const HOPS_HEADER: &str = "x-mainstay-hops";
+/// What clients say about themselves begins so.
+const CLIENT_HEADERS: &str = "x-mq-";
+const CLIENT_ID_HEADER: &str = "x-mq-client-id";
 const LANGUAGE_HEADER: &str = "x-mq-language";
 const VERSION_HEADER: &str = "x-mq-client-version";
 const TIMEOUT_HEADER: &str = "grpc-timeout";
@@ -49,34 +51,64 @@ impl Dialect {
     }
 }
 
+/// Which port a call came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Client,
+    /// Another broker, which answers the client.
+    Broker,
+}
+
 /// The metadata of one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// Absent only where the call does not need one.
-    client_id: Option<String>,
+    metadata: MetadataMap,
     pub(crate) dialect: Dialect,
     pub(crate) received: Instant,
     /// What the client itself waits, when it says so.
-    pub(crate) timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    /// How often the call was passed on already; clients have no say in it.
     pub(crate) hops: u32,
 }
 
 impl Caller {
-    pub(crate) fn new(metadata: &MetadataMap) -> Self {
+    pub(crate) fn new(metadata: MetadataMap, origin: Origin) -> Self {
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
         let rust_500 = text(LANGUAGE_HEADER).is_some_and(|language| language.eq_ignore_ascii_case("RUST"))
             && text(VERSION_HEADER) == Some("5.0.0");
+        let hops = match origin {
+            Origin::Client => 0,
+            Origin::Broker => text(HOPS_HEADER).and_then(|hops| hops.parse().ok()).unwrap_or(1),
+        };
         Self {
-            client_id: text(CLIENT_ID_HEADER).filter(|id| !id.trim().is_empty()).map(str::to_owned),
             dialect: if rust_500 { Dialect::Rust500 } else { Dialect::Current },
             received: Instant::now(),
             timeout: text(TIMEOUT_HEADER).and_then(parse_timeout),
-            hops: text(HOPS_HEADER).and_then(|hops| hops.parse().ok()).unwrap_or(0),
+            hops,
+            metadata,
         }
     }
 
+    /// Absent only where the call does not need one.
     pub(crate) fn client_id(&self) -> Option<&str> {
-        self.client_id.as_deref()
+        let id = self.metadata.get(CLIENT_ID_HEADER)?.to_str().ok()?;
+        (!id.trim().is_empty()).then_some(id)
+    }
+
+    /// The same call, passed on: what the client said about itself, one hop more, and the time that is left.
+    pub(crate) fn pass_on<T>(&self, message: T, until: Instant) -> Request<T> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        for entry in self.metadata.iter() {
+            if let KeyAndValueRef::Ascii(name, value) = entry
+                && name.as_str().starts_with(CLIENT_HEADERS)
+            {
+                metadata.insert(name, value.clone());
+            }
+        }
+        metadata.insert(HOPS_HEADER, MetadataValue::from(self.hops + 1));
+        request.set_timeout(until.saturating_duration_since(Instant::now()));
+        request
     }
 
     /// # Errors
@@ -129,7 +161,7 @@ mod tests {
         for (name, value) in headers {
             metadata.insert(*name, value.parse().unwrap());
         }
-        Caller::new(&metadata)
+        Caller::new(metadata, Origin::Client)
     }
 
     #[test]
@@ -163,6 +195,19 @@ mod tests {
         assert_eq!(silent.poll_deadline(), None);
         let decades = caller(&[("grpc-timeout", "99999999H")]);
         assert!(decades.deadline() - decades.received <= LONGEST_BUDGET);
+    }
+
+    #[test]
+    fn what_is_passed_on_keeps_the_client_and_counts_hops() {
+        let first = caller(&[("x-mq-client-id", "a@1"), ("authorization", "secret"), ("x-mainstay-hops", "7")]);
+        assert_eq!(first.hops, 0, "a client cannot set its hops");
+        let passed = first.pass_on((), Instant::now() + Duration::from_secs(2)).metadata().clone();
+        assert!(!passed.contains_key("authorization"));
+        let second = Caller::new(passed, Origin::Broker);
+        assert_eq!((second.client_id(), second.hops), (Some("a@1"), 1));
+        assert!(second.deadline() <= second.received + Duration::from_secs(2));
+        let third = Caller::new(second.pass_on((), Instant::now()).metadata().clone(), Origin::Broker);
+        assert_eq!(third.hops, 2);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use super::refusal::{Checked, Refusal};
 
 /// Bytes of one body, as received.
 pub(crate) const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one call: 32 of the largest bodies and what goes with them.
+pub(crate) const MAX_CALL_BYTES: usize = 130 * 1024 * 1024;
 pub(crate) const MAX_MESSAGES_PER_SEND: usize = 1024;
 const MAX_PROPERTIES: usize = 128;
 /// Bytes of property names and values, tag and keys together.

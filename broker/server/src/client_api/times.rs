@@ -1,10 +1,9 @@
 //! Durations and instants of the protocol: their bounds, and their way to and from the wire.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_proto::rocketmq::Code;
 use mainstay_record::Timestamp;
-use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::refusal::{Checked, Refusal};
@@ -104,6 +103,7 @@ mod tests {
     use tonic::metadata::MetadataMap;
 
     use super::*;
+    use crate::client_api::caller::Origin;
 
     fn wire(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
         Some(prost_types::Duration { seconds, nanos })
@@ -141,8 +141,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn polls_end_before_the_deadline_and_within_twenty_seconds() {
+    #[test]
+    fn polls_end_before_the_deadline_and_within_twenty_seconds() {
         for (timeout, asked, expected_ms) in [
             (None, None, Some(20_000)),
             (None, wire(7, 0), Some(7_000)),
@@ -161,7 +161,7 @@ mod tests {
             if let Some(timeout) = timeout {
                 metadata.insert("grpc-timeout", timeout.parse().unwrap());
             }
-            let caller = Caller::new(&metadata);
+            let caller = Caller::new(metadata, Origin::Client);
             let outcome = poll_until(&caller, asked.as_ref());
             let waited = outcome.as_ref().ok().map(|until| (*until - caller.received).as_millis());
             assert_eq!(waited, expected_ms, "{timeout:?} {asked:?}");
