@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mainstay_messaging::Refusal;
 use mainstay_record::{NodeId, RecordId};
 
 /// Why a proposal has no outcome.
@@ -55,6 +56,16 @@ impl ProposeError {
                 | Self::Failed(_)
         )
     }
+}
+
+/// Why a long poll was not answered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReceiveError {
+    /// The topic or the consumer group does not exist.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
 }
 
 /// Why a message could not be loaded from the log.
