@@ -175,6 +175,7 @@ impl<'a> ControlPlane<'a> {
         pods insecure
         ttl 1
     }}
+    nothingelse
 }}
 ",
             kubeconfig(self.layout, "dns").display()

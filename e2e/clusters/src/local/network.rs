@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::layout::{CONTROL_ADDRESS, Layout, Node};
+use super::layout::{CONTROL_ADDRESS, Layout, Node, SERVICE_RANGE};
 use crate::command;
 
 const BRIDGE: &str = "bridge";
@@ -19,6 +19,9 @@ pub(super) fn create(layout: &Layout, nodes: &[Node]) -> Result<()> {
     ip(&["-n", &control, "address", "add", &format!("{CONTROL_ADDRESS}/24"), "dev", BRIDGE])?;
     ip(&["-n", &control, "link", "set", BRIDGE, "up"])?;
     forward_packets(&control)?;
+    // Leads nowhere: it lets a client's packet to a Service pass the route lookup, after which kube-proxy's rules give it
+    // the address of a pod. On the nodes the default route does as much.
+    ip(&["-n", &control, "route", "add", SERVICE_RANGE, "dev", BRIDGE])?;
     for node in nodes {
         create_node(layout, node).with_context(|| format!("connect {}", node.name()))?;
     }
