@@ -61,6 +61,10 @@ impl Layout {
         name.strip_prefix(&self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with("-node"))
     }
 
+    pub(super) fn node_network(&self, node: &str) -> String {
+        format!("{}-{node}", self.name)
+    }
+
     pub(super) fn log(&self, program: &str) -> PathBuf {
         self.path("log").join(format!("{program}.log"))
     }
@@ -84,7 +88,7 @@ impl Node {
 
     /// Network namespace and control group of the node.
     pub(super) fn global_name(&self) -> String {
-        format!("{}-{}", self.layout.name, self.name())
+        self.layout.node_network(&self.name())
     }
 
     pub(super) fn address(&self) -> String {
