@@ -1,8 +1,8 @@
 //! Receipt handles: what a consumer shows to acknowledge a delivery. Opaque text for clients.
 //!
-//! A handle names its delivery by the record that made it and by the delivery's expiry. The record alone would do
-//! where no acknowledged record is ever lost; after a forced promotion another record can stand at the same place of
-//! the log, and the expiry tells the two apart. Handles survive restart and failover, since all they are compared
+//! A handle names its delivery by the record that made it and by that record's time. The record alone would do where
+//! no acknowledged record is ever lost; after a forced promotion another record can stand at the same place of the
+//! log, and the time tells the two apart. Handles survive restart and failover, since all they are compared
 //! with is in the state.
 //!
 //! Text form: base64url without padding of version 1, the fields below in order and little endian, and a CRC-32C of
@@ -36,11 +36,11 @@ pub struct ReceiptHandle {
     pub(crate) token: Token,
 }
 
-/// What tells one delivery of a message from its others.
+/// What tells one delivery of a message from its others: the record that made it, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Token {
     pub(crate) record: RecordId,
-    pub(crate) expires_at: Timestamp,
+    pub(crate) made_at: Timestamp,
 }
 
 /// Why a text is not a receipt handle.
@@ -70,11 +70,6 @@ impl ReceiptHandle {
         self.offset
     }
 
-    /// From when on the handle is void.
-    pub const fn expires_at(&self) -> Timestamp {
-        self.token.expires_at
-    }
-
     pub(crate) fn put_fields(&self, out: &mut impl BufMut) {
         out.put_u32_le(self.broker_group.0);
         out.put_u32_le(self.queue.0);
@@ -83,7 +78,7 @@ impl ReceiptHandle {
         out.put_u64_le(self.offset.0);
         out.put_u64_le(self.token.record.index.0);
         out.put_u32_le(self.token.record.slot);
-        out.put_u64_le(self.token.expires_at.0);
+        out.put_u64_le(self.token.made_at.0);
     }
 
     pub(crate) fn from_fields(fields: &[u8; FIELDS_LEN]) -> Self {
@@ -96,7 +91,7 @@ impl ReceiptHandle {
             offset: QueueOffset(input.get_u64_le()),
             token: Token {
                 record: RecordId { index: LogIndex(input.get_u64_le()), slot: input.get_u32_le() },
-                expires_at: Timestamp(input.get_u64_le()),
+                made_at: Timestamp(input.get_u64_le()),
             },
         }
     }
@@ -150,7 +145,7 @@ mod tests {
     use super::*;
 
     fn handle(numbers: [u64; 8]) -> ReceiptHandle {
-        let [broker_group, queue, topic, group, offset, index, slot, expires_at] = numbers;
+        let [broker_group, queue, topic, group, offset, index, slot, made_at] = numbers;
         ReceiptHandle {
             broker_group: GroupId(broker_group as u32),
             queue: QueueId(queue as u32),
@@ -159,7 +154,7 @@ mod tests {
             offset: QueueOffset(offset),
             token: Token {
                 record: RecordId { index: LogIndex(index), slot: slot as u32 },
-                expires_at: Timestamp(expires_at),
+                made_at: Timestamp(made_at),
             },
         }
     }

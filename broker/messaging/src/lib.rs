@@ -17,6 +17,7 @@ mod query;
 mod state;
 mod subscription;
 mod tags;
+mod wire;
 
 pub use codec::DecodeError;
 pub use command::{

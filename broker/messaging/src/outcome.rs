@@ -2,7 +2,7 @@
 
 use mainstay_record::{RecordId, Timestamp};
 
-use crate::command::{Command, MessageKind};
+use crate::command::Command;
 use crate::handle::ReceiptHandle;
 use crate::metadata::{ConsumerGroup, QueueId, QueueOffset, Topic, TopicKind};
 use crate::names::{GroupName, TopicName};
@@ -70,9 +70,9 @@ pub enum AckError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("topic '{0}' does not exist")]
-    UnknownTopic(TopicName),
+    UnknownTopic(String),
     #[error("consumer group '{0}' does not exist")]
-    UnknownGroup(GroupName),
+    UnknownGroup(String),
     #[error("topic '{topic}' has no queue {} here, only {queues}", .queue.0)]
     UnknownQueue { topic: TopicName, queue: QueueId, queues: u32 },
     #[error(
@@ -98,8 +98,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn of_kind(topic: &TopicName, expected: TopicKind, kind: &MessageKind) -> Option<Self> {
-        let found = kind.topic_kind();
+    /// Of a message made for topics of kind `found`.
+    pub(crate) fn of_kind(topic: &TopicName, expected: TopicKind, found: TopicKind) -> Option<Self> {
         if expected != found && expected != TopicKind::Mixed {
             return Some(Self::WrongKind { topic: topic.clone(), expected, found });
         }

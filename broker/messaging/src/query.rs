@@ -1,64 +1,144 @@
-//! Read-only questions (skeleton).
-use crate::command::{Filter, QueueSelection};
-use crate::metadata::*;
-use crate::names::TopicName;
-use crate::state::State;
-use mainstay_record::{RecordId, Timestamp};
+//! Read-only questions to the state: what a long poll waits for, what people look at.
+
 use std::ops::Range;
+
+use mainstay_record::{RecordId, Timestamp};
+
+use crate::command::{Filter, QueueSelection};
+use crate::cursor::Cursor;
+use crate::metadata::{ConsumerGroup, Metadata, QueueId, QueueOffset, Revision, Topic};
+use crate::names::TopicName;
+use crate::state::{GroupState, State, TopicState};
 
 /// How far a consumer group is in one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueProgress {
     pub queue: QueueId,
-    /// The next offset never looked at.
+    /// The next offset not looked at.
     pub next: QueueOffset,
     /// After the newest message.
     pub end: QueueOffset,
     /// Delivered, not acknowledged.
     pub in_flight: u64,
-    /// Messages not looked at yet.
+    /// Messages not looked at yet. A filter may still skip some of them.
     pub lag: u64,
 }
 
 impl State {
+    /// All topics and consumer groups; walks all of them.
     pub fn metadata(&self) -> Metadata {
-        Metadata::default()
+        let mut topics: Vec<Topic> = self.topics.values().map(|state| state.topic.clone()).collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut groups: Vec<ConsumerGroup> = self.groups.values().map(|state| state.group.clone()).collect();
+        groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Metadata { version: self.version, topics, groups }
     }
-    pub fn metadata_version(&self) -> Revision {
-        Revision(0)
+
+    /// Changes with every change of [`Self::metadata`].
+    pub const fn metadata_version(&self) -> Revision {
+        self.version
     }
-    pub fn topic(&self, _name: &str) -> Option<&Topic> {
-        None
+
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name).map(|state| &state.topic)
     }
-    pub fn group(&self, _name: &str) -> Option<&ConsumerGroup> {
-        None
+
+    pub fn group(&self, name: &str) -> Option<&ConsumerGroup> {
+        self.groups.get(name).map(|state| &state.group)
     }
-    pub fn local_queues(&self, _topic: &str) -> Option<u32> {
-        None
+
+    /// How many queues the topic has in this broker group; their ids are 0 to that number.
+    pub fn local_queues(&self, topic: &str) -> Option<u32> {
+        self.topics.get(topic).map(|state| state.queues.len() as u32)
     }
-    pub fn queue_range(&self, _topic: &str, _queue: QueueId) -> Option<Range<QueueOffset>> {
-        None
+
+    /// From the oldest message kept to after the newest.
+    pub fn queue_range(&self, topic: &str, queue: QueueId) -> Option<Range<QueueOffset>> {
+        let index = self.topics.get(topic)?.queues.get(queue.0 as usize)?;
+        Some(QueueOffset(index.start())..QueueOffset(index.end()))
     }
-    pub fn locate(&self, _topic: &str, _queue: QueueId, _offset: QueueOffset) -> Option<RecordId> {
-        None
+
+    /// Where the message at `offset` lies in the log.
+    pub fn locate(&self, topic: &str, queue: QueueId, offset: QueueOffset) -> Option<RecordId> {
+        let index = self.topics.get(topic)?.queues.get(queue.0 as usize)?;
+        index.get(offset.0).map(|message| message.record)
     }
-    pub fn subscribed_topics(&self, _group: &str) -> Vec<TopicName> {
-        Vec::new()
+
+    /// The topics that the group has received from or was reset on, sorted.
+    pub fn subscribed_topics(&self, group: &str) -> Vec<TopicName> {
+        let Some(GroupState { group, .. }) = self.groups.get(group) else { return Vec::new() };
+        let topics = self.topics.values().filter(|state| state.subscriptions.contains_key(&group.revision));
+        let mut names: Vec<TopicName> = topics.map(|state| state.topic.name.clone()).collect();
+        names.sort_unstable();
+        names
     }
-    pub fn progress(&self, _group: &str, _topic: &str) -> Option<Vec<QueueProgress>> {
-        None
+
+    /// The group's progress in every local queue of the topic, whether it has received from it yet or not. `None` when
+    /// there is no such group or topic.
+    pub fn progress(&self, group: &str, topic: &str) -> Option<Vec<QueueProgress>> {
+        let view = self.view(group, topic)?;
+        let progress = |queue: u32| {
+            let index = view.topic.queues.get(queue as usize)?;
+            let (next, in_flight) = match view.cursor(queue) {
+                Some(cursor) => (cursor.next().max(index.start()), cursor.unacked()),
+                None => (view.group.start(index), 0),
+            };
+            Some(QueueProgress {
+                queue: QueueId(queue),
+                next: QueueOffset(next),
+                end: QueueOffset(index.end()),
+                in_flight: in_flight as u64,
+                lag: index.end() - next,
+            })
+        };
+        Some((0..view.topic.queues.len() as u32).filter_map(progress).collect())
     }
+
+    /// Whether a receive now would find something. Never false when it would deliver. True without a delivery only
+    /// where the filter differs from an earlier one of the group and settles what that one left.
     pub fn ready(
         &self,
-        _group: &str,
-        _topic: &str,
-        _queues: &QueueSelection,
-        _filter: &Filter,
-        _now: Timestamp,
+        group: &str,
+        topic: &str,
+        queues: &QueueSelection,
+        filter: &Filter,
+        now: Timestamp,
     ) -> bool {
-        false
+        let Some(view) = self.view(group, topic) else { return false };
+        let tags = view.topic.tags.resolve(filter);
+        let ready = |queue: u32| {
+            let Some(index) = view.topic.queues.get(queue as usize) else { return false };
+            match view.cursor(queue) {
+                Some(cursor) => cursor.has_expired(now) || cursor.has_new(index, &tags),
+                None => index.has_match(view.group.start(index), &tags),
+            }
+        };
+        match queues {
+            QueueSelection::All => (0..view.topic.queues.len() as u32).any(ready),
+            QueueSelection::Only(queues) => queues.iter().any(|queue| ready(queue.0)),
+        }
     }
-    pub fn next_due(&self, _group: &str, _topic: &str, _now: Timestamp) -> Option<Timestamp> {
-        None
+
+    /// When the next message that is invisible at `now` comes back, if there is one.
+    pub fn next_due(&self, group: &str, topic: &str, now: Timestamp) -> Option<Timestamp> {
+        let view = self.view(group, topic)?;
+        view.topic.subscriptions.get(&view.group.group.revision)?.next_due(now)
+    }
+
+    fn view<'a>(&'a self, group: &str, topic: &str) -> Option<View<'a>> {
+        Some(View { group: self.groups.get(group)?, topic: self.topics.get(topic)? })
+    }
+}
+
+/// A consumer group and a topic.
+struct View<'a> {
+    group: &'a GroupState,
+    topic: &'a TopicState,
+}
+
+impl View<'_> {
+    /// `None` before the group's first receive.
+    fn cursor(&self, queue: u32) -> Option<&Cursor> {
+        self.topic.subscriptions.get(&self.group.group.revision)?.cursor(queue)
     }
 }

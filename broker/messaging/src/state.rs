@@ -1,27 +1,101 @@
-//! The state (skeleton).
-use crate::codec::DecodeError;
-use crate::command::Command;
-use crate::outcome::{Outcome, Refusal};
+//! The state of one broker group and how each command changes it.
+//!
+//! What is derived from the log and nothing else: every time is the record's, every id comes from the log's order. Maps
+//! are looked up, never walked where order could show.
+
 use bytes::Bytes;
 use mainstay_record::{GroupId, RecordId, Timestamp};
 
-#[derive(Debug)]
+use crate::codec::{self, DecodeError, PublishRoute};
+use crate::command::{
+    Ack, ChangeInvisible, Command, CreateGroup, CreateTopic, Publish, QueueSelection, Receive, ResetGroup,
+};
+use crate::cursor::Taking;
+use crate::handle::{ReceiptHandle, Token};
+use crate::index::QueueIndex;
+use crate::metadata::{ConsumerGroup, Metadata, QueueId, Revision, StartPosition, Topic, queue_share};
+use crate::names::{GroupName, TopicName};
+use crate::outcome::{AckError, Outcome, Refusal};
+use crate::subscription::Subscription;
+use crate::tags::{TagId, TagTable};
+
+/// A topic and what is in its queues here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicState {
+    pub(crate) topic: Topic,
+    pub(crate) queues: Vec<QueueIndex>,
+    pub(crate) tags: TagTable,
+    /// By the consumer group's revision; made by the first receive.
+    pub(crate) subscriptions: foldhash::HashMap<Revision, Subscription>,
+}
+
+/// A consumer group and since when it exists here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupState {
+    pub(crate) group: ConsumerGroup,
+    since: Since,
+}
+
+/// The moment a consumer group was created. In the metadata's own log that is exact; in the others, whose logs have no
+/// place for it, the clock has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Record(RecordId),
+    Time(Timestamp),
+}
+
+impl GroupState {
+    /// Where the group begins in a queue it has never read.
+    pub(crate) fn start(&self, index: &QueueIndex) -> u64 {
+        match (self.group.start, self.since) {
+            (StartPosition::Earliest, _) => index.start(),
+            (StartPosition::Latest, Since::Record(record)) => index.first_after(record),
+            (StartPosition::Latest, Since::Time(time)) => index.first_stored_since(time),
+        }
+    }
+}
+
+/// Everything that the log of one broker group says about messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    group: GroupId,
-    groups: u32,
+    broker_group: GroupId,
+    broker_groups: u32,
+    pub(crate) version: Revision,
+    pub(crate) topics: foldhash::HashMap<TopicName, TopicState>,
+    pub(crate) groups: foldhash::HashMap<GroupName, GroupState>,
 }
 
 impl State {
     /// The state before the first record of the log of `group`, one of `groups` broker groups.
     pub fn new(group: GroupId, groups: u32) -> Self {
-        Self { group, groups }
+        Self {
+            broker_group: group,
+            broker_groups: groups,
+            version: Revision(0),
+            topics: foldhash::HashMap::default(),
+            groups: foldhash::HashMap::default(),
+        }
     }
+
     /// Applies the command of `record`, whose batch is stamped `now`.
-    pub fn apply(&mut self, _record: RecordId, _now: Timestamp, _command: &Command) -> Outcome {
-        let _ = (self.group, self.groups);
-        Outcome::Refused(Refusal::NotMetadataGroup)
+    pub fn apply(&mut self, record: RecordId, now: Timestamp, command: &Command) -> Outcome {
+        let outcome = match command {
+            Command::CreateTopic(create) => self.create_topic(create),
+            Command::DeleteTopic(delete) => self.delete_topic(&delete.name),
+            Command::CreateGroup(create) => self.create_group(record, now, create),
+            Command::DeleteGroup(delete) => self.delete_group(&delete.name),
+            Command::ResetGroup(reset) => self.reset_group(reset),
+            Command::Publish(publish) => self.publish(record, now, &route(publish)),
+            Command::Receive(receive) => self.receive(record, now, receive),
+            Command::Ack(ack) => self.ack(now, ack),
+            Command::ChangeInvisible(change) => self.change_invisible(record, now, change),
+            Command::SyncMetadata(sync) => self.sync_metadata(&sync.metadata),
+        };
+        outcome.unwrap_or_else(Outcome::Refused)
     }
-    /// Applies a record from its bytes; cheaper than decoding the whole command where nobody waits for the outcome.
+
+    /// Applies a record from its bytes. Cheaper than [`Command::decode`] and [`Self::apply`], since of a message it
+    /// reads no more than it keeps.
     ///
     /// # Errors
     /// When the bytes are no command that this version knows. The state is unchanged then, and the log must not be
@@ -32,6 +106,273 @@ impl State {
         now: Timestamp,
         bytes: &Bytes,
     ) -> Result<Outcome, DecodeError> {
-        Ok(self.apply(record, now, &Command::decode(bytes)?))
+        match codec::publish_route(bytes)? {
+            Some(route) => Ok(self.publish(record, now, &route).unwrap_or_else(Outcome::Refused)),
+            None => Ok(self.apply(record, now, &Command::decode(bytes)?)),
+        }
     }
+
+    fn create_topic(&mut self, create: &CreateTopic) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        if let Some(TopicState { topic, .. }) = self.topics.get(&create.name) {
+            if topic.kind == create.kind && topic.queues == create.queues {
+                return Ok(Outcome::TopicCreated { created: false });
+            }
+            return Err(Refusal::TopicExistsDifferently { existing: topic.clone() });
+        }
+        let revision = self.next_version();
+        let CreateTopic { name, kind, queues } = create.clone();
+        self.insert_topic(Topic { name, kind, queues, revision });
+        Ok(Outcome::TopicCreated { created: true })
+    }
+
+    fn delete_topic(&mut self, name: &TopicName) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        if self.topics.remove(name).is_none() {
+            return Err(Refusal::UnknownTopic(name.to_string()));
+        }
+        self.next_version();
+        Ok(Outcome::TopicDeleted)
+    }
+
+    fn create_group(
+        &mut self,
+        record: RecordId,
+        now: Timestamp,
+        create: &CreateGroup,
+    ) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        if let Some(GroupState { group, .. }) = self.groups.get(&create.name) {
+            if group.start == create.start && group.max_attempts == create.max_attempts {
+                return Ok(Outcome::GroupCreated { created: false });
+            }
+            return Err(Refusal::GroupExistsDifferently { existing: group.clone() });
+        }
+        let revision = self.next_version();
+        let CreateGroup { name, start, max_attempts } = create.clone();
+        let group = ConsumerGroup { name: name.clone(), start, max_attempts, revision, created_at: now };
+        self.groups.insert(name, GroupState { group, since: Since::Record(record) });
+        Ok(Outcome::GroupCreated { created: true })
+    }
+
+    fn delete_group(&mut self, name: &GroupName) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        let Some(GroupState { group, .. }) = self.groups.remove(name) else {
+            return Err(Refusal::UnknownGroup(name.to_string()));
+        };
+        self.forget_subscriptions(group.revision);
+        self.next_version();
+        Ok(Outcome::GroupDeleted)
+    }
+
+    fn sync_metadata(&mut self, metadata: &Metadata) -> Result<Outcome, Refusal> {
+        if self.broker_group == GroupId::METADATA {
+            return Err(Refusal::IsMetadataGroup);
+        }
+        if metadata.version <= self.version {
+            return Ok(Outcome::Synced { applied: false });
+        }
+        self.sync_topics(&metadata.topics);
+        self.sync_groups(&metadata.groups);
+        self.version = metadata.version;
+        Ok(Outcome::Synced { applied: true })
+    }
+
+    fn sync_topics(&mut self, topics: &[Topic]) {
+        let kept: foldhash::HashMap<&TopicName, Revision> =
+            topics.iter().map(|topic| (&topic.name, topic.revision)).collect();
+        self.topics.retain(|name, state| kept.get(name) == Some(&state.topic.revision));
+        for topic in topics {
+            if !self.topics.contains_key(&topic.name) {
+                self.insert_topic(topic.clone());
+            }
+        }
+    }
+
+    fn sync_groups(&mut self, groups: &[ConsumerGroup]) {
+        let kept: foldhash::HashMap<&GroupName, Revision> =
+            groups.iter().map(|group| (&group.name, group.revision)).collect();
+        let gone: Vec<Revision> = self
+            .groups
+            .extract_if(|name, state| kept.get(name) != Some(&state.group.revision))
+            .map(|(_, state)| state.group.revision)
+            .collect();
+        for revision in gone {
+            self.forget_subscriptions(revision);
+        }
+        for group in groups {
+            let since = Since::Time(group.created_at);
+            self.groups
+                .entry(group.name.clone())
+                .or_insert_with(|| GroupState { group: group.clone(), since });
+        }
+    }
+
+    fn reset_group(&mut self, reset: &ResetGroup) -> Result<Outcome, Refusal> {
+        let group = find_group(&self.groups, &reset.group)?;
+        let topic = find_topic_mut(&mut self.topics, reset.topic.as_str())?;
+        let subscription = match reset.to {
+            StartPosition::Earliest => Subscription::new(&topic.queues, QueueIndex::start),
+            StartPosition::Latest => Subscription::new(&topic.queues, QueueIndex::end),
+        };
+        topic.subscriptions.insert(group.group.revision, subscription);
+        Ok(Outcome::GroupReset)
+    }
+
+    fn publish(
+        &mut self,
+        record: RecordId,
+        now: Timestamp,
+        route: &PublishRoute<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let TopicState { topic, queues, tags, .. } = find_topic_mut(&mut self.topics, route.topic)?;
+        if let Some(refusal) = Refusal::of_kind(&topic.name, topic.kind, route.kind) {
+            return Err(refusal);
+        }
+        let count = queues.len() as u32;
+        let Some(index) = queues.get_mut(route.queue.0 as usize) else {
+            return Err(unknown_queue(topic, route.queue, count));
+        };
+        let tag = match route.tag {
+            None => TagId::NONE,
+            Some(tag) => {
+                tags.intern(tag).ok_or_else(|| Refusal::TooManyTags { topic: topic.name.clone() })?
+            }
+        };
+        Ok(Outcome::Published { offset: index.push(record, now, tag) })
+    }
+
+    fn receive(&mut self, record: RecordId, now: Timestamp, receive: &Receive) -> Result<Outcome, Refusal> {
+        let group = find_group(&self.groups, &receive.group)?;
+        let TopicState { topic, queues, tags, subscriptions } =
+            find_topic_mut(&mut self.topics, receive.topic.as_str())?;
+        if let QueueSelection::Only(selected) = &receive.queues {
+            let count = queues.len() as u32;
+            if let Some(queue) = selected.iter().find(|queue| queue.0 >= count) {
+                return Err(unknown_queue(topic, *queue, count));
+            }
+        }
+        let taking = Taking {
+            broker_group: self.broker_group,
+            topic: topic.revision,
+            group: group.group.revision,
+            token: Token { record, made_at: now },
+            expires_at: now.plus_millis(receive.invisible_ms),
+            tags: tags.resolve(&receive.filter),
+            max: receive.max as usize,
+        };
+        let subscription = subscriptions
+            .entry(group.group.revision)
+            .or_insert_with(|| Subscription::new(queues, |index| group.start(index)));
+        Ok(Outcome::Received(subscription.receive(queues, &receive.queues, &taking)))
+    }
+
+    fn ack(&mut self, now: Timestamp, ack: &Ack) -> Result<Outcome, Refusal> {
+        let mut subscription = self.held(&ack.group, &ack.topic)?;
+        let results = ack.handles.iter().map(|handle| {
+            let cursor = subscription.cursor(handle)?;
+            cursor.acknowledge(handle.offset.0, handle.token, now)
+        });
+        Ok(Outcome::Acked(results.collect()))
+    }
+
+    fn change_invisible(
+        &mut self,
+        record: RecordId,
+        now: Timestamp,
+        change: &ChangeInvisible,
+    ) -> Result<Outcome, Refusal> {
+        let mut subscription = self.held(&change.group, &change.topic)?;
+        let handle = &change.handle;
+        let token = Token { record, made_at: now };
+        let expires_at = now.plus_millis(change.invisible_ms);
+        let changed = subscription
+            .cursor(handle)
+            .and_then(|cursor| cursor.change(handle.offset.0, handle.token, now, token, expires_at))
+            .map(|()| ReceiptHandle { token, ..*handle });
+        Ok(Outcome::Changed(changed))
+    }
+
+    fn held(&mut self, group: &GroupName, topic: &TopicName) -> Result<Held<'_>, Refusal> {
+        let group = find_group(&self.groups, group)?.group.revision;
+        let topic = find_topic_mut(&mut self.topics, topic.as_str())?;
+        Ok(Held {
+            broker_group: self.broker_group,
+            topic: topic.topic.revision,
+            group,
+            subscription: topic.subscriptions.get_mut(&group),
+        })
+    }
+
+    fn require_metadata_group(&self) -> Result<(), Refusal> {
+        if self.broker_group == GroupId::METADATA { Ok(()) } else { Err(Refusal::NotMetadataGroup) }
+    }
+
+    fn next_version(&mut self) -> Revision {
+        self.version = Revision(self.version.0 + 1);
+        self.version
+    }
+
+    fn insert_topic(&mut self, topic: Topic) {
+        let queues = queue_share(topic.queues, self.broker_group, self.broker_groups);
+        let state = TopicState {
+            queues: vec![QueueIndex::default(); queues as usize],
+            tags: TagTable::default(),
+            subscriptions: foldhash::HashMap::default(),
+            topic,
+        };
+        self.topics.insert(state.topic.name.clone(), state);
+    }
+
+    fn forget_subscriptions(&mut self, group: Revision) {
+        for topic in self.topics.values_mut() {
+            topic.subscriptions.remove(&group);
+        }
+    }
+}
+
+/// What a consumer group holds of a topic, looked up by receipt handles.
+struct Held<'a> {
+    broker_group: GroupId,
+    topic: Revision,
+    group: Revision,
+    subscription: Option<&'a mut Subscription>,
+}
+
+impl Held<'_> {
+    fn cursor(&mut self, handle: &ReceiptHandle) -> Result<&mut crate::cursor::Cursor, AckError> {
+        let ours = (self.broker_group, self.topic, self.group);
+        if ours != (handle.broker_group, handle.topic, handle.group) {
+            return Err(AckError::Foreign);
+        }
+        let subscription = self.subscription.as_deref_mut().ok_or(AckError::NotInFlight)?;
+        subscription.cursor_mut(handle.queue.0).ok_or(AckError::NotInFlight)
+    }
+}
+
+fn route(publish: &Publish) -> PublishRoute<'_> {
+    PublishRoute {
+        topic: publish.topic.as_str(),
+        queue: publish.queue,
+        kind: publish.kind.topic_kind(),
+        tag: publish.tag.as_deref(),
+    }
+}
+
+fn find_group<'a>(
+    groups: &'a foldhash::HashMap<GroupName, GroupState>,
+    name: &GroupName,
+) -> Result<&'a GroupState, Refusal> {
+    groups.get(name).ok_or_else(|| Refusal::UnknownGroup(name.to_string()))
+}
+
+fn find_topic_mut<'a>(
+    topics: &'a mut foldhash::HashMap<TopicName, TopicState>,
+    name: &str,
+) -> Result<&'a mut TopicState, Refusal> {
+    topics.get_mut(name).ok_or_else(|| Refusal::UnknownTopic(name.to_owned()))
+}
+
+fn unknown_queue(topic: &Topic, queue: QueueId, queues: u32) -> Refusal {
+    Refusal::UnknownQueue { topic: topic.name.clone(), queue, queues }
 }

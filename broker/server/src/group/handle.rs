@@ -1,0 +1,127 @@
+//! The way to the group's driver: cheap to clone, usable from any task.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use mainstay_messaging::{Command, Delivery, Metadata, Outcome, Publish, Receive, State};
+use mainstay_record::{Batch, RecordId};
+use mainstay_storage::Log;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::{LoadError, ProposeError, ReceiveError};
+use super::input::{InFlight, Input, Poll, Proposal};
+use super::view::GroupView;
+
+/// What a record costs in a batch besides its bytes.
+const RECORD_OVERHEAD: usize = 16;
+
+#[derive(Clone)]
+pub struct GroupHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) inputs: mpsc::UnboundedSender<Input>,
+    pub(super) in_flight: InFlight,
+    pub(super) view: watch::Receiver<GroupView>,
+    pub(super) metadata: Arc<ArcSwap<Metadata>>,
+    pub(super) log: Log,
+}
+
+impl fmt::Debug for GroupHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupHandle").field("view", &*self.shared.view.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl GroupHandle {
+    /// Puts one command through the log: the outcome is that of the committed and applied record.
+    pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Outcome, ProposeError> {
+        let mut outcomes = self.propose_many(vec![command], deadline).await?;
+        outcomes.pop().ok_or(ProposeError::ShuttingDown)
+    }
+
+    /// Puts commands through the log in one batch, so that all are stored or none; one outcome each, in order.
+    pub async fn propose_many(
+        &self,
+        commands: Vec<Command>,
+        deadline: Instant,
+    ) -> Result<Vec<Outcome>, ProposeError> {
+        let bytes = commands.iter().map(|command| command.encoded_len_hint() + RECORD_OVERHEAD).sum();
+        if bytes > super::MAX_BATCH_RECORD_BYTES {
+            return Err(ProposeError::TooLarge);
+        }
+        let room = self.shared.in_flight.reserve(bytes).ok_or(ProposeError::Overloaded)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Propose(Proposal { commands, deadline, reply, room }))?;
+        answer.await.unwrap_or(Err(ProposeError::ShuttingDown))
+    }
+
+    /// Long poll: waits until there is something to deliver, or gives an empty answer at the deadline. Dropping the
+    /// future gives up the wait.
+    pub async fn receive(&self, receive: Receive, deadline: Instant) -> Result<Vec<Delivery>, ReceiveError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Receive(Poll { receive, deadline, reply }))?;
+        answer.await.unwrap_or(Err(ReceiveError::Propose(ProposeError::ShuttingDown)))
+    }
+
+    /// The message of a delivery: from memory, or from the disk on a thread that may block.
+    pub async fn load(&self, record: RecordId) -> Result<Publish, LoadError> {
+        let batch = match self.shared.log.cached(record.index) {
+            Some(batch) => batch,
+            None => self.read_batch(record).await?,
+        };
+        publish_of(&batch, record)
+    }
+
+    async fn read_batch(&self, record: RecordId) -> Result<Batch, LoadError> {
+        let unreadable =
+            |error: &dyn fmt::Display| LoadError::Unreadable { record, error: error.to_string().into() };
+        let log = self.shared.log.clone();
+        tokio::task::spawn_blocking(move || log.batch(record.index))
+            .await
+            .map_err(|error| unreadable(&error))?
+            .map_err(|error| unreadable(&error))
+    }
+
+    /// Topics and consumer groups as last applied on this broker.
+    pub fn metadata(&self) -> Arc<Metadata> {
+        self.shared.metadata.load_full()
+    }
+
+    pub fn view(&self) -> GroupView {
+        self.shared.view.borrow().clone()
+    }
+
+    /// Changes with elections, leases and connections, never with messages.
+    pub fn watch(&self) -> watch::Receiver<GroupView> {
+        self.shared.view.clone()
+    }
+
+    /// Runs `ask` on the state as last applied on this broker; it must be short, since everything else waits for it.
+    pub async fn query<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&State) -> R + Send + 'static,
+    ) -> Result<R, ProposeError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Query(Box::new(move |state| {
+            let _ = reply.send(ask(state));
+        })))?;
+        answer.await.map_err(|_| ProposeError::ShuttingDown)
+    }
+
+    fn send(&self, input: Input) -> Result<(), ProposeError> {
+        self.shared.inputs.send(input).map_err(|_| ProposeError::ShuttingDown)
+    }
+}
+
+fn publish_of(batch: &Batch, record: RecordId) -> Result<Publish, LoadError> {
+    let bytes = batch.record(record.slot).ok_or(LoadError::Missing(record))?;
+    match Command::decode(&bytes) {
+        Ok(Command::Publish(publish)) => Ok(publish),
+        Ok(_) => Err(LoadError::NotAMessage { record }),
+        Err(error) => Err(LoadError::Unreadable { record, error: error.to_string().into() }),
+    }
+}

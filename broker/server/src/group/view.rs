@@ -1,0 +1,46 @@
+//! What a broker knows about its group from one moment to the next: who leads, and what may be done.
+
+use mainstay_record::{Epoch, GroupId, NodeId};
+
+/// What this node is in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Has no membership yet: waits until every configured member has been met.
+    Bootstrapping,
+    Follower,
+    Candidate,
+    Leader,
+    /// Takes no part; [`GroupView::problem`] says why.
+    Fenced,
+}
+
+/// The node that leads, and its name in the configuration once that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    pub node: NodeId,
+    pub member: Option<String>,
+}
+
+/// Changes rarely: with elections, leases and connections, never with messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupView {
+    pub group: GroupId,
+    pub node: NodeId,
+    pub role: Role,
+    /// The epoch this node follows or leads.
+    pub epoch: Epoch,
+    /// `None` while nobody is known to lead.
+    pub leader: Option<Leader>,
+    /// This node leads and may deliver messages (and in mode `async` accept them).
+    pub serving: bool,
+    /// This node leads and hears from enough replicas to commit.
+    pub writable: bool,
+    /// Why this node is fenced or not ready; empty when all is well.
+    pub problem: String,
+}
+
+impl GroupView {
+    pub fn is_leader(&self) -> bool {
+        self.role == Role::Leader
+    }
+}

@@ -1,0 +1,48 @@
+//! The rules. Each file holds the rules about one question; all of them work on one topic.
+
+mod attempts;
+mod delivery;
+mod positions;
+mod storing;
+
+use crate::report::{Report, Violation};
+use crate::view::TopicView;
+use crate::{Options, Promise};
+
+pub(crate) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report) {
+    if view.groups.is_empty() {
+        let what = format!("topic {} has no consumer history", view.topic);
+        report.violations.push(Violation::NothingToCheck { what });
+    }
+    for name in view.groups.keys() {
+        report.groups.entry(group_key(view, name)).or_default();
+    }
+    delivery::check(view, options, report);
+    positions::check(view, options, report);
+    attempts::check(view, options, report);
+    storing::check(view, report);
+}
+
+fn group_key(view: &TopicView<'_>, group: &str) -> String {
+    format!("{}/{group}", view.topic)
+}
+
+impl Options {
+    /// Whether this message was reported as cut off by a failover.
+    fn is_quarantined(&self, id: &str, message_id: Option<&str>) -> bool {
+        match &self.promise {
+            Promise::Kept => false,
+            Promise::TailMayBeCut { quarantined } => {
+                quarantined.contains(id) || message_id.is_some_and(|id| quarantined.contains(id))
+            }
+        }
+    }
+
+    /// Whether acknowledgements and attempt counts are kept across failovers.
+    fn keeps_progress(&self) -> bool {
+        match self.promise {
+            Promise::Kept => true,
+            Promise::TailMayBeCut { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Is a place in a queue one message for ever, and do places follow the order of sending? A place never shows two
+//! messages; a receipt names a place where the message is; what is sent after an acknowledgement comes behind it in the
+//! same queue; a group that has found nothing more has seen every place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Options;
+use crate::history::{Moment, Position};
+use crate::report::{Report, Violation};
+use crate::view::{Sent, TopicView};
+
+/// Where each message was seen, by all groups together.
+type Places<'a> = BTreeMap<&'a str, BTreeSet<&'a Position>>;
+
+pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report) {
+    let places = one_message_each(view, options, report);
+    receipts(view, &places, report);
+    order(view, &places, options, report);
+    if options.keeps_progress() {
+        gaps(view, &places, report);
+    }
+}
+
+fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut Report) -> Places<'a> {
+    let mut places: Places<'a> = BTreeMap::new();
+    let mut holders: BTreeMap<&Position, (&str, &str)> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for delivered in view.groups.values().flat_map(|group| &group.deliveries) {
+        let delivery = delivered.delivery;
+        let Some(id) = delivery.id.as_deref() else { continue };
+        places.entry(id).or_default().insert(&delivery.position);
+        if delivery.position.queue.is_none() {
+            continue;
+        }
+        let holder = holders.entry(&delivery.position).or_insert((id, &delivery.message_id));
+        let excused = options.is_quarantined(id, Some(&delivery.message_id))
+            || options.is_quarantined(holder.0, Some(holder.1));
+        if holder.0 != id && !excused && told.insert((&delivery.position, id)) {
+            report.violations.push(Violation::PositionShared {
+                position: delivery.position.clone(),
+                first: holder.0.to_owned(),
+                second: id.to_owned(),
+            });
+        }
+    }
+    places
+}
+
+fn receipts(view: &TopicView<'_>, places: &Places<'_>, report: &mut Report) {
+    for (id, sent) in &view.sends {
+        let Some(offset) = sent.send.outcome.ok().and_then(|receipt| receipt.offset) else { continue };
+        let Some(delivered) = places.get(id) else { continue };
+        if delivered.iter().all(|position| position.offset != offset) {
+            report.violations.push(Violation::ReceiptElsewhere {
+                id: (*id).to_owned(),
+                offset,
+                delivered: delivered.iter().map(|position| (*position).clone()).collect(),
+            });
+        }
+    }
+}
+
+/// A message in a queue, as the order of sending sees it.
+struct Placed<'a> {
+    id: &'a str,
+    sent: Sent<'a>,
+    offset: u64,
+}
+
+fn order(view: &TopicView<'_>, places: &Places<'_>, options: &Options, report: &mut Report) {
+    let mut queues: BTreeMap<(&str, &str), Vec<Placed<'_>>> = BTreeMap::new();
+    for (id, positions) in places {
+        let Some(sent) = view.sends.get(id) else { continue };
+        for position in positions {
+            let Some(queue) = position.queue.as_deref() else { continue };
+            let placed = Placed { id, sent: *sent, offset: position.offset };
+            queues.entry((queue, sent.clock)).or_default().push(placed);
+        }
+    }
+    for ((queue, _), placed) in queues {
+        order_in_queue(queue, placed, options, report);
+    }
+}
+
+/// Goes through the sends by the time they began, and remembers the highest place acknowledged before.
+fn order_in_queue(queue: &str, mut placed: Vec<Placed<'_>>, options: &Options, report: &mut Report) {
+    let mut acknowledged: Vec<(Moment, u64, &str)> =
+        placed.iter().filter_map(|placed| acknowledged_here(placed, options)).collect();
+    acknowledged.sort_unstable();
+    let mut acknowledged = acknowledged.into_iter().peekable();
+    placed.sort_by_key(|placed| placed.sent.send.call.invoked);
+    let mut highest: Option<(u64, &str)> = None;
+    for later in &placed {
+        while let Some((_, offset, id)) =
+            acknowledged.next_if(|(completed, ..)| *completed < later.sent.send.call.invoked)
+        {
+            highest = highest.max(Some((offset, id)));
+        }
+        if let Some((earlier_offset, earlier)) = highest
+            && later.offset < earlier_offset
+        {
+            report.violations.push(Violation::OffsetBackwards {
+                queue: queue.to_owned(),
+                earlier: earlier.to_owned(),
+                earlier_offset,
+                later: later.id.to_owned(),
+                later_offset: later.offset,
+            });
+        }
+    }
+}
+
+/// The moment from which on everything sent must come behind this message.
+fn acknowledged_here<'a>(placed: &Placed<'a>, options: &Options) -> Option<(Moment, u64, &'a str)> {
+    let receipt = placed.sent.send.outcome.ok()?;
+    let completed = placed.sent.send.call.completed?;
+    let here = receipt.offset == Some(placed.offset);
+    let kept = !options.is_quarantined(placed.id, Some(&receipt.message_id));
+    (here && kept).then_some((completed, placed.offset, placed.id))
+}
+
+fn gaps(view: &TopicView<'_>, places: &Places<'_>, report: &mut Report) {
+    let mut used: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for position in places.values().flatten() {
+        if let Some(queue) = position.queue.as_deref() {
+            used.entry(queue).or_default().insert(position.offset);
+        }
+    }
+    for (name, group) in &view.groups {
+        let whole = group.filters.iter().all(|filter| **filter == crate::Filter::All);
+        if !group.drained || !whole {
+            continue;
+        }
+        let mut seen: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+        for delivered in &group.deliveries {
+            let position = &delivered.delivery.position;
+            if let Some(queue) = position.queue.as_deref() {
+                seen.entry(queue).or_default().insert(position.offset);
+            }
+        }
+        for (queue, used) in &used {
+            let (Some(first), Some(last)) = (used.first(), used.last()) else { continue };
+            let nothing = BTreeSet::new();
+            for offsets in holes(seen.get(queue).unwrap_or(&nothing), *first, *last) {
+                report.violations.push(Violation::Gap {
+                    group: (*name).to_owned(),
+                    queue: (*queue).to_owned(),
+                    offsets,
+                });
+            }
+        }
+    }
+}
+
+fn holes(seen: &BTreeSet<u64>, first: u64, last: u64) -> Vec<std::ops::RangeInclusive<u64>> {
+    let mut holes = Vec::new();
+    let mut next = first;
+    for &offset in seen.range(first..=last) {
+        if offset > next {
+            holes.push(next..=offset - 1);
+        }
+        next = offset + 1;
+    }
+    if next <= last {
+        holes.push(next..=last);
+    }
+    holes
+}

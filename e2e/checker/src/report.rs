@@ -1,0 +1,168 @@
+//! The verdict: counts, and every broken promise with the messages it is about.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::history::Position;
+
+/// What all clients did together and what was wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    pub sent: u64,
+    pub acknowledged: u64,
+    /// Sends of which nobody knows whether they were stored.
+    pub unknown: u64,
+    /// Sends that certainly were not stored.
+    pub failed: u64,
+    /// By topic and consumer group, as `topic/group`.
+    pub groups: BTreeMap<String, GroupReport>,
+    pub violations: Vec<Violation>,
+}
+
+/// What one consumer group received.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupReport {
+    pub deliveries: u64,
+    /// Different messages.
+    pub received: u64,
+    /// Received messages whose send had no known outcome.
+    pub received_unknown: u64,
+    /// The same stored message again.
+    pub redeliveries: u64,
+    /// The same message stored more than once.
+    pub duplicates: u64,
+    /// Acknowledgements that the broker confirmed.
+    pub confirmed: u64,
+    /// Ids of acknowledged messages that never came and were not reported either.
+    pub lost: Vec<String>,
+    /// Ids of acknowledged messages that never came and were reported as quarantined.
+    pub quarantined: Vec<String>,
+}
+
+impl Report {
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// Ids of acknowledged messages that some group never received.
+    #[must_use]
+    pub fn lost(&self) -> Vec<&str> {
+        let mut lost: Vec<&str> =
+            self.groups.values().flat_map(|group| group.lost.iter().map(String::as_str)).collect();
+        lost.sort_unstable();
+        lost.dedup();
+        lost
+    }
+}
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("nothing was checked: {what}")]
+    NothingToCheck { what: String },
+    #[error("id {id} was sent twice: the histories cannot be judged")]
+    IdReused { id: String },
+    #[error("lost: {id} (message id {message_id}) was acknowledged but never came to group {group}")]
+    Lost { group: String, id: String, message_id: String },
+    #[error(
+        "phantom: {client} of group {group} received message id {message_id} at {position}, \
+             which nobody sent"
+    )]
+    Phantom { group: String, client: String, message_id: String, position: Position },
+    #[error("changed body: {id} came to group {group} at {position} with checksum {found}, sent with {sent}")]
+    BodyChanged { group: String, id: String, position: Position, sent: String, found: String },
+    #[error("wrong digest: the client library of group {group} found message id {message_id} corrupted")]
+    DigestMismatch { group: String, message_id: String },
+    #[error("{id} came to group {group} at {position} although its send had failed: {error}")]
+    FailedSendDelivered { group: String, id: String, position: Position, error: String },
+    #[error("{first} and {second} were both delivered at {position}")]
+    PositionShared { position: Position, first: String, second: String },
+    #[error("{id} was acknowledged with offset {offset} but delivered only at {}", list(delivered))]
+    ReceiptElsewhere { id: String, offset: u64, delivered: Vec<Position> },
+    #[error(
+        "queue {queue}: {later} was sent after {earlier} was acknowledged at {earlier_offset}, \
+             but is at {later_offset}"
+    )]
+    OffsetBackwards { queue: String, earlier: String, earlier_offset: u64, later: String, later_offset: u64 },
+    #[error("group {group} never received offsets {} to {} of queue {queue}", offsets.start(), offsets.end())]
+    Gap { group: String, queue: String, offsets: RangeInclusive<u64> },
+    #[error("{id} at {position} came to group {group} twice as attempt {attempt}")]
+    AttemptRepeated { group: String, id: String, position: Position, attempt: u32 },
+    #[error(
+        "{id} at {position} came to group {group} as attempt {attempt} after attempt {previous}: \
+             {missing} deliveries are unaccounted for"
+    )]
+    AttemptSkipped {
+        group: String,
+        id: String,
+        position: Position,
+        previous: u32,
+        attempt: u32,
+        missing: u32,
+    },
+    #[error("{id} at {position} came to group {group} as attempt {attempt} after it had come as {previous}")]
+    AttemptBackwards { group: String, id: String, position: Position, previous: u32, attempt: u32 },
+    #[error(
+        "{id} at {position} came to group {group} as attempt {attempt} although the acknowledgement \
+             of attempt {acked} was confirmed before"
+    )]
+    RedeliveredAfterAck { group: String, id: String, position: Position, acked: u32, attempt: u32 },
+    #[error("{id} at {position} came to group {group} as attempt {attempt} at least {early:?} too early")]
+    TooEarly { group: String, id: String, position: Position, attempt: u32, early: Duration },
+    #[error("duplicate: {id} came to group {group} at {} after {tries} request(s)", list(positions))]
+    Duplicate { group: String, id: String, positions: Vec<Position>, tries: u32 },
+}
+
+fn list(positions: &[Position]) -> String {
+    positions.iter().map(Position::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.queue {
+            Some(queue) => write!(f, "{queue}@{}", self.offset),
+            None => write!(f, "?@{}", self.offset),
+        }
+    }
+}
+
+/// So many violations are shown; more of them rarely tell more.
+const SHOWN: usize = 20;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "sent {}, acknowledged {}, outcome unknown {}, failed {}",
+            self.sent, self.acknowledged, self.unknown, self.failed
+        )?;
+        for (name, group) in &self.groups {
+            writeln!(
+                f,
+                "{name}: received {} ({} of unknown outcome), deliveries {}, redeliveries {}, duplicates {}, \
+                 acknowledgements confirmed {}, quarantined {}, lost {}",
+                group.received,
+                group.received_unknown,
+                group.deliveries,
+                group.redeliveries,
+                group.duplicates,
+                group.confirmed,
+                group.quarantined.len(),
+                group.lost.len()
+            )?;
+        }
+        for violation in self.violations.iter().take(SHOWN) {
+            writeln!(f, "VIOLATION {violation}")?;
+        }
+        if self.violations.len() > SHOWN {
+            writeln!(f, "… and {} violations more", self.violations.len() - SHOWN)?;
+        }
+        match self.violations.len() {
+            0 => write!(f, "passed"),
+            count => write!(f, "FAILED with {count} violation(s)"),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+module mainstay.dev/tools/pause
+
+go 1.24.0

@@ -1,0 +1,133 @@
+//! `cargo xtask images`: broker and operator as static binaries, each alone in an image.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use mainstay_clusters::{Image, Step};
+use serde::Deserialize;
+
+use crate::cluster::Location;
+
+/// Packages that become images; the binary and the image have the package's name.
+const PROGRAMS: [&str; 2] = ["mainstay-broker", "mainstay-operator"];
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Also load them into the running cluster
+    #[arg(long)]
+    load: bool,
+    #[command(flatten)]
+    location: Location,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let archives = build()?;
+    for archive in &archives {
+        println!("{}", archive.display());
+    }
+    if arguments.load {
+        let cluster = mainstay_clusters::attach(&arguments.location.run_dir)?;
+        for archive in &archives {
+            let step =
+                Step::start(format!("loading {} on {} nodes", archive.display(), cluster.nodes().len()), "");
+            cluster.load_image(archive)?;
+            step.done();
+        }
+    }
+    Ok(())
+}
+
+/// Builds the programs and writes their images, tagged `dev`; returns the archives, to be loaded into a cluster.
+pub(crate) fn build() -> Result<Vec<PathBuf>> {
+    let step = Step::start(
+        format!("building {} as static binaries", PROGRAMS.join(" and ")),
+        "several minutes the first time, only what changed afterwards",
+    );
+    let binaries = build_binaries()?;
+    step.done();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.run/images");
+    binaries.iter().map(|binary| write_image(binary, &folder)).collect()
+}
+
+struct Binary {
+    name: &'static str,
+    path: PathBuf,
+}
+
+fn build_binaries() -> Result<Vec<Binary>> {
+    // With a named target the flags do not reach build scripts and macros, which cannot be static.
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .args(["build", "--locked", "--release", "--bins", "--target", &target])
+        .args(["--message-format", "json-render-diagnostics"])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        // Cargo prefers this one, which would lose the flag above.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .stderr(Stdio::inherit());
+    for program in PROGRAMS {
+        cargo.args(["--package", program]);
+    }
+    let built = cargo.output().context("start cargo")?;
+    ensure!(built.status.success(), "cargo could not build the images' programs ({})", built.status);
+    let messages = String::from_utf8(built.stdout).context("understand cargo's messages")?;
+    PROGRAMS
+        .into_iter()
+        .map(|name| {
+            let path =
+                executable(&messages, name).with_context(|| format!("cargo built no program {name}"))?;
+            Ok(Binary { name, path })
+        })
+        .collect()
+}
+
+/// The part of cargo's messages that says where a program is.
+#[derive(Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        // Messages of other kinds have other fields.
+        .filter_map(|line| serde_json::from_str::<Artifact>(line).ok())
+        .find_map(|artifact| artifact.executable.filter(|_| artifact.target.name == name))
+}
+
+fn write_image(binary: &Binary, folder: &Path) -> Result<PathBuf> {
+    let path = format!("/usr/local/bin/{}", binary.name);
+    let archive = folder.join(format!("{}.tar", binary.name));
+    Image::new(format!("{}:dev", binary.name))
+        .entrypoint([&path])
+        .label("org.opencontainers.image.title", binary.name)
+        .label("org.opencontainers.image.version", env!("CARGO_PKG_VERSION"))
+        .label("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
+        .program(&binary.path, &path)?
+        .write(&archive)?;
+    Ok(archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_found_among_cargos_messages() {
+        let messages = r#"{"reason":"build-script-executed","package_id":"x"}
+{"reason":"compiler-artifact","target":{"name":"mainstay-broker"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"mainstay-broker"},"executable":"/t/mainstay-broker"}
+"#;
+        assert_eq!(executable(messages, "mainstay-broker"), Some("/t/mainstay-broker".into()));
+        assert_eq!(executable(messages, "mainstay-operator"), None);
+    }
+}

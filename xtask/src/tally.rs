@@ -1,0 +1,123 @@
+//! Counting: what passed, what failed, and the closing line that CI reads.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+/// Everything that was tested so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    passed: usize,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    /// Counts one test: it passes when the step does.
+    pub(crate) fn check(&mut self, name: &str, step: impl FnOnce() -> Result<()>) {
+        println!("\n--- {name}");
+        let started = Instant::now();
+        let result = step();
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                println!("test {name} ... ok ({seconds:.1} s)");
+                self.passed += 1;
+            }
+            Err(error) => {
+                println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}");
+                self.failures.push(name.to_owned());
+            }
+        }
+    }
+
+    pub(crate) fn count(&mut self, name: &str, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failures.push(name.to_owned());
+        }
+    }
+
+    /// Runs `cargo test` and counts what its test binaries report. A run that ends badly without a failed test (it
+    /// did not compile, a binary crashed) counts as a failure of its own.
+    pub(crate) fn cargo_test(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        println!("\n--- {name}");
+        let failed_before = self.failures.len();
+        let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start {name}"))?;
+        let stdout = child.stdout.take().context("no output to read")?;
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("read the tests' output")?;
+            println!("{line}");
+            self.read_line(&line);
+        }
+        let status = child.wait()?;
+        if !status.success() && self.failures.len() == failed_before {
+            self.failures.push(format!("{name} ({status})"));
+        }
+        Ok(())
+    }
+
+    fn read_line(&mut self, line: &str) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.passed += passed_in(result);
+        } else if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.failures.push(test.to_owned());
+        }
+    }
+
+    /// Prints the failures by name and the closing line; an error when there was one, or nothing was tested.
+    pub(crate) fn finish(self) -> Result<()> {
+        println!();
+        for failure in &self.failures {
+            println!("failed: {failure}");
+        }
+        println!("{} passed, {} failed", self.passed, self.failures.len());
+        anyhow::ensure!(self.failures.is_empty(), "{} of the tests failed", self.failures.len());
+        anyhow::ensure!(self.passed > 0, "no test was run");
+        Ok(())
+    }
+}
+
+/// The number before " passed" in "ok. 5 passed; 0 failed; …".
+fn passed_in(result: &str) -> usize {
+    result
+        .split_once(" passed")
+        .and_then(|(before, _)| before.rsplit(' ').next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_test_binaries_report() {
+        let mut tally = Tally::default();
+        for line in [
+            "test good ... ok",
+            "test bad ... FAILED",
+            "test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.04s",
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.04s",
+        ] {
+            tally.read_line(line);
+        }
+        assert_eq!(tally.passed, 16);
+        assert_eq!(tally.failures, ["bad"]);
+        assert!(tally.finish().is_err());
+    }
+
+    #[test]
+    fn a_run_that_breaks_without_a_failed_test_fails() {
+        let mut tally = Tally::default();
+        tally.cargo_test("crash", Command::new("sh").args(["-c", "exit 101"])).unwrap();
+        assert!(tally.finish().is_err());
+    }
+
+    #[test]
+    fn nothing_tested_is_no_success() {
+        assert!(Tally::default().finish().is_err());
+    }
+}
