@@ -66,6 +66,17 @@ impl From<Refusal> for Unanswered {
     }
 }
 
+/// One client call on its way to the leader. It may be tried several times, each time from the start.
+pub(crate) trait Call: Sync {
+    type Answer: Send;
+
+    /// Does it on this broker.
+    fn here(&self) -> impl Future<Output = Result<Self::Answer, Unanswered>> + Send;
+
+    /// Passes it on to another.
+    fn there(&self, peer: Peer) -> impl Future<Output = Result<Self::Answer, Status>> + Send;
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Forwarder {
     config: Arc<Config>,
@@ -78,29 +89,28 @@ impl Forwarder {
         Self { config, group, cluster }
     }
 
-    /// Runs `here` if this broker leads `target`, else `there` with a connection to the one that does.
+    /// Has `call` answered by the leader of `target`, be it this broker or another.
     ///
     /// # Errors
     /// At the edge `PROXY_TIMEOUT` when no leader was found until `until`.
-    pub(crate) async fn at_leader<T>(
+    pub(crate) async fn at_leader<C: Call>(
         &self,
         target: GroupId,
         caller: &Caller,
         until: Instant,
-        here: impl AsyncFn() -> Result<T, Unanswered>,
-        there: impl AsyncFn(Peer) -> Result<T, Status>,
-    ) -> Result<T, Failure> {
+        call: &C,
+    ) -> Result<C::Answer, Failure> {
         let mut view = self.group.watch();
         loop {
             let leads = target == self.config.group && view.borrow_and_update().is_leader();
             if leads {
-                match here().await {
+                match call.here().await {
                     Ok(answer) => return Ok(answer),
                     Err(Unanswered::Refused(refusal)) => return Err(refusal.into()),
                     Err(Unanswered::NotHere) => {}
                 }
             } else if caller.hops < MAX_HOPS
-                && let Some(answer) = self.at_peer(target, until, &there).await?
+                && let Some(answer) = self.at_peer(target, until, call).await?
             {
                 return Ok(answer);
             }
@@ -114,12 +124,12 @@ impl Forwarder {
     }
 
     /// `None` when nothing was done: no leader is known, it cannot be reached, or it does not lead any more.
-    async fn at_peer<T>(
+    async fn at_peer<C: Call>(
         &self,
         target: GroupId,
         until: Instant,
-        there: &impl AsyncFn(Peer) -> Result<T, Status>,
-    ) -> Result<Option<T>, Failure> {
+        call: &C,
+    ) -> Result<Option<C::Answer>, Failure> {
         let deadline = tokio::time::Instant::from_std(until);
         let Ok(Some(channel)) = tokio::time::timeout_at(deadline, self.cluster.leader(target)).await else {
             return Ok(None);
@@ -127,7 +137,7 @@ impl Forwarder {
         let peer = MessagingServiceClient::new(channel)
             .max_decoding_message_size(MAX_CALL_BYTES)
             .max_encoding_message_size(MAX_CALL_BYTES);
-        match tokio::time::timeout_at(deadline, there(peer)).await {
+        match tokio::time::timeout_at(deadline, call.there(peer)).await {
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(status)) if nothing_done(&status) => {
                 self.cluster.forget_leader(target);

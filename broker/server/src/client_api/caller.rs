@@ -89,6 +89,15 @@ impl Caller {
         }
     }
 
+    /// The broker itself, acting for a client of its own.
+    pub(crate) fn on_behalf_of(client: &str) -> Self {
+        let mut metadata = MetadataMap::new();
+        if let Ok(id) = client.parse() {
+            metadata.insert(CLIENT_ID_HEADER, id);
+        }
+        Self::new(metadata, Origin::Client)
+    }
+
     /// Absent only where the call does not need one.
     pub(crate) fn client_id(&self) -> Option<&str> {
         let id = self.metadata.get(CLIENT_ID_HEADER)?.to_str().ok()?;
@@ -199,7 +208,8 @@ mod tests {
 
     #[test]
     fn what_is_passed_on_keeps_the_client_and_counts_hops() {
-        let first = caller(&[("x-mq-client-id", "a@1"), ("authorization", "secret"), ("x-mainstay-hops", "7")]);
+        let first =
+            caller(&[("x-mq-client-id", "a@1"), ("authorization", "secret"), ("x-mainstay-hops", "7")]);
         assert_eq!(first.hops, 0, "a client cannot set its hops");
         let passed = first.pass_on((), Instant::now() + Duration::from_secs(2)).metadata().clone();
         assert!(!passed.contains_key("authorization"));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_messaging::{
-    Command, ConsumerGroup, CreateGroup, CreateTopic, Metadata, Outcome, QueueCount,
-    Refusal as StateRefusal, StartPosition, Topic, TopicKind,
+    Command, ConsumerGroup, CreateGroup, CreateTopic, GroupName, Metadata, Outcome, QueueCount,
+    Refusal as StateRefusal, StartPosition, Topic, TopicKind, TopicName,
 };
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::{self, WatchMetadataRequest};
@@ -47,7 +47,7 @@ trait Entry: Clone {
 }
 
 impl Entry for Topic {
-    type Name = mainstay_messaging::TopicName;
+    type Name = TopicName;
     const MISSING: Code = Code::TopicNotFound;
     const WHAT: &'static str = "topic";
 
@@ -63,13 +63,14 @@ impl Entry for Topic {
         // Topics that belong to a consumer group come with what they are for, not with a first look at them.
         let derived = name.as_str().starts_with('%');
         let queues = QueueCount::new(config.topics.queues).ok()?;
-        (config.topics.auto_create && !derived)
-            .then(|| Command::CreateTopic(CreateTopic { name: name.clone(), kind: TopicKind::Normal, queues }))
+        (config.topics.auto_create && !derived).then(|| {
+            Command::CreateTopic(CreateTopic { name: name.clone(), kind: TopicKind::Normal, queues })
+        })
     }
 }
 
 impl Entry for ConsumerGroup {
-    type Name = mainstay_messaging::GroupName;
+    type Name = GroupName;
     const MISSING: Code = Code::ConsumerGroupNotFound;
     const WHAT: &'static str = "consumer group";
 
@@ -109,6 +110,28 @@ impl Catalog {
     /// `ILLEGAL_CONSUMER_GROUP`, `CONSUMER_GROUP_NOT_FOUND`, or why it could not be created.
     pub(crate) async fn group(&self, name: Option<&Resource>, deadline: Instant) -> Checked<ConsumerGroup> {
         self.entry(name, deadline).await
+    }
+
+    /// A name that is legal, whether or not the topic exists. Free of charge for one that does.
+    ///
+    /// # Errors
+    /// `ILLEGAL_TOPIC`.
+    pub(crate) fn topic_name(&self, resource: Option<&Resource>) -> Checked<TopicName> {
+        match self.applied::<Topic>(&names::full_name(resource)) {
+            Some(topic) => Ok(topic.name),
+            None => names::topic(resource),
+        }
+    }
+
+    /// As [`Self::topic_name`], for consumer groups.
+    ///
+    /// # Errors
+    /// `ILLEGAL_CONSUMER_GROUP`.
+    pub(crate) fn group_name(&self, resource: Option<&Resource>) -> Checked<GroupName> {
+        match self.applied::<ConsumerGroup>(&names::full_name(resource)) {
+            Some(group) => Ok(group.name),
+            None => names::group(resource),
+        }
     }
 
     /// How often a message is delivered to the group of this name.
@@ -184,7 +207,9 @@ impl Catalog {
         loop {
             if self.leads_metadata() {
                 match self.group.propose(creation.clone(), deadline).await {
-                    Ok(Outcome::Refused(refusal)) if !exists(&refusal) => return Err(outcome::state(&refusal)),
+                    Ok(Outcome::Refused(refusal)) if !exists(&refusal) => {
+                        return Err(outcome::state(&refusal));
+                    }
                     Ok(_) => return Ok(()),
                     Err(error) => {
                         if let Ok(refusal) = outcome::proposal(&error) {
@@ -196,7 +221,10 @@ impl Catalog {
                 return Ok(());
             }
             if Instant::now() + LEADER_PAUSE >= deadline {
-                return Err(Refusal::new(Code::ProxyTimeout, "no leader of the metadata group answered in time"));
+                return Err(Refusal::new(
+                    Code::ProxyTimeout,
+                    "no leader of the metadata group answered in time",
+                ));
             }
             tokio::time::sleep(LEADER_PAUSE).await;
         }

@@ -98,7 +98,9 @@ pub(crate) fn check(message: &Message) -> Checked<&SystemProperties> {
     if let Some(group) = &system.message_group {
         check_message_group(group)?;
     }
-    for (field, text) in [("born_host", Some(&system.born_host)), ("trace_context", system.trace_context.as_ref())] {
+    for (field, text) in
+        [("born_host", Some(&system.born_host)), ("trace_context", system.trace_context.as_ref())]
+    {
         if text.is_some_and(|text| text.len() > MAX_TEXT_BYTES) {
             return Err(Refusal::new(
                 Code::MessagePropertiesTooLarge,
@@ -274,8 +276,14 @@ mod tests {
             row(body(0), Some((MessageBodyEmpty, "body"))),
             row(message(|_, system| system.message_id.clear()), Some((IllegalMessageId, "message_id"))),
             row(message(|_, system| system.message_id = " ".into()), Some((IllegalMessageId, "message_id"))),
-            row(message(|_, system| system.message_id = "a\u{7f}".into()), Some((IllegalMessageId, "message_id"))),
-            row(message(|_, system| system.message_id = "a".repeat(257)), Some((IllegalMessageId, "message_id"))),
+            row(
+                message(|_, system| system.message_id = "a\u{7f}".into()),
+                Some((IllegalMessageId, "message_id")),
+            ),
+            row(
+                message(|_, system| system.message_id = "a".repeat(257)),
+                Some((IllegalMessageId, "message_id")),
+            ),
             row(properties(128), None),
             row(properties(129), Some((MessagePropertiesTooLarge, "user_properties"))),
             row(filled(0), None),
@@ -313,7 +321,10 @@ mod tests {
                 message(|_, system| system.born_host = "h".repeat(1025)),
                 Some((MessagePropertiesTooLarge, "born_host")),
             ),
-            row(Message { body: Bytes::from_static(b"x"), ..Message::default() }, Some((BadRequest, "system_properties"))),
+            row(
+                Message { body: Bytes::from_static(b"x"), ..Message::default() },
+                Some((BadRequest, "system_properties")),
+            ),
         ];
         for (index, (message, expected)) in rows.iter().enumerate() {
             match (check(message), expected) {

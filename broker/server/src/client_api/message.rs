@@ -4,12 +4,12 @@
 
 use std::fmt::Write;
 
-use md5::{Digest as _, Md5};
 use mainstay_messaging::{Delivery, MessageKind, Publish, QueueId, TopicKind, TopicName};
 use mainstay_proto::rocketmq::{
     Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SystemProperties,
 };
 use mainstay_record::Timestamp;
+use md5::{Digest as _, Md5};
 
 use super::refusal::{Checked, Refusal};
 use super::times::{timestamp, wire_duration, wire_timestamp};
@@ -185,8 +185,7 @@ mod tests {
         let base = SystemProperties::default();
         let fifo = SystemProperties { message_group: group.clone(), ..base.clone() };
         let delay = SystemProperties { delivery_timestamp: stamp, ..fifo.clone() };
-        let transaction =
-            SystemProperties { message_type: MessageType::Transaction as i32, ..delay.clone() };
+        let transaction = SystemProperties { message_type: MessageType::Transaction as i32, ..delay.clone() };
         let declared = SystemProperties { message_type: MessageType::Fifo as i32, ..base.clone() };
         for (system, expected) in [
             (&base, MessageType::Normal),

@@ -87,11 +87,7 @@ mod tests {
             let refusal = proposal(&error).ok();
             assert_eq!(refusal.as_ref().map(|refusal| refusal.code), code, "{error}");
             if let Some(refusal) = refusal {
-                assert_eq!(
-                    refusal.message.contains("outcome unknown"),
-                    error.outcome_unknown(),
-                    "{refusal}"
-                );
+                assert_eq!(refusal.message.contains("outcome unknown"), error.outcome_unknown(), "{refusal}");
             }
         }
     }

@@ -144,13 +144,12 @@ mod tests {
     #[test]
     fn queue_ids_are_local_to_each_broker_and_groups_without_queues_are_left_out() {
         let found = queues(&cluster(3), &topic(5, TopicKind::Normal), &name(), None);
-        let ids: Vec<_> = found
-            .iter()
-            .map(|queue| (queue.broker.as_ref().unwrap().name.clone(), queue.id))
-            .collect();
-        let expected: Vec<_> = [("orders-0", 0), ("orders-0", 1), ("orders-1", 0), ("orders-1", 1), ("orders-2", 0)]
-            .map(|(broker, id)| (broker.to_owned(), id))
-            .to_vec();
+        let ids: Vec<_> =
+            found.iter().map(|queue| (queue.broker.as_ref().unwrap().name.clone(), queue.id)).collect();
+        let expected: Vec<_> =
+            [("orders-0", 0), ("orders-0", 1), ("orders-1", 0), ("orders-1", 1), ("orders-2", 0)]
+                .map(|(broker, id)| (broker.to_owned(), id))
+                .to_vec();
         assert_eq!(ids, expected);
         assert_eq!(queues(&cluster(3), &topic(2, TopicKind::Normal), &name(), None).len(), 2);
         for queue in found {

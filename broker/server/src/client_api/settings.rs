@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use mainstay_messaging::GroupName;
 use mainstay_proto::rocketmq::retry_policy::Strategy;
 use mainstay_proto::rocketmq::settings::PubSub;
 use mainstay_proto::rocketmq::{
@@ -47,7 +48,7 @@ pub(crate) fn merge(mut settings: Settings, max_attempts: impl FnOnce(&str) -> u
         }
         Some(PubSub::Subscription(subscription)) => {
             let group = merge_subscription(subscription, kind)?;
-            consumer_policy(max_attempts(&group))
+            consumer_policy(max_attempts(group.as_str()))
         }
         None => {
             return Err(Refusal::new(Code::BadRequest, "settings have neither publishing nor subscription"));
@@ -79,7 +80,7 @@ fn merge_publishing(publishing: &mut Publishing) -> Checked<()> {
     Ok(())
 }
 
-fn merge_subscription(subscription: &mut Subscription, kind: ClientType) -> Checked<String> {
+fn merge_subscription(subscription: &mut Subscription, kind: ClientType) -> Checked<GroupName> {
     let group = names::group(subscription.group.as_ref())?;
     for entry in &subscription.subscriptions {
         names::topic(entry.topic.as_ref())?;

@@ -32,7 +32,8 @@ pub(crate) fn receive_invisible(wire: Option<&prost_types::Duration>) -> Checked
 /// # Errors
 /// `ILLEGAL_INVISIBLE_TIME` outside of 0 to 12 h or when absent.
 pub(crate) fn change_invisible(wire: Option<&prost_types::Duration>) -> Checked<Duration> {
-    let wire = wire.ok_or_else(|| Refusal::new(Code::IllegalInvisibleTime, "invisible_duration is missing"))?;
+    let wire =
+        wire.ok_or_else(|| Refusal::new(Code::IllegalInvisibleTime, "invisible_duration is missing"))?;
     invisible(wire, Duration::ZERO)
 }
 
@@ -56,9 +57,10 @@ fn invisible(wire: &prost_types::Duration, min: Duration) -> Checked<Duration> {
 pub(crate) fn poll_until(caller: &Caller, wire: Option<&prost_types::Duration>) -> Checked<Instant> {
     let asked = match wire {
         None => None,
-        Some(wire) => Some(Duration::try_from(*wire).map_err(|_| {
-            Refusal::new(Code::IllegalPollingTime, "long_polling_timeout is negative")
-        })?),
+        Some(wire) => Some(
+            Duration::try_from(*wire)
+                .map_err(|_| Refusal::new(Code::IllegalPollingTime, "long_polling_timeout is negative"))?,
+        ),
     };
     let longest = caller.received + MAX_POLL;
     let Some(deadline) = caller.poll_deadline() else {
@@ -72,7 +74,9 @@ pub(crate) fn poll_until(caller: &Caller, wire: Option<&prost_types::Duration>) 
     }
     let wanted = match asked {
         Some(asked) => caller.received + asked.min(MAX_POLL),
-        None => deadline.checked_sub(RESERVE_WITHOUT_POLL_TIME).unwrap_or(caller.received).max(caller.received),
+        None => {
+            deadline.checked_sub(RESERVE_WITHOUT_POLL_TIME).unwrap_or(caller.received).max(caller.received)
+        }
     };
     Ok(wanted.min(longest).min(deadline))
 }
@@ -137,7 +141,9 @@ mod tests {
         ] {
             let outcome = change_invisible(value.as_ref());
             assert_eq!(outcome.as_ref().ok().map(Duration::as_secs), expected, "{value:?}");
-            assert!(outcome.is_ok() || outcome.is_err_and(|refusal| refusal.code == Code::IllegalInvisibleTime));
+            assert!(
+                outcome.is_ok() || outcome.is_err_and(|refusal| refusal.code == Code::IllegalInvisibleTime)
+            );
         }
     }
 
@@ -165,7 +171,9 @@ mod tests {
             let outcome = poll_until(&caller, asked.as_ref());
             let waited = outcome.as_ref().ok().map(|until| (*until - caller.received).as_millis());
             assert_eq!(waited, expected_ms, "{timeout:?} {asked:?}");
-            assert!(outcome.is_ok() || outcome.is_err_and(|refusal| refusal.code == Code::IllegalPollingTime));
+            assert!(
+                outcome.is_ok() || outcome.is_err_and(|refusal| refusal.code == Code::IllegalPollingTime)
+            );
         }
     }
 

@@ -5,6 +5,7 @@
 mod connection;
 mod tls;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,10 +42,15 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The client port, bound.
-#[derive(Debug)]
 pub struct ClientPort {
     listener: TcpListener,
     tls: TlsAcceptor,
+}
+
+impl fmt::Debug for ClientPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientPort").field("listener", &self.listener).finish_non_exhaustive()
+    }
 }
 
 /// Why the client port could not be opened.
@@ -87,8 +93,9 @@ impl ClientPort {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes);
         let stopping = stop.clone();
-        let serving = server
-            .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move { stop.cancelled().await });
+        let serving = server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move {
+            stop.cancelled().await
+        });
         tokio::pin!(serving);
         let outcome = tokio::select! {
             outcome = &mut serving => outcome,
