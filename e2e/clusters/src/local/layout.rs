@@ -18,8 +18,8 @@ pub(super) const API_SERVICE_ADDRESS: &str = "10.96.0.1";
 pub(super) const POD_RANGE: &str = "10.244.0.0/16";
 
 /// A socket's path holds 107 bytes; the longest one below a run folder is
-/// `/node1/kubelet/device-plugins/kubelet.sock`.
-const RUN_DIR_LIMIT: usize = 107 - 43;
+/// `/node1/kubelet/pod-resources/kubelet.sock`.
+const RUN_DIR_LIMIT: usize = 107 - 41;
 
 /// Where everything of one cluster is.
 #[derive(Debug, Clone)]

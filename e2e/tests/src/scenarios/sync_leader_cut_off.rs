@@ -32,7 +32,7 @@ fn run(world: &World) -> Result<()> {
     let old = deployment.leader(0)?;
     let mut traffic = Traffic::start(&deployment, &options)?;
     // It sits on the leader's own node and knows only the leader: the cut leaves it connected.
-    let local = TrafficOptions { rate: Some(20), in_flight: 4, ..options.clone() };
+    let local = TrafficOptions { rate: Some(20), in_flight: 4, ..options };
     let address = deployment.address_of(&old.pod)?;
     traffic.add_producer_on(&deployment, &local, &old.node, &address)?;
     traffic.wait_acknowledged(500, Duration::from_secs(60))?;
