@@ -1,17 +1,21 @@
-//! `cargo xtask images`: broker and operator as static binaries, each alone in an image.
+//! `cargo xtask images`: our programs as static binaries, built once for everything that runs them; broker and operator
+//! each alone in an image.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use mainstay_clusters::{Image, Step};
+use mainstay_clusters::{Cluster, Image, Step};
 use serde::Deserialize;
 
 use crate::cluster::Location;
 
 /// Packages that become images; the binary and the image have the package's name.
-const PROGRAMS: [&str; 2] = ["mainstay-broker", "mainstay-operator"];
+const IN_IMAGES: [&str; 2] = ["mainstay-broker", "mainstay-operator"];
+
+/// Packages that demo, tests and benchmarks run on this machine besides.
+const ON_THE_HOST: [&str; 2] = ["mainstay", "mainstay-bench"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -23,34 +27,57 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let archives = build()?;
-    for archive in &archives {
+    let programs = build()?;
+    for archive in &programs.archives {
         println!("{}", archive.display());
     }
     if arguments.load {
-        let cluster = mainstay_clusters::attach(&arguments.location.run_dir)?;
-        for archive in &archives {
-            let step =
-                Step::start(format!("loading {} on {} nodes", archive.display(), cluster.nodes().len()), "");
-            cluster.load_image(archive)?;
-            step.done();
-        }
+        programs.load(&*mainstay_clusters::attach(&arguments.location.run_dir)?)?;
     }
     Ok(())
 }
 
-/// Builds the programs and writes their images, tagged `dev`; returns the archives, to be loaded into a cluster.
-pub(crate) fn build() -> Result<Vec<PathBuf>> {
+/// What was built.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// Image archives, tagged `dev`.
+    archives: Vec<PathBuf>,
+    binaries: Vec<Binary>,
+}
+
+impl Programs {
+    /// Loads the images on every node of the cluster.
+    pub(crate) fn load(&self, cluster: &dyn Cluster) -> Result<()> {
+        let step = Step::start(format!("load the images on {} nodes", cluster.nodes().len()), "");
+        for archive in &self.archives {
+            cluster.load_image(archive)?;
+        }
+        step.done();
+        Ok(())
+    }
+
+    /// Where one of our programs lies.
+    pub(crate) fn path(&self, name: &str) -> Result<&Path> {
+        let binary = self.binaries.iter().find(|binary| binary.name == name);
+        binary.map(|binary| &*binary.path).with_context(|| format!("{name} was not built"))
+    }
+}
+
+/// Builds the programs and writes the images.
+pub(crate) fn build() -> Result<Programs> {
     let step = Step::start(
-        format!("building {} as static binaries", PROGRAMS.join(" and ")),
+        "build broker, operator and command line as static binaries",
         "several minutes the first time, only what changed afterwards",
     );
     let binaries = build_binaries()?;
     step.done();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.run/images");
-    binaries.iter().map(|binary| write_image(binary, &folder)).collect()
+    let in_images = binaries.iter().filter(|binary| IN_IMAGES.contains(&binary.name));
+    let archives = in_images.map(|binary| write_image(binary, &folder)).collect::<Result<_>>()?;
+    Ok(Programs { archives, binaries })
 }
 
+#[derive(Debug)]
 struct Binary {
     name: &'static str,
     path: PathBuf,
@@ -68,14 +95,14 @@ fn build_binaries() -> Result<Vec<Binary>> {
         // Cargo prefers this one, which would lose the flag above.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .stderr(Stdio::inherit());
-    for program in PROGRAMS {
+    let programs = IN_IMAGES.into_iter().chain(ON_THE_HOST);
+    for program in programs.clone() {
         cargo.args(["--package", program]);
     }
     let built = cargo.output().context("start cargo")?;
     ensure!(built.status.success(), "cargo could not build the images' programs ({})", built.status);
     let messages = String::from_utf8(built.stdout).context("understand cargo's messages")?;
-    PROGRAMS
-        .into_iter()
+    programs
         .map(|name| {
             let path =
                 executable(&messages, name).with_context(|| format!("cargo built no program {name}"))?;

@@ -1,7 +1,13 @@
 //! `cargo xtask`: what people and CI run. One file per command.
 
+mod bench;
+mod clients;
 mod cluster;
+mod demo;
+mod e2e;
 mod images;
+mod tally;
+mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -15,6 +21,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Show the whole product at work on a Kubernetes of this machine
+    Demo(demo::Arguments),
+    /// Run every test
+    Test(test::Arguments),
+    /// Run the scenarios on Kubernetes, all or some
+    E2e(e2e::Arguments),
+    /// Measure the broker beside the machine's own limits
+    Bench(bench::Arguments),
     /// Start, stop or use a Kubernetes cluster on this machine
     Cluster(cluster::Arguments),
     /// Build the container images of broker and operator
@@ -23,6 +37,10 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
+        Task::E2e(arguments) => e2e::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(arguments),
         Task::Images(arguments) => images::run(&arguments),
     }

@@ -1,1 +1,34 @@
-//! Skeleton.
+//! The replication protocol of a broker group as one pure state machine: epochs and their grants, the write quorum,
+//! log matching and truncation, the leader's lease, elections, forced promotion and hand-over.
+//!
+//! [`Core::step`] takes an [`Event`] and the time and appends [`Action`]s. There is no clock, socket, file, thread or
+//! randomness from outside in here: the same events at the same moments give the same actions. The caller (the
+//! driver) executes the actions in order.
+//!
+//! What always holds, in every mode:
+//! - A batch is committed when W members hold it persisted; an epoch begins when N-W+1 members granted it, none of
+//!   which has a better log. Any two such sets meet, so a new leader has everything that was committed. The one
+//!   exception is a forced promotion in [`Mode::Async`]; what it overrides is quarantined, never discarded.
+//! - Only a batch of the leader's own epoch commits by counting.
+//! - At most one leader *serves* at a time, as long as monotonic clocks differ in rate by less than 5 %.
+
+mod core;
+mod error;
+mod event;
+mod hard_state;
+mod lease;
+mod log;
+mod membership;
+mod message;
+mod timing;
+mod view;
+
+pub use crate::core::{Config, Core};
+pub use error::StepError;
+pub use event::{Action, Event, Order, TailFate};
+pub use hard_state::{HardState, HardStateError};
+pub use log::LogSummary;
+pub use membership::{Membership, MembershipError, Mode};
+pub use message::{Append, AppendHeader, AppendResponse, Message, TimeoutNow, VoteRequest, VoteResponse};
+pub use timing::{Moment, Timing, TimingError};
+pub use view::{MemberView, Problem, Role, View};

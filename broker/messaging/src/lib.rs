@@ -8,6 +8,7 @@
 mod codec;
 mod command;
 mod cursor;
+mod definitions;
 mod handle;
 mod index;
 mod metadata;

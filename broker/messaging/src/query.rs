@@ -6,9 +6,10 @@ use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::{Filter, QueueSelection};
 use crate::cursor::Cursor;
+use crate::definitions::GroupState;
 use crate::metadata::{ConsumerGroup, Metadata, QueueId, QueueOffset, Revision, Topic};
 use crate::names::TopicName;
-use crate::state::{GroupState, State, TopicState};
+use crate::state::{State, TopicState};
 
 /// How far a consumer group is in one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,12 +30,8 @@ impl<T> IoContext<T> for io::Result<T> {
 pub enum LogError {
     #[error(transparent)]
     Io(#[from] IoFailure),
-    #[error(
-        "batch {found} at position {position} does not continue the log, which ends with {last} at {end}"
-    )]
-    Discontinuous { found: EntryId, position: LogPosition, last: EntryId, end: LogPosition },
-    #[error("batch {found} is of group {group}, the log is of group {expected}")]
-    ForeignGroup { found: EntryId, group: GroupId, expected: GroupId },
+    #[error("batch {found} does not continue the log: {what}")]
+    NotNext { found: EntryId, what: Damage },
     #[error("cannot truncate after {keep}: the log ends with {last}")]
     TruncateBeyondEnd { keep: LogIndex, last: EntryId },
     #[error("the tail to be cut cannot be read: {0}")]
@@ -120,8 +116,8 @@ pub enum FolderError {
     InUse { path: PathBuf },
     #[error(transparent)]
     Io(#[from] IoFailure),
-    #[error("data folder {}: {source}", path.display())]
-    Format { path: PathBuf, source: StateError },
+    #[error("data folder {} has a format marker that cannot be understood", path.display())]
+    DamagedFormat { path: PathBuf },
     #[error("data folder {} has format version {found}, this program knows {known}", path.display())]
     UnknownFormat { path: PathBuf, found: u32, known: u32 },
     #[error("{} is not a data folder of this program: it holds files, but no format marker", path.display())]

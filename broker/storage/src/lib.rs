@@ -9,20 +9,34 @@
 //! - Recovery returns a prefix of what was written. It cuts what never became durable, and refuses everything else
 //!   that is not as it was written.
 
+mod chain;
+mod core;
 mod data_folder;
 mod error;
+mod fields;
 mod fs;
+mod index;
 mod log;
+mod mark;
 mod metrics;
 mod options;
 mod quarantine;
+mod recovery;
+mod segment;
+mod spare;
 mod state_file;
+mod view;
+mod writer;
 
+pub use chain::EpochStart;
+pub use core::{LogCore, TailFate};
 pub use data_folder::DataFolder;
 pub use error::{Damage, FolderError, IoFailure, LogError, OpenError, ReadError, StateError};
-pub use fs::{File, FileLock, FileSystem, MemFileSystem, RealFileSystem};
-pub use log::{EpochStart, Log, LogEvent, Recovered, TailFate, TornTail};
+pub use fs::{File, FileLock, FileSystem, MemFileSystem, Operation, RealFileSystem, Unsynced};
+pub use log::Log;
 pub use metrics::LogMetrics;
 pub use options::{Flush, LogOptions};
 pub use quarantine::QuarantineFile;
+pub use recovery::{Recovered, TornTail};
 pub use state_file::StateFile;
+pub use writer::LogEvent;

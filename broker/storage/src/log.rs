@@ -1,124 +1,143 @@
-//! Skeleton.
+//! The handle of a log: what the rest of the broker uses.
 
-use std::path::PathBuf;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 
-use mainstay_record::{Batch, EntryId, Epoch, LogIndex, LogPosition, Timestamp};
+use mainstay_record::{Batch, LogIndex};
+use parking_lot::Mutex;
 
-use crate::error::{Damage, LogError, OpenError, ReadError};
+use crate::core::{LogCore, TailFate};
+use crate::error::{LogError, OpenError, ReadError};
 use crate::fs::FileSystem;
 use crate::metrics::LogMetrics;
 use crate::options::LogOptions;
 use crate::quarantine::QuarantineFile;
+use crate::recovery::Recovered;
+use crate::spare::{SpareMaker, SpareStatus, SpareThread};
+use crate::view::{Ending, View};
+use crate::writer::{Figures, LogEvent, Writer};
 
-/// The first batch of an epoch in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EpochStart {
-    pub epoch: Epoch,
-    pub first: LogIndex,
+type WriterThread = JoinHandle<Result<(), Arc<LogError>>>;
+
+/// Handle of a log; clones share it. When the last one is dropped without [`Log::close`], the writer stops as if the
+/// process had been killed.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
 }
 
-/// What was cut at the end of the log, since it never became durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TornTail {
-    pub segment: PathBuf,
-    /// Byte of the segment where the cut was made.
-    pub offset: u64,
-    /// Bytes from there to the last one that was not zero.
-    pub bytes: u64,
-    pub what: Damage,
+struct Inner {
+    view: Arc<View>,
+    figures: Arc<Mutex<Figures>>,
+    spares: Arc<SpareStatus>,
+    writer: Mutex<Option<WriterThread>>,
 }
-
-/// What a log held when it was opened. All of it is durable.
-#[derive(Debug, Clone)]
-pub struct Recovered {
-    pub last: EntryId,
-    pub end: LogPosition,
-    pub last_timestamp: Timestamp,
-    pub epochs: Vec<EpochStart>,
-    /// The newest membership batch.
-    pub membership: Option<Batch>,
-    pub torn_tail: Option<TornTail>,
-    /// The log was closed in order: nothing that was written can have been lost.
-    pub clean: bool,
-    /// The operating system has not been restarted since the log was written: nothing that was written can have been
-    /// lost, even if it was not flushed.
-    pub same_boot: bool,
-}
-
-/// Reported on the writer thread, in the order of the log. An event may name a batch that a truncation, asked for
-/// meanwhile, takes away: compare the epoch.
-#[derive(Debug, Clone)]
-pub enum LogEvent {
-    /// Everything through `last` is written, not forced. Only with [`crate::Flush::Async`].
-    Written { last: EntryId },
-    /// Everything through `last` survives a power cut.
-    Durable { last: EntryId },
-    /// The log has stopped for good.
-    Failed(Arc<LogError>),
-}
-
-/// What becomes of a tail that is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TailFate {
-    Discard,
-    /// Kept in a file under `quarantine/`.
-    Quarantine,
-}
-
-/// Handle of a log; clones share it.
-#[derive(Debug, Clone)]
-pub struct Log {}
 
 impl Log {
-    /// Recovers the log and starts its writer thread. `events` is called on that thread and must not block.
+    /// Recovers the log and starts its writer thread. `events` is called on that thread and must not block. It must
+    /// not own a clone of the log, which would then never be dropped.
     pub fn open(
-        _fs: Arc<dyn FileSystem>,
-        _options: LogOptions,
-        _events: Box<dyn Fn(LogEvent) + Send>,
+        fs: Arc<dyn FileSystem>,
+        options: LogOptions,
+        events: Box<dyn Fn(LogEvent) + Send>,
     ) -> Result<(Self, Recovered), OpenError> {
-        unimplemented!()
+        let spares = Arc::new(SpareStatus::default());
+        // Opening does not wait for space.
+        spares.closing.store(true, Ordering::Relaxed);
+        let maker = SpareMaker::new(Arc::clone(&fs), options.directory.join("log"));
+        let source = SpareThread::start(maker, Arc::clone(&spares)).map_err(OpenError::Thread)?;
+        let (core, recovered) = LogCore::open_with(fs, &options, Box::new(source))?;
+        spares.closing.store(false, Ordering::Relaxed);
+        let view = Arc::new(View::new(
+            core.chain().clone(),
+            core.quarantined().to_vec(),
+            core.reader().clone(),
+            options.cache_bytes,
+        ));
+        let figures = Arc::<Mutex<Figures>>::default();
+        let writer = Writer::new(Arc::clone(&view), core, options.flush, events, Arc::clone(&figures));
+        let thread = thread::Builder::new().name(format!("log-{}", options.group));
+        let writer = thread.spawn(move || writer.work()).map_err(OpenError::Thread)?;
+        let inner = Inner { view, figures, spares, writer: Mutex::new(Some(writer)) };
+        Ok((Self { inner: Arc::new(inner) }, recovered))
     }
 
     /// Enqueues batches that continue the log and makes them visible to [`Log::read`]; never waits for the disk.
-    pub fn append(&self, _batches: Vec<Batch>) {
-        unimplemented!()
+    /// Batches that do not continue the log stop it for good. Does nothing once the log is closed or has failed.
+    pub fn append(&self, batches: Vec<Batch>) {
+        self.inner.view.append(batches);
     }
 
-    /// Takes away everything above `keep`, at once for readers, durably before anything appended later.
-    pub fn truncate(&self, _keep: LogIndex, _fate: TailFate) {
-        unimplemented!()
+    /// Takes away everything behind `keep`: at once for readers, durably before anything appended later.
+    pub fn truncate(&self, keep: LogIndex, fate: TailFate) {
+        self.inner.view.truncate(keep, fate);
     }
 
     /// Batches from `from` through `through` in order: at least one if there is one, at most about `max_bytes`.
-    pub fn read(
-        &self,
-        _from: LogIndex,
-        _through: LogIndex,
-        _max_bytes: usize,
-    ) -> Result<Vec<Batch>, ReadError> {
-        unimplemented!()
+    /// Touches the disk only for batches that are no longer in memory, and never waits for the writer.
+    pub fn read(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Result<Vec<Batch>, ReadError> {
+        self.inner.view.read(from, through, max_bytes)
     }
 
-    pub fn batch(&self, _index: LogIndex) -> Result<Batch, ReadError> {
-        unimplemented!()
+    pub fn batch(&self, index: LogIndex) -> Result<Batch, ReadError> {
+        self.inner.view.batch(index)
     }
 
     /// The batch if it is in memory: never touches the disk.
-    pub fn cached(&self, _index: LogIndex) -> Option<Batch> {
-        unimplemented!()
+    pub fn cached(&self, index: LogIndex) -> Option<Batch> {
+        self.inner.view.cached(index)
     }
 
+    /// Tails that were moved out of the log, those of earlier processes included.
     pub fn quarantined(&self) -> Vec<QuarantineFile> {
-        unimplemented!()
+        self.inner.view.quarantined()
+    }
+
+    /// Why the log has stopped, if it has.
+    pub fn failure(&self) -> Option<Arc<LogError>> {
+        self.inner.view.failed()
     }
 
     pub fn metrics(&self) -> LogMetrics {
-        unimplemented!()
+        let backlog = self.inner.view.backlog();
+        LogMetrics {
+            queued_batches: backlog.batches,
+            queued_bytes: backlog.bytes,
+            short_of_space: self.inner.spares.short_of_space.load(Ordering::Relaxed),
+            ..self.inner.figures.lock().snapshot()
+        }
     }
 
-    /// Flushes, writes the mark of an orderly end and joins the writer. Every clone is closed with it.
+    /// Does all that was asked for, writes the mark of an orderly end and joins the writer. Every clone is closed with
+    /// it.
     pub fn close(self) -> Result<(), Arc<LogError>> {
-        unimplemented!()
+        self.inner.end(Ending::Close)
+    }
+}
+
+impl Inner {
+    fn end(&self, ending: Ending) -> Result<(), Arc<LogError>> {
+        self.spares.closing.store(true, Ordering::Relaxed);
+        self.view.end(ending);
+        let Some(writer) = self.writer.lock().take() else { return Ok(()) };
+        if writer.thread().id() == thread::current().id() {
+            return Ok(());
+        }
+        writer.join().unwrap_or_else(|_| Err(Arc::new(LogError::WriterGone)))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Who wants to know how it ended closes the log.
+        let _ = self.end(Ending::Abandon);
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("metrics", &self.metrics()).finish_non_exhaustive()
     }
 }

@@ -25,4 +25,7 @@ pub struct LogMetrics {
     /// How long the writer has been busy with what it is doing now; `None` while it waits for work. A value that keeps
     /// growing is a disk that does not answer.
     pub busy_for: Option<Duration>,
+    /// There is no space for the segment after this one. What is appended still fits for a while, then waits; free
+    /// space is noticed by itself.
+    pub short_of_space: bool,
 }

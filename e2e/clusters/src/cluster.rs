@@ -126,6 +126,10 @@ pub trait Cluster: fmt::Debug + Send + Sync {
     /// reached and cluster names resolve, as the user [`crate::NON_ROOT_ID`]. The child process is the program itself.
     fn client_command(&self, program: &OsStr) -> Result<Command>;
 
+    /// The same in the network of one node: a client there stays beside the node's pods when the node is cut off, but
+    /// cannot resolve cluster names then.
+    fn client_command_on(&self, node: &str, program: &OsStr) -> Result<Command>;
+
     /// Makes volumes whose claim is gone available again, empty. Pre-made volumes have no provisioner that would.
     fn recycle_volumes(&self) -> Result<()>;
 

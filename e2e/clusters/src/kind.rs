@@ -123,6 +123,21 @@ impl KindCluster {
         self.run_dir.join(format!("{node}.address"))
     }
 
+    /// A client in the network of a node's container.
+    fn command_beside(&self, container: &str, program: &OsStr) -> Result<Command> {
+        let pid = docker(&["inspect", "--format", "{{.State.Pid}}", container])?;
+        let pid: u32 = pid.trim().parse().context("understand docker's answer")?;
+        if pid == 0 {
+            bail!("the container {container} does not run");
+        }
+        let query = "jsonpath={.spec.clusterIP}";
+        let dns =
+            self.kubectl(&["get", "service", "kube-dns", "--namespace", "kube-system", "--output", query])?;
+        let resolv_conf = self.run_dir.join("resolv.conf");
+        fs::write(&resolv_conf, client::resolv_conf(dns.trim())).context("write resolv.conf")?;
+        Ok(client::command_in(Path::new(&format!("/proc/{pid}/ns/net")), &resolv_conf, program))
+    }
+
     fn require_node(&self, name: &str) -> Result<()> {
         ensure!(
             self.nodes.iter().any(|node| node == name),
@@ -192,17 +207,12 @@ impl Cluster for KindCluster {
     }
 
     fn client_command(&self, program: &OsStr) -> Result<Command> {
-        let pid = docker(&["inspect", "--format", "{{.State.Pid}}", &self.control_plane()])?;
-        let pid: u32 = pid.trim().parse().context("understand docker's answer")?;
-        if pid == 0 {
-            bail!("the control plane's container does not run");
-        }
-        let query = "jsonpath={.spec.clusterIP}";
-        let dns =
-            self.kubectl(&["get", "service", "kube-dns", "--namespace", "kube-system", "--output", query])?;
-        let resolv_conf = self.run_dir.join("resolv.conf");
-        fs::write(&resolv_conf, client::resolv_conf(dns.trim())).context("write resolv.conf")?;
-        Ok(client::command_in(Path::new(&format!("/proc/{pid}/ns/net")), &resolv_conf, program))
+        self.command_beside(&self.control_plane(), program)
+    }
+
+    fn client_command_on(&self, node: &str, program: &OsStr) -> Result<Command> {
+        self.require_node(node)?;
+        self.command_beside(node, program)
     }
 
     /// kind's own provisioner does.

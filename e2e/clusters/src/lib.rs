@@ -20,3 +20,4 @@ pub use cluster::{Cluster, Options, Provider, attach, down, up};
 pub use command::{output, succeeds};
 pub use image::{Image, NON_ROOT_ID};
 pub use progress::{Step, until};
+pub use tools::{cache_folder, helm};

@@ -213,6 +213,12 @@ impl Cluster for LocalCluster {
         Ok(client::command_in(&network, &self.layout.path("resolv.conf"), program))
     }
 
+    fn client_command_on(&self, node: &str, program: &OsStr) -> Result<Command> {
+        self.require_node(node)?;
+        let network = Path::new("/run/netns").join(self.layout.node_network(node));
+        Ok(client::command_in(&network, &self.layout.path("resolv.conf"), program))
+    }
+
     fn recycle_volumes(&self) -> Result<()> {
         for (name, folder) in volumes::released(&self.kubectl(&["get", "pv", "--output", "json"])?)? {
             volumes::wipe(&folder, &self.layout.run_dir)?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub(crate) use golang::GoProgram;
+pub use golang::cache_folder;
 pub(crate) use packages::{cni_plugins, ensure_local_packages};
 
 /// Every Kubernetes program, etcd and kubectl in one binary.
@@ -74,11 +75,7 @@ impl ClientTools {
             Some(kubectl) => kubectl,
             None => kubectl_link(&KUBERNETES.ensure()?)?,
         };
-        let helm = match crate::command::find("helm") {
-            Some(helm) => helm,
-            None => HELM.ensure()?,
-        };
-        Ok(Self { kubectl, helm })
+        Ok(Self { kubectl, helm: helm()? })
     }
 }
 
@@ -101,6 +98,14 @@ impl LocalTools {
             pause: PAUSE.ensure()?,
             kubernetes,
         })
+    }
+}
+
+/// The helm program: the machine's, or built.
+pub fn helm() -> Result<PathBuf> {
+    match crate::command::find("helm") {
+        Some(helm) => Ok(helm),
+        None => HELM.ensure(),
     }
 }
 

@@ -1,4 +1,5 @@
 //! The local provider from start to end: everything the trait promises, on a real cluster, and nothing left of it.
+#![allow(clippy::unwrap_used, reason = "the lint takes only functions marked #[test] for tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 //! Rules both implementations keep: nothing written is durable before `sync_data`, no directory entry before
 //! `sync_dir` of its folder.
 
+mod durable;
 mod mem;
 mod real;
 
@@ -13,7 +14,10 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use mem::MemFileSystem;
+pub(crate) use durable::{
+    OpenFile, make_folder, read_file, remove_if_there, replace_file, sync_parent, temporary,
+};
+pub use mem::{MemFileSystem, Operation, Unsynced};
 pub use real::RealFileSystem;
 
 /// Folders and names. Paths are taken as they are.

@@ -93,7 +93,8 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
         .filter_map(|line| {
             let mut fields = line.split(' ');
             let (folder, kind) = (fields.nth(1)?, fields.next()?);
-            (kind == "cgroup" && folder.starts_with(ROOT)).then(|| PathBuf::from(folder))
+            // Beside those of version 1 there may be one of version 2 without controllers; runc makes groups there too.
+            (matches!(kind, "cgroup" | "cgroup2") && folder.starts_with(ROOT)).then(|| PathBuf::from(folder))
         })
         .collect();
     Ok(folders.into_iter().collect())

@@ -18,8 +18,8 @@ pub(super) const API_SERVICE_ADDRESS: &str = "10.96.0.1";
 pub(super) const POD_RANGE: &str = "10.244.0.0/16";
 
 /// A socket's path holds 107 bytes; the longest one below a run folder is
-/// `/node1/kubelet/device-plugins/kubelet.sock`.
-const RUN_DIR_LIMIT: usize = 107 - 43;
+/// `/node1/kubelet/pod-resources/kubelet.sock`.
+const RUN_DIR_LIMIT: usize = 107 - 41;
 
 /// Where everything of one cluster is.
 #[derive(Debug, Clone)]
@@ -61,6 +61,10 @@ impl Layout {
         name.strip_prefix(&self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with("-node"))
     }
 
+    pub(super) fn node_network(&self, node: &str) -> String {
+        format!("{}-{node}", self.name)
+    }
+
     pub(super) fn log(&self, program: &str) -> PathBuf {
         self.path("log").join(format!("{program}.log"))
     }
@@ -84,7 +88,7 @@ impl Node {
 
     /// Network namespace and control group of the node.
     pub(super) fn global_name(&self) -> String {
-        format!("{}-{}", self.layout.name, self.name())
+        self.layout.node_network(&self.name())
     }
 
     pub(super) fn address(&self) -> String {

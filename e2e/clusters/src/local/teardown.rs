@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +22,9 @@ use crate::command;
 use crate::progress;
 
 const NETWORKS: &str = "/run/netns";
+
+/// Where CNI plugins note what they did; libcni's default, which containerd gives no way to change.
+const CNI_RESULTS: &str = "/var/lib/cni/results";
 
 /// Whether anything of the cluster is there.
 pub(super) fn is_needed(layout: &Layout) -> Result<bool> {
@@ -46,6 +49,7 @@ pub(super) fn remove(layout: &Layout) -> Result<()> {
         fs::remove_dir_all(&layout.run_dir)
             .with_context(|| format!("remove {}", layout.run_dir.display()))?;
     }
+    ensure!(!is_needed(layout)?, "something of the cluster in {} is still there", layout.run_dir.display());
     Ok(())
 }
 
@@ -145,9 +149,11 @@ fn remove_outside_files(layout: &Layout) {
             if let Ok(address) = fs::read_to_string(task.join("address")) {
                 let _ = fs::remove_file(address.trim().trim_start_matches("unix://"));
             }
+            let container = task.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let _ = fs::remove_file(Path::new(CNI_RESULTS).join(format!("cni-loopback-{container}-lo")));
         }
     }
-    for result in list(Path::new("/var/lib/cni/results")) {
+    for result in list(Path::new(CNI_RESULTS)) {
         let name = result.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if name.starts_with(&format!("{}-node", layout.name)) {
             let _ = fs::remove_file(&result);

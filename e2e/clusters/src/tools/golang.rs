@@ -113,7 +113,7 @@ impl GoProgram {
     }
 }
 
-fn cache_folder() -> Result<PathBuf> {
+pub fn cache_folder() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("MAINSTAY_CACHE") {
         return Ok(PathBuf::from(folder).join("tools"));
     }

@@ -1,0 +1,42 @@
+//! Why an event was not taken.
+
+use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
+
+use crate::{MembershipError, Moment};
+
+/// The event changed nothing, except where a variant says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    #[error("this node does not lead{}", leader.map(|leader| format!("; {leader} does")).unwrap_or_default())]
+    NotLeader { leader: Option<NodeId> },
+    #[error("leadership is being handed over to {to}")]
+    HandingOver { to: NodeId },
+    #[error("batch {found} was proposed, but the next entry is {expected}")]
+    Misplaced { expected: EntryId, found: EntryId },
+    #[error("the membership cannot be changed by a proposal")]
+    MembershipFixed,
+    #[error("order for epoch {ordered} is stale: epoch {granted} is already granted")]
+    StaleOrder { ordered: u64, granted: Epoch },
+    #[error("order for epoch {ordered} expired at {expires:?}")]
+    ExpiredOrder { ordered: u64, expires: Moment },
+    #[error("a promotion can be forced in Async mode only")]
+    NotAsync,
+    #[error("this node is not a member of the group (membership version {version})")]
+    NotMember { version: u64 },
+    #[error("the lease is for epoch {offered}, this node leads epoch {led}")]
+    WrongEpoch { offered: Epoch, led: Epoch },
+    #[error("{0} cannot take over: it is not a member that was heard lately")]
+    NoSuccessor(NodeId),
+    #[error("no member that was heard lately can take over")]
+    NoSuccessorAtAll,
+    #[error("too few members were heard lately to elect a successor")]
+    TooFewForHandOver,
+    /// The peer breaks the protocol; its message was dropped.
+    #[error("message of {from} is malformed: {what}")]
+    Malformed { from: NodeId, what: &'static str },
+    /// The peer's log contradicts what is committed here. One of the two logs is damaged; nothing was changed.
+    #[error("leader {from} contradicts the committed entry {index}: a log is damaged")]
+    CommittedConflict { from: NodeId, index: LogIndex },
+    #[error("membership batch {index} of leader {from}: {source}")]
+    BadMembership { from: NodeId, index: LogIndex, source: MembershipError },
+}

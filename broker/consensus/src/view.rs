@@ -1,0 +1,66 @@
+//! What a node can tell about itself at a moment.
+
+use std::time::Duration;
+
+use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
+
+use crate::{Membership, Moment};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    Follower,
+    /// Campaigns, or prepares to.
+    Candidate,
+    Leader,
+}
+
+/// A member as its leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberView {
+    pub id: NodeId,
+    /// Equal to the leader's log and persisted through here, as far as the leader knows.
+    pub matched: LogIndex,
+    /// When it was last heard in this reign; for the leader itself, now.
+    pub heard_at: Option<Moment>,
+}
+
+/// Why the last order or campaign came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("this node is not a member of its group")]
+    NotMember,
+    #[error("promotion to epoch {epoch} given up: {node} is reachable and further ahead ({last})")]
+    Behind { epoch: Epoch, node: NodeId, last: EntryId },
+    #[error("epoch {epoch} was overtaken: {highest} is granted already")]
+    Overtaken { epoch: Epoch, highest: Epoch },
+    #[error("epoch {epoch} was not granted by enough members before the order expired")]
+    Expired { epoch: Epoch },
+}
+
+/// A snapshot of the core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub role: Role,
+    /// The epoch this node leads, campaigns for or follows. Zero before any.
+    pub epoch: Epoch,
+    /// The highest epoch it has granted.
+    pub granted: Epoch,
+    /// The highest epoch it knows of anywhere; an order must be above its number to succeed.
+    pub highest: Epoch,
+    pub leader: Option<NodeId>,
+    pub last: EntryId,
+    pub persisted: LogIndex,
+    pub commit: LogIndex,
+    /// Leads, has a batch of its own epoch committed, and holds its lease now: may deliver messages.
+    pub serving: bool,
+    /// Leads and has heard a write quorum lately: what is proposed can be committed.
+    pub quorum_reachable: bool,
+    /// Zero without a lease, [`Duration::MAX`] where none is needed.
+    pub lease_remaining: Duration,
+    /// Set while leadership is being handed over.
+    pub handing_over_to: Option<NodeId>,
+    pub membership: Membership,
+    /// On a leader only, sorted, itself included.
+    pub members: Vec<MemberView>,
+    pub problem: Option<Problem>,
+}

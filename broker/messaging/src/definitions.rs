@@ -1,0 +1,164 @@
+//! Topics and consumer groups come and go: changed by commands in the metadata group, followed in the others.
+//!
+//! The version grows with every change. What a change creates has that version as its revision for ever, in every broker
+//! group.
+
+use mainstay_record::{GroupId, RecordId, Timestamp};
+
+use crate::command::{CreateGroup, CreateTopic};
+use crate::index::QueueIndex;
+use crate::metadata::{ConsumerGroup, Metadata, Revision, StartPosition, Topic, queue_share};
+use crate::names::{GroupName, TopicName};
+use crate::outcome::{Outcome, Refusal};
+use crate::state::{State, TopicState};
+use crate::tags::TagTable;
+
+/// A consumer group and since when it exists here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupState {
+    pub(crate) group: ConsumerGroup,
+    since: Since,
+}
+
+/// The moment a consumer group was created. In the metadata's own log that is exact; in the others, whose logs have no
+/// place for it, the clock has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Record(RecordId),
+    Time(Timestamp),
+}
+
+impl GroupState {
+    /// Where the group begins in a queue it has never read.
+    pub(crate) fn start(&self, index: &QueueIndex) -> u64 {
+        match (self.group.start, self.since) {
+            (StartPosition::Earliest, _) => index.start(),
+            (StartPosition::Latest, Since::Record(record)) => index.first_after(record),
+            (StartPosition::Latest, Since::Time(time)) => index.first_stored_since(time),
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn create_topic(&mut self, create: &CreateTopic) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        if let Some(TopicState { topic, .. }) = self.topics.get(&create.name) {
+            if topic.kind == create.kind && topic.queues == create.queues {
+                return Ok(Outcome::TopicCreated { created: false });
+            }
+            return Err(Refusal::TopicExistsDifferently { existing: topic.clone() });
+        }
+        let revision = self.next_version();
+        let CreateTopic { name, kind, queues } = create.clone();
+        self.insert_topic(Topic { name, kind, queues, revision });
+        Ok(Outcome::TopicCreated { created: true })
+    }
+
+    pub(crate) fn delete_topic(&mut self, name: &TopicName) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        if self.topics.remove(name).is_none() {
+            return Err(Refusal::UnknownTopic(name.to_string()));
+        }
+        self.next_version();
+        Ok(Outcome::TopicDeleted)
+    }
+
+    pub(crate) fn create_group(
+        &mut self,
+        record: RecordId,
+        now: Timestamp,
+        create: &CreateGroup,
+    ) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        if let Some(GroupState { group, .. }) = self.groups.get(&create.name) {
+            if group.start == create.start && group.max_attempts == create.max_attempts {
+                return Ok(Outcome::GroupCreated { created: false });
+            }
+            return Err(Refusal::GroupExistsDifferently { existing: group.clone() });
+        }
+        let revision = self.next_version();
+        let CreateGroup { name, start, max_attempts } = create.clone();
+        let group = ConsumerGroup { name: name.clone(), start, max_attempts, revision, created_at: now };
+        self.groups.insert(name, GroupState { group, since: Since::Record(record) });
+        Ok(Outcome::GroupCreated { created: true })
+    }
+
+    pub(crate) fn delete_group(&mut self, name: &GroupName) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        let Some(GroupState { group, .. }) = self.groups.remove(name) else {
+            return Err(Refusal::UnknownGroup(name.to_string()));
+        };
+        self.forget_subscriptions(group.revision);
+        self.next_version();
+        Ok(Outcome::GroupDeleted)
+    }
+
+    pub(crate) fn sync_metadata(&mut self, metadata: &Metadata) -> Result<Outcome, Refusal> {
+        if self.broker_group == GroupId::METADATA {
+            return Err(Refusal::IsMetadataGroup);
+        }
+        if metadata.version <= self.version {
+            return Ok(Outcome::Synced { applied: false });
+        }
+        self.sync_topics(&metadata.topics);
+        self.sync_groups(&metadata.groups);
+        self.version = metadata.version;
+        Ok(Outcome::Synced { applied: true })
+    }
+
+    fn sync_topics(&mut self, topics: &[Topic]) {
+        let kept: foldhash::HashMap<&TopicName, Revision> =
+            topics.iter().map(|topic| (&topic.name, topic.revision)).collect();
+        self.topics.retain(|name, state| kept.get(name) == Some(&state.topic.revision));
+        for topic in topics {
+            if !self.topics.contains_key(&topic.name) {
+                self.insert_topic(topic.clone());
+            }
+        }
+    }
+
+    fn sync_groups(&mut self, groups: &[ConsumerGroup]) {
+        let kept: foldhash::HashMap<&GroupName, Revision> =
+            groups.iter().map(|group| (&group.name, group.revision)).collect();
+        let gone: Vec<Revision> = self
+            .groups
+            .extract_if(|name, state| kept.get(name) != Some(&state.group.revision))
+            .map(|(_, state)| state.group.revision)
+            .collect();
+        for revision in gone {
+            self.forget_subscriptions(revision);
+        }
+        for group in groups {
+            let since = Since::Time(group.created_at);
+            self.groups
+                .entry(group.name.clone())
+                .or_insert_with(|| GroupState { group: group.clone(), since });
+        }
+    }
+
+    fn require_metadata_group(&self) -> Result<(), Refusal> {
+        if self.broker_group == GroupId::METADATA { Ok(()) } else { Err(Refusal::NotMetadataGroup) }
+    }
+
+    fn next_version(&mut self) -> Revision {
+        self.version = Revision(self.version.0 + 1);
+        self.version
+    }
+
+    fn insert_topic(&mut self, topic: Topic) {
+        let queues = queue_share(topic.queues, self.broker_group, self.broker_groups);
+        let state = TopicState {
+            queues: vec![QueueIndex::default(); queues as usize],
+            tags: TagTable::default(),
+            subscriptions: foldhash::HashMap::default(),
+            topic,
+        };
+        self.topics.insert(state.topic.name.clone(), state);
+    }
+
+    fn forget_subscriptions(&mut self, group: Revision) {
+        for topic in self.topics.values_mut() {
+            topic.subscriptions.remove(&group);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Every command survives the log, and no bytes whatever make the decoder or the state panic.
+
+use bytes::{Bytes, BytesMut};
+use mainstay_messaging::{
+    Ack, ChangeInvisible, Command, ConsumerGroup, CreateGroup, CreateTopic, DecodeError, DeleteGroup,
+    DeleteTopic, Encoding, Filter, GroupName, MessageKind, Metadata, Publish, QueueCount, QueueId,
+    QueueSelection, ReceiptHandle, Receive, ResetGroup, Revision, StartPosition, SyncMetadata, Topic,
+    TopicKind, TopicName,
+};
+use mainstay_record::Timestamp;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use crate::log::{Log, message, receive};
+
+fn encoded(command: &Command) -> Bytes {
+    let mut bytes = BytesMut::new();
+    command.encode(&mut bytes);
+    bytes.freeze()
+}
+
+fn topic_name() -> impl Strategy<Value = TopicName> {
+    "[a-zA-Z0-9%|_-]{1,20}".prop_map(|name| TopicName::new(&name).unwrap())
+}
+
+fn group_name() -> impl Strategy<Value = GroupName> {
+    "[a-zA-Z0-9%|_-]{1,20}".prop_map(|name| GroupName::new(&name).unwrap())
+}
+
+fn queue_count() -> impl Strategy<Value = QueueCount> {
+    (1u32..=1024).prop_map(|queues| QueueCount::new(queues).unwrap())
+}
+
+fn topic_kind() -> impl Strategy<Value = TopicKind> {
+    use TopicKind::{Delay, Fifo, Mixed, Normal, Transaction};
+    prop::sample::select(vec![Normal, Fifo, Delay, Transaction, Mixed])
+}
+
+fn start() -> impl Strategy<Value = StartPosition> {
+    prop::sample::select(vec![StartPosition::Earliest, StartPosition::Latest])
+}
+
+/// Handles come from states only, so these were all given out by one.
+fn handle() -> impl Strategy<Value = ReceiptHandle> {
+    (0u32..3, 0u32..5, 0..u64::from(u32::MAX)).prop_map(|(queue, messages, wait)| {
+        let mut log = Log::with_queues(3);
+        log.wait(wait);
+        log.publish_to((0..=messages).map(|_| queue));
+        log.receive(receive(100)).last().unwrap().handle
+    })
+}
+
+fn message_kind() -> impl Strategy<Value = MessageKind> {
+    prop_oneof![
+        Just(MessageKind::Normal),
+        Just(MessageKind::Transaction),
+        ".{0,9}".prop_map(|message_group| MessageKind::Fifo { message_group }),
+        any::<u64>().prop_map(|at| MessageKind::Delay { deliver_at: Timestamp(at) }),
+    ]
+}
+
+fn publish() -> impl Strategy<Value = Command> {
+    let encoding = prop::sample::select(vec![Encoding::Identity, Encoding::Gzip]);
+    let place = (topic_name(), any::<u32>(), message_kind(), option::of(".{0,9}"));
+    let texts = (".{0,40}", vec(".{0,9}", 0..4), vec((".{0,9}", ".{0,200}"), 0..4), option::of(".{0,9}"));
+    let rest = (any::<u64>(), ".{0,9}", encoding, vec(any::<u8>(), 0..300));
+    (place, texts, rest).prop_map(
+        |(
+            (topic, queue, kind, tag),
+            (message_id, keys, properties, trace_context),
+            (born_at, born_host, encoding, body),
+        )| {
+            Command::Publish(Publish {
+                topic,
+                queue: QueueId(queue),
+                kind,
+                tag,
+                message_id,
+                keys,
+                properties,
+                trace_context,
+                born_at: Timestamp(born_at),
+                born_host,
+                encoding,
+                body: Bytes::from(body),
+            })
+        },
+    )
+}
+
+fn receive_command() -> impl Strategy<Value = Command> {
+    let queues = prop_oneof![
+        Just(QueueSelection::All),
+        vec(any::<u32>().prop_map(QueueId), 0..5).prop_map(QueueSelection::Only)
+    ];
+    let filter = prop_oneof![Just(Filter::All), vec(".{0,9}", 0..4).prop_map(Filter::Tags)];
+    let names = (group_name(), topic_name());
+    (names, queues, any::<u32>(), filter, any::<u64>(), option::of(".{0,9}")).prop_map(
+        |((group, topic), queues, max, filter, invisible_ms, attempt_id)| {
+            Command::Receive(Receive { group, topic, queues, max, filter, invisible_ms, attempt_id })
+        },
+    )
+}
+
+fn sync() -> impl Strategy<Value = Command> {
+    let topic = (topic_name(), topic_kind(), queue_count(), any::<u64>()).prop_map(
+        |(name, kind, queues, revision)| Topic { name, kind, queues, revision: Revision(revision) },
+    );
+    let group = (group_name(), start(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
+        |(name, start, max_attempts, revision, created_at)| ConsumerGroup {
+            name,
+            start,
+            max_attempts,
+            revision: Revision(revision),
+            created_at: Timestamp(created_at),
+        },
+    );
+    (any::<u64>(), vec(topic, 0..4), vec(group, 0..4)).prop_map(|(version, topics, groups)| {
+        Command::SyncMetadata(SyncMetadata {
+            metadata: Metadata { version: Revision(version), topics, groups },
+        })
+    })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let create_topic = (topic_name(), topic_kind(), queue_count())
+        .prop_map(|(name, kind, queues)| Command::CreateTopic(CreateTopic { name, kind, queues }));
+    let create_group = (group_name(), start(), any::<u32>()).prop_map(|(name, start, max_attempts)| {
+        Command::CreateGroup(CreateGroup { name, start, max_attempts })
+    });
+    let reset = (group_name(), topic_name(), start())
+        .prop_map(|(group, topic, to)| Command::ResetGroup(ResetGroup { group, topic, to }));
+    let ack = (group_name(), topic_name(), vec(handle(), 0..4))
+        .prop_map(|(group, topic, handles)| Command::Ack(Ack { group, topic, handles }));
+    let change = (group_name(), topic_name(), handle(), any::<u64>()).prop_map(
+        |(group, topic, handle, invisible_ms)| {
+            Command::ChangeInvisible(ChangeInvisible { group, topic, handle, invisible_ms })
+        },
+    );
+    prop_oneof![
+        1 => create_topic,
+        1 => topic_name().prop_map(|name| Command::DeleteTopic(DeleteTopic { name })),
+        1 => create_group,
+        1 => group_name().prop_map(|name| Command::DeleteGroup(DeleteGroup { name })),
+        1 => reset,
+        4 => publish(),
+        2 => receive_command(),
+        1 => ack,
+        1 => change,
+        1 => sync(),
+    ]
+}
+
+/// Decodes and applies; any answer will do.
+fn survive(bytes: Bytes) {
+    let mut log = Log::with_queues(2);
+    let record = log.next_record();
+    if let Ok(command) = Command::decode(&bytes) {
+        assert_eq!(Command::decode(&encoded(&command)), Ok(command));
+    }
+    let _ = log.state.apply_encoded(record, log.now, &bytes);
+}
+
+proptest! {
+    #[test]
+    fn commands_round_trip(command in command()) {
+        let bytes = encoded(&command);
+        prop_assert_eq!(Command::decode(&bytes), Ok(command.clone()));
+        prop_assert!(bytes.len() <= command.encoded_len_hint(), "{} > {}", bytes.len(), command.encoded_len_hint());
+    }
+
+    #[test]
+    fn a_part_of_a_command_is_none(command in command(), cut in any::<prop::sample::Index>()) {
+        let bytes = encoded(&command);
+        prop_assert!(Command::decode(&bytes.slice(..cut.index(bytes.len()))).is_err());
+        let mut longer = BytesMut::from(&bytes[..]);
+        longer.extend_from_slice(b"x");
+        prop_assert_eq!(Command::decode(&longer.freeze()), Err(DecodeError::Trailing(1)));
+    }
+
+    #[test]
+    fn damaged_commands_do_not_panic(
+        command in command(),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = encoded(&command).to_vec();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        survive(Bytes::from(bytes));
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_not_panic(code in 0u8..12, bytes in vec(any::<u8>(), 0..200)) {
+        let mut plausible = vec![1, code];
+        plausible.extend_from_slice(&bytes);
+        survive(Bytes::from(bytes));
+        survive(Bytes::from(plausible));
+    }
+}
+
+#[test]
+fn a_body_is_not_copied() {
+    let bytes = encoded(&Command::Publish(message(0, None)));
+    let Ok(Command::Publish(publish)) = Command::decode(&bytes) else { panic!() };
+    let body = bytes.slice(bytes.len() - publish.body.len()..);
+    assert_eq!(publish.body, body);
+    assert_eq!(publish.body.as_ptr(), body.as_ptr());
+}
+
+#[test]
+fn errors_name_the_command_or_the_field() {
+    let error = |bytes: &'static [u8]| Command::decode(&Bytes::from_static(bytes)).unwrap_err().to_string();
+    assert_eq!(error(b""), "the record ends within its version");
+    assert_eq!(error(&[9]), "command format 9 is unknown");
+    assert_eq!(error(&[1, 99]), "command 99 is unknown");
+    assert_eq!(error(&[1, 2, 3, b'a', b' ', b'b']), "the record's topic is not legal");
+    assert_eq!(error(&[1, 1, 1, b'a', 1, 0]), "the record's queues is not legal");
+    assert_eq!(error(&[1, 2, 0xff, 0xff, 0xff, 0xff, 0x0f]), "the record ends within its topic");
+    assert_eq!(error(&[1, 6, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0x1f]), "the record's queue is not legal");
+}

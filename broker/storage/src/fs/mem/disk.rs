@@ -1,0 +1,325 @@
+//! What lies on the simulated disk: contents and names, each with what is durable and what is only in the page cache.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::{Component, Path};
+
+use rand::Rng;
+
+/// The unit a disk writes as a whole.
+const SECTOR: u64 = 512;
+
+pub(super) type Ino = u64;
+
+const ROOT: Ino = 0;
+
+/// What a power cut does to what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsynced {
+    /// All of it is gone.
+    Lost,
+    /// All of it happens to have reached the disk.
+    Kept,
+    /// Each sector reached the disk or not, in no order; names keep their order.
+    Scattered,
+    /// It reached the disk in order up to some sector, within a write as well.
+    Torn,
+}
+
+#[derive(Debug, Clone, Default)]
+struct FileNode {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+    /// Writes that are in `current` only.
+    pending: Vec<(u64, Vec<u8>)>,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(OsString, Ino),
+    Unlink(OsString),
+    Rename(OsString, OsString, Ino),
+}
+
+#[derive(Debug, Clone, Default)]
+struct DirNode {
+    durable: BTreeMap<OsString, Ino>,
+    current: BTreeMap<OsString, Ino>,
+    pending: Vec<NameChange>,
+}
+
+#[derive(Debug, Clone)]
+enum Node {
+    File(FileNode),
+    Dir(DirNode),
+}
+
+/// All nodes. Nodes that no name leads to are kept: open handles may still use them.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    nodes: BTreeMap<Ino, Node>,
+    next: Ino,
+}
+
+impl Disk {
+    pub(super) fn new() -> Self {
+        Self { nodes: BTreeMap::from([(ROOT, Node::Dir(DirNode::default()))]), next: ROOT + 1 }
+    }
+
+    pub(super) fn lookup(&self, path: &Path) -> io::Result<Ino> {
+        let mut at = ROOT;
+        for name in names(path) {
+            at = *self.dir(at)?.current.get(name).ok_or(ErrorKind::NotFound)?;
+        }
+        Ok(at)
+    }
+
+    /// The name that leads to a node now.
+    pub(super) fn name_of(&self, ino: Ino) -> Option<OsString> {
+        self.nodes.values().find_map(|node| match node {
+            Node::Dir(dir) => dir.current.iter().find(|(_, of)| **of == ino).map(|(name, _)| name.clone()),
+            Node::File(_) => None,
+        })
+    }
+
+    fn parent<'a>(&mut self, path: &'a Path) -> io::Result<(&mut DirNode, &'a OsStr)> {
+        let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+        let parent = self.lookup(path.parent().ok_or(ErrorKind::InvalidInput)?)?;
+        Ok((self.dir_mut(parent)?, name))
+    }
+
+    pub(super) fn create_file(&mut self, path: &Path) -> io::Result<Ino> {
+        self.link(path, Node::File(FileNode::default()))
+    }
+
+    pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        match self.lookup(path) {
+            Ok(ino) => self.dir(ino).map(drop),
+            Err(_) => self.link(path, Node::Dir(DirNode::default())).map(drop),
+        }
+    }
+
+    fn link(&mut self, path: &Path, node: Node) -> io::Result<Ino> {
+        let ino = self.next;
+        let (dir, name) = self.parent(path)?;
+        if dir.current.contains_key(name) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        dir.change(NameChange::Link(name.to_owned(), ino));
+        self.nodes.insert(ino, node);
+        self.next += 1;
+        Ok(ino)
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        let ino = self.lookup(path)?;
+        self.file(ino)?;
+        let (dir, name) = self.parent(path)?;
+        dir.change(NameChange::Unlink(name.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if from.parent() != to.parent() {
+            return Err(ErrorKind::CrossesDevices.into());
+        }
+        let ino = self.lookup(from)?;
+        let new = to.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
+        let (dir, old) = self.parent(from)?;
+        dir.change(NameChange::Rename(old.to_owned(), new, ino));
+        Ok(())
+    }
+
+    pub(super) fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        Ok(self.dir(self.lookup(path)?)?.current.keys().cloned().collect())
+    }
+
+    pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+        let ino = self.lookup(path)?;
+        let dir = self.dir_mut(ino)?;
+        dir.durable = dir.current.clone();
+        dir.pending.clear();
+        Ok(())
+    }
+
+    pub(super) fn read(&self, ino: Ino, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let content = &self.file(ino)?.current;
+        let start = content.len().min(offset as usize);
+        let length = buffer.len().min(content.len() - start);
+        buffer[..length].copy_from_slice(&content[start..start + length]);
+        Ok(length)
+    }
+
+    /// Writes the first `limit` bytes of `parts`.
+    pub(super) fn write(
+        &mut self,
+        ino: Ino,
+        parts: &[IoSlice<'_>],
+        offset: u64,
+        limit: usize,
+    ) -> io::Result<()> {
+        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        bytes.truncate(limit);
+        let file = self.file_mut(ino)?;
+        put(&mut file.current, offset, &bytes);
+        file.pending.push((offset, bytes));
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self, ino: Ino) -> io::Result<()> {
+        let file = self.file_mut(ino)?;
+        for (offset, bytes) in file.pending.drain(..) {
+            put(&mut file.durable, offset, &bytes);
+        }
+        Ok(())
+    }
+
+    /// What Linux does when writing back fails: the pages count as clean and show the new content, the disk has the
+    /// old, and the next sync succeeds.
+    pub(super) fn fail_sync(&mut self, ino: Ino) -> io::Result<()> {
+        self.file_mut(ino)?.pending.clear();
+        Ok(())
+    }
+
+    pub(super) fn file_len(&self, ino: Ino) -> io::Result<u64> {
+        Ok(self.file(ino)?.current.len() as u64)
+    }
+
+    pub(super) fn contents(&self, ino: Ino) -> io::Result<&[u8]> {
+        Ok(&self.file(ino)?.current)
+    }
+
+    /// Changes the medium itself, past the page cache.
+    pub(super) fn corrupt(&mut self, ino: Ino, change: impl Fn(&mut Vec<u8>)) -> io::Result<()> {
+        let file = self.file_mut(ino)?;
+        change(&mut file.current);
+        change(&mut file.durable);
+        Ok(())
+    }
+
+    /// What is left after a power cut.
+    pub(super) fn cut(&mut self, unsynced: Unsynced, rng: &mut impl Rng) {
+        for node in self.nodes.values_mut() {
+            match node {
+                Node::File(file) => file.cut(unsynced, rng),
+                Node::Dir(dir) => dir.cut(unsynced, rng),
+            }
+        }
+    }
+
+    fn file(&self, ino: Ino) -> io::Result<&FileNode> {
+        match self.nodes.get(&ino) {
+            Some(Node::File(file)) => Ok(file),
+            Some(Node::Dir(_)) => Err(ErrorKind::IsADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn file_mut(&mut self, ino: Ino) -> io::Result<&mut FileNode> {
+        match self.nodes.get_mut(&ino) {
+            Some(Node::File(file)) => Ok(file),
+            Some(Node::Dir(_)) => Err(ErrorKind::IsADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn dir(&self, ino: Ino) -> io::Result<&DirNode> {
+        match self.nodes.get(&ino) {
+            Some(Node::Dir(dir)) => Ok(dir),
+            Some(Node::File(_)) => Err(ErrorKind::NotADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn dir_mut(&mut self, ino: Ino) -> io::Result<&mut DirNode> {
+        match self.nodes.get_mut(&ino) {
+            Some(Node::Dir(dir)) => Ok(dir),
+            Some(Node::File(_)) => Err(ErrorKind::NotADirectory.into()),
+            None => Err(ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl FileNode {
+    fn cut(&mut self, unsynced: Unsynced, rng: &mut impl Rng) {
+        let sectors = self.pending.drain(..).flat_map(|(offset, bytes)| sectors(offset, bytes));
+        let sectors: Vec<_> = sectors.collect();
+        let keep =
+            if unsynced == Unsynced::Torn { rng.random_range(0..=sectors.len()) } else { sectors.len() };
+        for (offset, bytes) in sectors.into_iter().take(keep) {
+            let survives = match unsynced {
+                Unsynced::Lost => false,
+                Unsynced::Kept | Unsynced::Torn => true,
+                Unsynced::Scattered => rng.random(),
+            };
+            if survives {
+                put(&mut self.durable, offset, &bytes);
+            }
+        }
+        self.current = self.durable.clone();
+    }
+}
+
+impl DirNode {
+    fn change(&mut self, change: NameChange) {
+        apply(&mut self.current, &change);
+        self.pending.push(change);
+    }
+
+    fn cut(&mut self, unsynced: Unsynced, rng: &mut impl Rng) {
+        let keep = match unsynced {
+            Unsynced::Lost => 0,
+            Unsynced::Kept => self.pending.len(),
+            Unsynced::Scattered | Unsynced::Torn => rng.random_range(0..=self.pending.len()),
+        };
+        for change in self.pending.drain(..).take(keep) {
+            apply(&mut self.durable, &change);
+        }
+        self.current = self.durable.clone();
+    }
+}
+
+fn apply(names: &mut BTreeMap<OsString, Ino>, change: &NameChange) {
+    match change {
+        NameChange::Link(name, ino) => {
+            names.insert(name.clone(), *ino);
+        }
+        NameChange::Unlink(name) => {
+            names.remove(name);
+        }
+        NameChange::Rename(from, to, ino) => {
+            names.remove(from);
+            names.insert(to.clone(), *ino);
+        }
+    }
+}
+
+fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    let start = offset as usize;
+    let end = start + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[start..end].copy_from_slice(bytes);
+}
+
+/// Splits a write where the disk's sectors end.
+fn sectors(mut offset: u64, bytes: Vec<u8>) -> Vec<(u64, Vec<u8>)> {
+    let mut rest = bytes.as_slice();
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let length = rest.len().min((SECTOR - offset % SECTOR) as usize);
+        parts.push((offset, rest[..length].to_vec()));
+        rest = &rest[length..];
+        offset += length as u64;
+    }
+    parts
+}

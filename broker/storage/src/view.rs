@@ -1,0 +1,322 @@
+//! What callers see of the log, and what waits for the writer.
+//!
+//! The view is ahead of the disk: it shows a batch as soon as it was appended, and hides a tail as soon as its
+//! truncation was asked for. Batches that are not written yet are always in memory; older ones as far as they fit.
+//! The lock is held for memory operations only.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mainstay_record::{Batch, LogIndex, LogPosition};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::chain::Chain;
+use crate::core::TailFate;
+use crate::error::{LogError, ReadError};
+use crate::index::Reader;
+use crate::quarantine::QuarantineFile;
+
+/// What the writer is to do, in order.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Append(Vec<Batch>),
+    Truncate(LogIndex, TailFate),
+}
+
+/// How the log is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Do all that was asked for, then mark the log as closed.
+    Close,
+    /// Nobody uses it any more: stop as if killed.
+    Abandon,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The commands were handed over; batches among them belong to the generations from this one on.
+    Commands(Generation),
+    FlushDue,
+    End(Ending),
+    Failed(Arc<LogError>),
+}
+
+/// Counts truncations, so that news of a batch that is cut meanwhile is not taken for news of its successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    chain: Chain,
+    /// The newest batches, up to the last.
+    recent: VecDeque<Batch>,
+    recent_bytes: usize,
+    /// The last batch that is on the disk as it is here.
+    written: LogIndex,
+    generation: Generation,
+    queue: Vec<Command>,
+    /// Generation of the first command in the queue.
+    queue_from: Generation,
+    queued: Backlog,
+    quarantined: Vec<QuarantineFile>,
+    ending: Option<Ending>,
+    failed: Option<Arc<LogError>>,
+}
+
+/// What was appended and is not written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Backlog {
+    pub(crate) batches: u64,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct View {
+    state: Mutex<State>,
+    work: Condvar,
+    reader: Reader,
+    cache_bytes: usize,
+}
+
+impl View {
+    pub(crate) fn new(
+        chain: Chain,
+        quarantined: Vec<QuarantineFile>,
+        reader: Reader,
+        cache_bytes: usize,
+    ) -> Self {
+        let state = State {
+            written: chain.last().index,
+            chain,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            generation: Generation(0),
+            queue: Vec::new(),
+            queue_from: Generation(0),
+            queued: Backlog::default(),
+            quarantined,
+            ending: None,
+            failed: None,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), reader, cache_bytes }
+    }
+
+    pub(crate) fn append(&self, batches: Vec<Batch>) {
+        let mut state = self.state.lock();
+        if !state.is_open() || batches.is_empty() {
+            return;
+        }
+        for batch in &batches {
+            let header = batch.header();
+            if let Err(what) = state.chain.follow(header) {
+                state.fail(LogError::NotNext { found: header.id, what });
+                break;
+            }
+            state.queued.batches += 1;
+            state.queued.bytes += u64::from(header.length);
+            state.recent_bytes += batch.bytes().len();
+            state.recent.push_back(batch.clone());
+        }
+        state.queue.push(Command::Append(batches));
+        state.evict(self.cache_bytes);
+        self.wake(state);
+    }
+
+    pub(crate) fn truncate(&self, keep: LogIndex, fate: TailFate) {
+        let mut state = self.state.lock();
+        let last = state.chain.last();
+        if !state.is_open() || keep == last.index {
+            return;
+        }
+        match self.end_of(&state, keep).filter(|_| keep < last.index) {
+            Some(end) => {
+                state.cut(keep, end);
+                state.queue.push(Command::Truncate(keep, fate));
+            }
+            None => state.fail(LogError::TruncateBeyondEnd { keep, last }),
+        }
+        self.wake(state);
+    }
+
+    fn end_of(&self, state: &State, index: LogIndex) -> Option<LogPosition> {
+        match state.cached(index) {
+            Some(batch) => Some(batch.header().end_position()),
+            None if index == LogIndex::ZERO => Some(LogPosition(0)),
+            None => self.reader.index().read().end_of(index),
+        }
+    }
+
+    fn wake(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Batches from `from` through `through`: from memory, or from the disk as far as they are not in memory.
+    pub(crate) fn read(
+        &self,
+        from: LogIndex,
+        through: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Vec<Batch>, ReadError> {
+        loop {
+            let (generation, through) = {
+                let state = self.state.lock();
+                let through = through.min(state.chain.last().index);
+                if from > through {
+                    return Ok(Vec::new());
+                }
+                if let Some(batches) = state.cached_range(from, through, max_bytes) {
+                    return Ok(batches);
+                }
+                (state.generation, through.min(state.first_cached().prev()))
+            };
+            match self.reader.read(from, through, max_bytes) {
+                Err(ReadError::NotFound { .. }) if self.state.lock().generation != generation => {}
+                result => return result,
+            }
+        }
+    }
+
+    pub(crate) fn batch(&self, index: LogIndex) -> Result<Batch, ReadError> {
+        let found = self.read(index, index, 0)?.pop();
+        found.ok_or_else(|| {
+            let (first, last) = (self.reader.index().read().first(), self.state.lock().chain.last().index);
+            ReadError::NotFound { index, first, last }
+        })
+    }
+
+    pub(crate) fn cached(&self, index: LogIndex) -> Option<Batch> {
+        self.state.lock().cached(index).cloned()
+    }
+
+    pub(crate) fn quarantined(&self) -> Vec<QuarantineFile> {
+        self.state.lock().quarantined.clone()
+    }
+
+    pub(crate) fn set_quarantined(&self, files: &[QuarantineFile]) {
+        self.state.lock().quarantined = files.to_vec();
+    }
+
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.state.lock().queued
+    }
+
+    /// Asks for the end. Only the first one counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        let mut state = self.state.lock();
+        state.ending.get_or_insert(ending);
+        self.wake(state);
+    }
+
+    /// Stops the log for good, unless it has stopped already. Returns the reason.
+    pub(crate) fn fail(&self, error: &Arc<LogError>) -> Arc<LogError> {
+        Arc::clone(self.state.lock().failed.get_or_insert_with(|| Arc::clone(error)))
+    }
+
+    pub(crate) fn failed(&self) -> Option<Arc<LogError>> {
+        self.state.lock().failed.clone()
+    }
+
+    /// Waits for something to do and moves all commands into `commands`, which is empty.
+    pub(crate) fn next(&self, commands: &mut Vec<Command>, flush_due: Option<Instant>) -> Next {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(failed) = &state.failed {
+                return Next::Failed(Arc::clone(failed));
+            }
+            if state.ending == Some(Ending::Abandon) {
+                return Next::End(Ending::Abandon);
+            }
+            if flush_due.is_some_and(|due| due <= Instant::now()) {
+                return Next::FlushDue;
+            }
+            if !state.queue.is_empty() {
+                std::mem::swap(&mut state.queue, commands);
+                let from = state.queue_from;
+                state.queue_from = state.generation;
+                return Next::Commands(from);
+            }
+            if let Some(ending) = state.ending {
+                return Next::End(ending);
+            }
+            match flush_due {
+                Some(due) => drop(self.work.wait_until(&mut state, due)),
+                None => self.work.wait(&mut state),
+            }
+        }
+    }
+
+    /// Notes that the batches of a run are on the disk.
+    pub(crate) fn written(&self, run: &[Batch], generation: Generation) {
+        let mut state = self.state.lock();
+        state.queued.batches -= run.len() as u64;
+        state.queued.bytes -= run.iter().map(|batch| u64::from(batch.header().length)).sum::<u64>();
+        if state.generation == generation
+            && let Some(last) = run.last()
+        {
+            state.written = last.index();
+            state.evict(self.cache_bytes);
+        }
+    }
+}
+
+impl State {
+    const fn is_open(&self) -> bool {
+        self.ending.is_none() && self.failed.is_none()
+    }
+
+    fn fail(&mut self, error: LogError) {
+        self.failed.get_or_insert_with(|| Arc::new(error));
+    }
+
+    fn first_cached(&self) -> LogIndex {
+        LogIndex(self.chain.last().index.0 + 1 - self.recent.len() as u64)
+    }
+
+    fn cached(&self, index: LogIndex) -> Option<&Batch> {
+        let at = index.0.checked_sub(self.first_cached().0)?;
+        self.recent.get(at as usize)
+    }
+
+    /// `None` when `from` is not in memory.
+    fn cached_range(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Option<Vec<Batch>> {
+        let at = from.0.checked_sub(self.first_cached().0)? as usize;
+        let count = (through.0 - from.0 + 1) as usize;
+        let mut bytes = 0;
+        let mut batches = Vec::new();
+        for batch in self.recent.range(at..).take(count) {
+            bytes += batch.bytes().len();
+            if bytes > max_bytes && !batches.is_empty() {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        Some(batches)
+    }
+
+    fn cut(&mut self, keep: LogIndex, end: LogPosition) {
+        while self.recent.back().is_some_and(|batch| batch.index() > keep) {
+            self.recent_bytes -= self.recent.pop_back().map_or(0, |batch| batch.bytes().len());
+        }
+        self.chain.cut(keep, end);
+        self.written = self.written.min(keep);
+        self.generation = self.generation.next();
+    }
+
+    /// Drops the oldest batches that are on the disk until the rest fits.
+    fn evict(&mut self, cache_bytes: usize) {
+        while self.recent_bytes > cache_bytes
+            && self.recent.front().is_some_and(|batch| batch.index() <= self.written)
+        {
+            self.recent_bytes -= self.recent.pop_front().map_or(0, |batch| batch.bytes().len());
+        }
+    }
+}

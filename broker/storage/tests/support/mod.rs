@@ -1,0 +1,192 @@
+//! Batches that form a log, and events that can be waited for.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mainstay_record::{
+    Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, LogPosition, NodeId, Timestamp,
+};
+use mainstay_storage::{
+    FileSystem, Flush, Log, LogCore, LogError, LogEvent, LogOptions, MemFileSystem, OpenError, Recovered,
+};
+use parking_lot::{Condvar, Mutex};
+
+pub const GROUP: GroupId = GroupId(3);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn options(directory: impl Into<PathBuf>) -> LogOptions {
+    LogOptions {
+        directory: directory.into(),
+        group: GROUP,
+        segment_bytes: 64 * 1024,
+        flush: Flush::Sync,
+        cache_bytes: 1024 * 1024,
+    }
+}
+
+pub fn epoch(number: u64) -> Epoch {
+    Epoch::new(number, NodeId::new(0xa).unwrap())
+}
+
+/// All batches of a log, as its author knows them.
+#[derive(Debug, Clone, Default)]
+pub struct Author {
+    pub batches: Vec<Batch>,
+}
+
+impl Author {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn last(&self) -> EntryId {
+        self.batches.last().map_or(EntryId::ZERO, Batch::id)
+    }
+
+    pub fn end(&self) -> LogPosition {
+        self.batches.last().map_or(LogPosition(0), |batch| batch.header().end_position())
+    }
+
+    pub fn write_as(&mut self, kind: BatchKind, epoch: Epoch, payload: &[u8]) -> Batch {
+        let mut builder = BatchBuilder::default();
+        builder.push(payload);
+        let index = self.last().index.next();
+        let timestamp = Timestamp(1000 + index.0);
+        let batch = builder.seal(kind, GROUP, EntryId { epoch, index }, self.end(), timestamp);
+        self.batches.push(batch.clone());
+        batch
+    }
+
+    /// A batch whose payload is `bytes` long and tells epoch and index.
+    pub fn write(&mut self, epoch: Epoch, bytes: usize) -> Batch {
+        let tag = format!("{epoch} {} ", self.last().index.next());
+        let payload: Vec<u8> = tag.bytes().cycle().take(bytes).collect();
+        self.write_as(BatchKind::Data, epoch, &payload)
+    }
+
+    pub fn write_many(&mut self, epoch: Epoch, count: usize, bytes: usize) -> Vec<Batch> {
+        (0..count).map(|_| self.write(epoch, bytes)).collect()
+    }
+
+    pub fn cut(&mut self, keep: u64) {
+        self.batches.truncate(keep as usize);
+    }
+}
+
+/// Everything from `from` on, read in small steps.
+pub fn read_all(log: &Log) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    loop {
+        let from = LogIndex(batches.len() as u64 + 1);
+        let more = log.read(from, LogIndex(u64::MAX), 10_000).unwrap();
+        if more.is_empty() {
+            return batches;
+        }
+        batches.extend(more);
+    }
+}
+
+pub fn core_read_all(core: &LogCore) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    while (batches.len() as u64) < core.last().index.0 {
+        let from = LogIndex(batches.len() as u64 + 1);
+        batches.extend(core.read(from, core.last().index, 10_000).unwrap());
+    }
+    batches
+}
+
+/// What a log has reported.
+#[derive(Debug, Clone, Default)]
+pub struct Events {
+    seen: Arc<(Mutex<Vec<LogEvent>>, Condvar)>,
+}
+
+impl Events {
+    pub fn sink(&self) -> Box<dyn Fn(LogEvent) + Send> {
+        let seen = Arc::clone(&self.seen);
+        Box::new(move |event| {
+            seen.0.lock().push(event);
+            seen.1.notify_all();
+        })
+    }
+
+    pub fn all(&self) -> Vec<LogEvent> {
+        self.seen.0.lock().clone()
+    }
+
+    pub fn durable(&self) -> EntryId {
+        let durable = |event: &LogEvent| match event {
+            LogEvent::Durable { last } => Some(*last),
+            _ => None,
+        };
+        self.all().iter().rev().find_map(durable).unwrap_or_default()
+    }
+
+    fn wait<T>(&self, what: &str, found: impl Fn(&LogEvent) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = self.seen.0.lock();
+        loop {
+            if let Some(value) = seen.iter().find_map(&found) {
+                return value;
+            }
+            let late = self.seen.1.wait_until(&mut seen, deadline).timed_out();
+            assert!(!late, "no {what} in time, only {seen:?}");
+        }
+    }
+
+    pub fn wait_durable(&self, id: EntryId) {
+        self.wait(&format!("{id} durable"), |event| match event {
+            LogEvent::Durable { last } if *last == id => Some(()),
+            LogEvent::Failed(error) => panic!("the log failed: {error}"),
+            _ => None,
+        });
+    }
+
+    pub fn wait_written(&self, id: EntryId) {
+        self.wait(&format!("{id} written"), |event| match event {
+            LogEvent::Written { last } if *last == id => Some(()),
+            LogEvent::Failed(error) => panic!("the log failed: {error}"),
+            _ => None,
+        });
+    }
+
+    pub fn wait_failed(&self) -> Arc<LogError> {
+        self.wait("failure", |event| match event {
+            LogEvent::Failed(error) => Some(Arc::clone(error)),
+            _ => None,
+        })
+    }
+}
+
+pub fn open(fs: &MemFileSystem, options: LogOptions) -> Result<(Log, Recovered, Events), OpenError> {
+    open_on(Arc::new(fs.clone()), options)
+}
+
+pub fn open_on(fs: Arc<dyn FileSystem>, options: LogOptions) -> Result<(Log, Recovered, Events), OpenError> {
+    let events = Events::default();
+    let (log, recovered) = Log::open(fs, options, events.sink())?;
+    Ok((log, recovered, events))
+}
+
+pub fn open_core(fs: &MemFileSystem, directory: &str) -> Result<(LogCore, Recovered), OpenError> {
+    LogCore::open(Arc::new(fs.clone()), &options(directory))
+}
+
+/// The segments of a log, in order.
+pub fn segments(fs: &dyn FileSystem, directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    let folder = directory.as_ref().join("log");
+    let names = fs.list(&folder).unwrap();
+    names
+        .iter()
+        .map(|name| folder.join(name))
+        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .collect()
+}
+
+/// Where the bytes of a batch stand in a file.
+pub fn find(content: &[u8], batch: &Batch) -> u64 {
+    content.windows(batch.bytes().len()).position(|window| window == &batch.bytes()[..]).unwrap() as u64
+}

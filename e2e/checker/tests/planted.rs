@@ -1,0 +1,431 @@
+//! Every rule is broken once in an otherwise clean history, and has to be the one that is reported.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mainstay_checker::{
+    Filter, History, Moment, Options, Outcome, Promise, Report, Role, Violation, check, check_with,
+};
+use support::{MILLISECOND, SECOND, Scenario, ack, call, consumer, place, receive, send};
+
+/// The clean scenario changed by `plant`.
+fn report(plant: impl FnOnce(&mut Scenario)) -> Report {
+    let mut scenario = Scenario::clean();
+    plant(&mut scenario);
+    check(&scenario.histories())
+}
+
+macro_rules! assert_only {
+    ($report:expr, $pattern:pat $(if $guard:expr)?) => {
+        let report = $report;
+        assert!(
+            matches!(report.violations.as_slice(), [$pattern] $(if $guard)?),
+            "expected just {}, found:\n{report}", stringify!($pattern)
+        );
+    };
+}
+
+#[track_caller]
+fn assert_clean(report: &Report) {
+    assert!(report.passed(), "{report}");
+}
+
+#[test]
+fn a_clean_history_passes_and_is_counted() {
+    let report = report(|_| ());
+    assert_clean(&report);
+    assert_eq!((report.sent, report.acknowledged, report.unknown, report.failed), (3, 3, 0, 0));
+    let group = &report.groups["orders/readers"];
+    assert_eq!((group.deliveries, group.received, group.confirmed), (3, 3, 3));
+    assert_eq!((group.redeliveries, group.duplicates), (0, 0));
+    assert_eq!(report.lost(), Vec::<&str>::new());
+}
+
+#[test]
+fn an_acknowledged_message_that_never_came_is_lost() {
+    let report = report(|s| {
+        s.consumer.deliveries.pop();
+        s.consumer.acks.pop();
+    });
+    assert_eq!(report.lost(), ["c"]);
+    assert_only!(&report, Violation::Lost { group, id, .. } if group == "readers" && id == "c");
+}
+
+#[test]
+fn every_group_must_get_every_message() {
+    let histories = {
+        let mut histories = Scenario::clean().histories();
+        histories.push(consumer("other", "auditors"));
+        histories
+    };
+    let report = check(&histories);
+    assert_eq!(report.groups["orders/auditors"].lost, ["a", "b", "c"]);
+    assert_eq!(report.groups["orders/readers"].lost, Vec::<String>::new());
+}
+
+#[test]
+fn a_filter_is_owed_only_what_matches() {
+    let with_tags = |tags: &str| {
+        report(|s| {
+            s.producer.sends[0].tag = Some("red".to_owned());
+            s.consumer.deliveries.remove(0);
+            s.consumer.acks.remove(0);
+            let filter = Filter::parse(tags);
+            s.consumer.client.role = Role::Consumer { group: "readers".to_owned(), filter };
+        })
+    };
+    assert_clean(&with_tags("blue || green"));
+    assert_only!(with_tags("blue || red"), Violation::Lost { id, .. } if id == "a");
+}
+
+#[test]
+fn an_unknown_send_may_come_or_not() {
+    let unknown = |s: &mut Scenario| s.producer.sends[2].outcome = Outcome::Unknown("timeout".to_owned());
+    let came = report(unknown);
+    assert_clean(&came);
+    assert_eq!((came.unknown, came.groups["orders/readers"].received_unknown), (1, 1));
+    assert_clean(&report(|s| {
+        unknown(s);
+        s.consumer.deliveries.pop();
+        s.consumer.acks.pop();
+    }));
+}
+
+#[test]
+fn a_message_nobody_sent_is_a_phantom() {
+    assert_only!(
+        report(|s| {
+            s.producer.sends.pop();
+        }),
+        Violation::Phantom { message_id, client, .. } if message_id == "M-c" && client == "consumer"
+    );
+    let foreign = report(|s| s.consumer.deliveries[2].id = None);
+    assert!(
+        foreign.violations.iter().any(|violation| matches!(violation, Violation::Phantom { .. })),
+        "{foreign}"
+    );
+}
+
+#[test]
+fn a_changed_body_is_seen() {
+    assert_only!(
+        report(|s| s.consumer.deliveries[1].checksum = "other".to_owned()),
+        Violation::BodyChanged { id, .. } if id == "b"
+    );
+    assert_only!(report(|s| s.consumer.deliveries[1].corrupted = true), Violation::DigestMismatch { .. });
+}
+
+#[test]
+fn a_failed_send_must_never_come() {
+    assert_only!(
+        report(|s| s.producer.sends[0].outcome = Outcome::Failed("ILLEGAL_TOPIC".to_owned())),
+        Violation::FailedSendDelivered { id, .. } if id == "a"
+    );
+}
+
+#[test]
+fn one_place_holds_one_message() {
+    let report = report(|s| {
+        s.producer.sends[2].tries = Some(2);
+        s.producer.sends[2].outcome = Outcome::Unknown("timeout".to_owned());
+        s.again("c", place("q", 0), 1, 3 * SECOND);
+    });
+    assert!(
+        report.violations.iter().any(|violation| matches!(violation,
+            Violation::PositionShared { position, first, second }
+                if *position == place("q", 0) && first == "a" && second == "c")),
+        "{report}"
+    );
+}
+
+#[test]
+fn places_of_other_queues_are_other_places() {
+    assert_clean(&report(|s| {
+        for (delivery, ack) in s.consumer.deliveries.iter_mut().zip(&mut s.consumer.acks).skip(1) {
+            delivery.position.queue = Some("r".to_owned());
+            ack.position.queue = Some("r".to_owned());
+        }
+    }));
+}
+
+#[test]
+fn a_receipt_names_the_place_of_the_message() {
+    assert_only!(
+        report(|s| s.producer.sends[2] = send("c", SECOND + 20 * MILLISECOND, 7)),
+        Violation::ReceiptElsewhere { id, offset: 7, .. } if id == "c"
+    );
+}
+
+#[test]
+fn what_is_sent_later_comes_behind() {
+    let swapped = |later: u64| {
+        report(|s| {
+            s.producer.sends[0] = send("a", later, 0);
+            s.producer.sends[1] = send("b", SECOND, 1);
+        })
+    };
+    // b was acknowledged with offset 1 before a, with offset 0, was sent.
+    assert_only!(
+        swapped(SECOND + 2 * MILLISECOND),
+        Violation::OffsetBackwards { earlier, later, .. } if earlier == "b" && later == "a"
+    );
+    // Sends that overlap may get their places in any order.
+    assert_clean(&swapped(SECOND));
+}
+
+#[test]
+fn a_drained_group_has_seen_every_place() {
+    let hole = |s: &mut Scenario| {
+        s.producer.sends[1].outcome = Outcome::Unknown("timeout".to_owned());
+        s.consumer.deliveries.remove(1);
+        s.consumer.acks.remove(1);
+    };
+    assert_only!(report(hole), Violation::Gap { queue, offsets, .. } if queue == "q" && *offsets == (1..=1));
+    assert_clean(&report(|s| {
+        hole(s);
+        s.consumer.drained = None;
+    }));
+}
+
+#[test]
+fn attempts_count_from_one_without_holes() {
+    assert_only!(
+        report(|s| {
+            s.consumer.deliveries[1].attempt = 2;
+            s.consumer.acks[1].attempt = 2;
+        }),
+        Violation::AttemptSkipped { id, previous: 0, attempt: 2, missing: 1, .. } if id == "b"
+    );
+    assert_only!(
+        report(|s| {
+            s.consumer.deliveries[1].attempt = 0;
+            s.consumer.acks[1].attempt = 0;
+        }),
+        Violation::AttemptSkipped { attempt: 0, .. }
+    );
+}
+
+#[test]
+fn a_receive_that_broke_off_explains_one_missing_attempt() {
+    let skipped = |attempt: u32| {
+        report(|s| {
+            let mut broken = receive(SECOND, 2 * SECOND);
+            broken.outcome = Outcome::Unknown("connection reset".to_owned());
+            s.consumer.receives.push(broken);
+            s.consumer.deliveries[1].attempt = attempt;
+            s.consumer.acks[1].attempt = attempt;
+        })
+    };
+    assert_clean(&skipped(2));
+    assert_only!(skipped(3), Violation::AttemptSkipped { missing: 2, .. });
+}
+
+#[test]
+fn an_attempt_comes_once() {
+    assert_only!(
+        report(|s| {
+            s.consumer.acks.remove(1);
+            s.again("b", place("q", 1), 1, 40 * SECOND);
+        }),
+        Violation::AttemptRepeated { id, attempt: 1, .. } if id == "b"
+    );
+}
+
+#[test]
+fn attempts_do_not_count_backwards() {
+    let report = report(|s| {
+        s.consumer.acks.remove(1);
+        s.consumer.deliveries[1].attempt = 2;
+        s.again("b", place("q", 1), 1, 40 * SECOND);
+        s.consumer.deliveries.iter_mut().for_each(|delivery| delivery.invisible = None);
+    });
+    assert_only!(report, Violation::AttemptBackwards { previous: 2, attempt: 1, .. });
+}
+
+#[test]
+fn an_unacknowledged_message_comes_again_when_its_time_is_over() {
+    let again = |at: u64| {
+        report(|s| {
+            s.consumer.acks.remove(1);
+            s.again("b", place("q", 1), 2, at);
+        })
+    };
+    // The first delivery was asked for at 2.1 s and hides the message for 30 s.
+    let in_time = again(32 * SECOND + 100 * MILLISECOND);
+    assert_clean(&in_time);
+    assert_eq!(in_time.groups["orders/readers"].redeliveries, 1);
+    assert_only!(
+        again(30 * SECOND),
+        Violation::TooEarly { id, early, .. } if id == "b" && *early > Duration::from_secs(2)
+    );
+    assert_clean(&again(32 * SECOND));
+}
+
+#[test]
+fn a_confirmed_acknowledgement_is_the_end() {
+    let again = |outcome: Outcome<()>| {
+        report(|s| {
+            s.consumer.acks[1].outcome = outcome;
+            s.again("b", place("q", 1), 2, 40 * SECOND);
+        })
+    };
+    assert_only!(
+        again(Outcome::Ok(())),
+        Violation::RedeliveredAfterAck { id, acked: 1, attempt: 2, .. } if id == "b"
+    );
+    assert_clean(&again(Outcome::Unknown("timeout".to_owned())));
+    assert_clean(&again(Outcome::Failed("INVALID_RECEIPT_HANDLE".to_owned())));
+}
+
+#[test]
+fn a_long_poll_that_began_before_the_acknowledgement_is_no_excuse() {
+    let long_poll = |attempt: u32| {
+        report(|s| {
+            let began = 2 * SECOND;
+            s.consumer.receives.push(receive(began, 50 * SECOND));
+            let number = s.consumer.receives.len() - 1;
+            s.consumer.deliveries.push(support::delivery("b", place("q", 1), attempt, 40 * SECOND, number));
+        })
+    };
+    assert_only!(long_poll(2), Violation::RedeliveredAfterAck { .. });
+}
+
+#[test]
+fn a_stale_acknowledgement_that_is_confirmed_after_the_right_one_is_fine() {
+    assert_clean(&report(|s| {
+        s.consumer.acks.remove(1);
+        s.again("b", place("q", 1), 2, 40 * SECOND);
+        s.consumer.acks.push(ack("b", place("q", 1), 2, 41 * SECOND));
+        s.consumer.acks.push(ack("b", place("q", 1), 1, 42 * SECOND));
+    }));
+}
+
+#[test]
+fn one_request_stores_one_copy() {
+    let twice = |tries: Option<u32>| {
+        report(|s| {
+            s.producer.sends[2].tries = tries;
+            s.again("c", place("q", 3), 1, 3 * SECOND);
+            s.consumer.acks.push(ack("c", place("q", 3), 1, 4 * SECOND));
+        })
+    };
+    assert_only!(twice(Some(1)), Violation::Duplicate { id, tries: 1, .. } if id == "c");
+    let repeated = twice(Some(2));
+    assert_clean(&repeated);
+    assert_eq!(repeated.groups["orders/readers"].duplicates, 1);
+    // A library that does not tell may have tried three times.
+    assert_clean(&twice(None));
+}
+
+#[test]
+fn a_cut_tail_excuses_what_was_reported_and_nothing_else() {
+    let lost = |reported: &[&str]| {
+        let mut scenario = Scenario::clean();
+        scenario.consumer.deliveries.truncate(1);
+        scenario.consumer.acks.truncate(1);
+        let quarantined: BTreeSet<String> = reported.iter().map(|id| (*id).to_owned()).collect();
+        let options = Options { promise: Promise::TailMayBeCut { quarantined }, ..Options::default() };
+        check_with(&scenario.histories(), &options)
+    };
+    let reported = lost(&["M-b", "c"]);
+    assert_clean(&reported);
+    assert_eq!(reported.groups["orders/readers"].quarantined, ["b", "c"]);
+    assert_eq!(lost(&["b"]).lost(), ["c"]);
+    assert_only!(lost(&["b"]), Violation::Lost { id, .. } if id == "c");
+}
+
+#[test]
+fn a_cut_tail_may_hold_acknowledgements_and_places() {
+    let mut scenario = Scenario::clean();
+    // c was delivered at place 2, then cut off; d got its place, and b, whose acknowledgement was cut off, came again.
+    scenario.producer.sends.push(send("d", 10 * SECOND, 2));
+    scenario.again("d", place("q", 2), 1, 20 * SECOND);
+    scenario.again("b", place("q", 1), 2, 40 * SECOND);
+    let cut = |ids: &[&str]| Options {
+        promise: Promise::TailMayBeCut { quarantined: ids.iter().map(|id| (*id).to_owned()).collect() },
+        ..Options::default()
+    };
+    let histories = scenario.histories();
+    assert_clean(&check_with(&histories, &cut(&["c"])));
+    assert_only!(check_with(&histories, &cut(&[])), Violation::PositionShared { .. });
+    assert_eq!(check(&histories).violations.len(), 2);
+}
+
+#[test]
+fn nothing_is_not_a_success() {
+    assert_only!(check(&[]), Violation::NothingToCheck { .. });
+    let producer_only = [Scenario::clean().producer];
+    assert_only!(check(&producer_only), Violation::NothingToCheck { .. });
+}
+
+#[test]
+fn reused_ids_cannot_be_judged() {
+    let mut histories = Scenario::clean().histories();
+    let mut twin = histories[0].clone();
+    twin.client.name = "twin".to_owned();
+    twin.sends.truncate(1);
+    histories.push(twin);
+    assert_only!(check(&histories), Violation::IdReused { id } if id == "a");
+}
+
+#[test]
+fn times_of_different_clocks_are_not_compared() {
+    let sent_on_clock = |clock: &str| {
+        report(|s| {
+            s.producer.client.clock = clock.to_owned();
+            for (number, send) in s.producer.sends.iter_mut().enumerate() {
+                let at = 90 * SECOND + number as u64 * 10 * MILLISECOND;
+                send.call = call(at, at + MILLISECOND);
+            }
+            s.consumer.acks.remove(1);
+            s.again("b", place("q", 1), 2, 33 * SECOND);
+        })
+    };
+    assert_clean(&sent_on_clock("other machine"));
+    assert_only!(sent_on_clock("boot"), Violation::TooEarly { .. });
+}
+
+#[test]
+fn consumers_that_do_not_tell_queues_are_judged_by_the_rest() {
+    let without_queues = |s: &mut Scenario| {
+        s.consumer.deliveries.iter_mut().for_each(|delivery| delivery.position.queue = None);
+        s.consumer.acks.iter_mut().for_each(|ack| ack.position.queue = None);
+    };
+    assert_clean(&report(without_queues));
+    assert_only!(
+        report(|s| {
+            without_queues(s);
+            let mut position = place("q", 1);
+            position.queue = None;
+            s.again("b", position, 2, 40 * SECOND);
+        }),
+        Violation::RedeliveredAfterAck { .. }
+    );
+}
+
+#[test]
+fn the_report_names_the_messages() {
+    let text = report(|s| {
+        s.consumer.deliveries.pop();
+        s.consumer.acks.pop();
+    })
+    .to_string();
+    assert!(text.contains("sent 3, acknowledged 3, outcome unknown 0, failed 0"), "{text}");
+    assert!(
+        text.contains("lost: c (message id M-c) was acknowledged but never came to group readers"),
+        "{text}"
+    );
+    assert!(text.ends_with("FAILED with 1 violation(s)"), "{text}");
+}
+
+#[test]
+fn pauses_are_measured() {
+    let histories: Vec<History> = Scenario::clean().histories();
+    let pause = mainstay_checker::longest_pause(&histories).expect("three acknowledgements");
+    assert_eq!(pause.length(), Duration::from_millis(10));
+    let first = mainstay_checker::first_acknowledged_after(&histories, Moment(SECOND + 5 * MILLISECOND));
+    assert_eq!(first, Some(Moment(SECOND + 11 * MILLISECOND)));
+    assert_eq!(mainstay_checker::first_acknowledged_after(&histories, Moment(5 * SECOND)), None);
+}

@@ -1,0 +1,98 @@
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.apache.rocketmq.client.apis.ClientConfiguration;
+
+/** The command line. */
+final class Arguments {
+    private static final Set<String> COMMANDS = Set.of("produce", "consume", "smoke");
+    private static final Set<String> COMMON = Set.of("endpoints", "topic", "group", "name", "tls");
+    private static final Set<String> RECEIVING = Set.of("invisible", "batch", "wait", "filter");
+    private static final Set<String> HISTORY = Set.of("history", "progress", "count", "in-flight");
+    private static final Map<String, Set<String>> OWN = Map.of(
+        "produce", Set.of("rate", "size"),
+        "consume", Set.of("kind", "until-idle", "duration"),
+        "smoke", Set.of());
+
+    final String command;
+    private final Map<String, String> values;
+
+    private Arguments(String command, Map<String, String> values) {
+        this.command = command;
+        this.values = values;
+    }
+
+    /** @throws IllegalArgumentException naming what is wrong */
+    static Arguments parse(String[] words) {
+        Map<String, String> values = new HashMap<>();
+        String command = null;
+        for (int at = 0; at < words.length; at++) {
+            String word = words[at];
+            if (word.equals("--tls")) {
+                values.put("tls", "true");
+            } else if (word.startsWith("--")) {
+                require(at + 1 < words.length, word + " needs a value");
+                values.put(word.substring(2), words[++at]);
+            } else {
+                require(command == null && COMMANDS.contains(word), "there is to be one command of " + COMMANDS);
+                command = word;
+            }
+        }
+        require(command != null, "there is to be one command of " + COMMANDS);
+        Arguments arguments = new Arguments(command, values);
+        arguments.check();
+        return arguments;
+    }
+
+    private void check() {
+        for (String name : values.keySet()) {
+            boolean known = COMMON.contains(name) || OWN.get(command).contains(name)
+                || !command.equals("produce") && RECEIVING.contains(name)
+                || !command.equals("smoke") && HISTORY.contains(name);
+            require(known, command + " has no option --" + name);
+        }
+        for (String name : List.of("endpoints", "topic")) {
+            require(values.containsKey(name), "--" + name + " is missing");
+        }
+        require(command.equals("smoke") || values.containsKey("history"), "--history is missing");
+        require(!command.equals("consume") || values.containsKey("group"), "--group is missing");
+    }
+
+    private static void require(boolean condition, String problem) {
+        if (!condition) {
+            throw new IllegalArgumentException(problem);
+        }
+    }
+
+    String text(String name, String otherwise) {
+        return values.getOrDefault(name, otherwise);
+    }
+
+    double number(String name, double otherwise) {
+        String text = values.get(name);
+        if (text == null) {
+            return otherwise;
+        }
+        try {
+            return Double.parseDouble(text);
+        } catch (NumberFormatException problem) {
+            throw new IllegalArgumentException("--" + name + " " + text + " is no number", problem);
+        }
+    }
+
+    int whole(String name, int otherwise) {
+        return (int) number(name, otherwise);
+    }
+
+    String topic() {
+        return values.get("topic");
+    }
+
+    ClientConfiguration configuration() {
+        return ClientConfiguration.newBuilder()
+            .setEndpoints(values.get("endpoints"))
+            .enableSsl(values.containsKey("tls"))
+            .build();
+    }
+}

@@ -1,0 +1,105 @@
+'use strict';
+// The official client, with what it knows but does not tell: the queue of a message, requests for one send.
+// Nothing is changed in what goes over the wire.
+
+const { AsyncLocalStorage } = require('node:async_hooks');
+const { Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
+const { version } = require('rocketmq-client-nodejs/package.json');
+
+// Refused for what the request is: no repetition of it can have been stored.
+const CERTAIN_REFUSALS = [[40000, 40199], [40300, 40499], [41300, 41399], [43100, 43199]];
+
+const sends = new AsyncLocalStorage();
+
+const quiet = { info() {}, warn() {}, error() {}, debug() {}, close() {} };
+const logger = process.env.MAINSTAY_CLIENT_DEBUG ? console : quiet;
+
+function options(parsed) {
+  return { endpoints: parsed.endpoints, sslEnabled: parsed.tls, logger };
+}
+
+async function newProducer(parsed) {
+  const producer = new Producer({ ...options(parsed), topics: [parsed.topic] });
+  const manager = producer.rpcClientManager;
+  const send = manager.sendMessage.bind(manager);
+  manager.sendMessage = (endpoints, request, duration) => {
+    const current = sends.getStore();
+    if (current) {
+      current.tries += 1;
+    }
+    return send(endpoints, request, duration);
+  };
+  await producer.startup();
+  return producer;
+}
+
+/** Sends, and returns the receipt or the error together with the number of requests. */
+function sendCounted(producer, message) {
+  const current = { tries: 0 };
+  return sends.run(current, async () => {
+    try {
+      return { receipt: await producer.send(message), tries: current.tries };
+    } catch (error) {
+      return { error, tries: current.tries };
+    }
+  });
+}
+
+/** Remembers by receipt handle which queue a message came from, until it is asked for. */
+function observeQueues(consumer) {
+  const manager = consumer.rpcClientManager;
+  const receive = manager.receiveMessage.bind(manager);
+  const queues = new Map();
+  manager.receiveMessage = async (endpoints, request, duration) => {
+    const responses = await receive(endpoints, request, duration);
+    const broker = request.getMessageQueue().getBroker().getName();
+    for (const response of responses) {
+      const properties = response.getMessage()?.getSystemProperties();
+      if (properties) {
+        queues.set(properties.getReceiptHandle(), `${broker}/${properties.getQueueId()}`);
+      }
+    }
+    return responses;
+  };
+  consumer.takeQueue = message => {
+    const queue = queues.get(message.receiptHandle);
+    queues.delete(message.receiptHandle);
+    return queue;
+  };
+}
+
+async function newSimpleConsumer(parsed) {
+  const consumer = new SimpleConsumer({
+    ...options(parsed),
+    consumerGroup: parsed.group,
+    subscriptions: new Map([[parsed.topic, parsed.filter]]),
+    awaitDuration: parsed.wait * 1000,
+    // Each try of the library's own would be a receive that no history has.
+    maxRetryAttempts: 1,
+  });
+  observeQueues(consumer);
+  await consumer.startup();
+  return consumer;
+}
+
+async function newPushConsumer(parsed, consume) {
+  const consumer = new PushConsumer({
+    ...options(parsed),
+    consumerGroup: parsed.group,
+    subscriptions: new Map([[parsed.topic, parsed.filter]]),
+    messageListener: { consume },
+  });
+  observeQueues(consumer);
+  await consumer.startup();
+  return consumer;
+}
+
+/** Code, text, and whether the operation certainly had no effect. */
+function explain(error) {
+  const code = error.code;
+  const text = `${error.name ?? 'Error'}: ${error.message ?? error}`;
+  const certain = CERTAIN_REFUSALS.some(([from, to]) => code >= from && code <= to);
+  return { code, text, certain };
+}
+
+module.exports = { explain, newProducer, newPushConsumer, newSimpleConsumer, sendCounted, version };

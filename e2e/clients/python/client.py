@@ -1,0 +1,97 @@
+"""The command line of the test client on the official Python library."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+
+def positive(text):
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="clients/run python", description=__doc__)
+    parser.add_argument("--endpoints", required=True, help="host:port")
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--group", help="consumer group")
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--name", help="name of this client in histories; must be unique")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    produce = commands.add_parser("produce")
+    produce.add_argument("--count", type=int, default=0, help="messages to send; 0: until stopped")
+    produce.add_argument("--rate", type=positive, default=None, help="messages per second; as fast as possible")
+    produce.add_argument("--in-flight", type=int, default=16)
+    produce.add_argument("--size", type=int, default=256, help="bytes of a body")
+    history(produce)
+
+    consume = commands.add_parser("consume")
+    consume.add_argument("--kind", choices=["simple"], default="simple")
+    consume.add_argument("--count", type=int, default=0, help="stop after so many different messages")
+    consume.add_argument("--until-idle", type=positive, default=None, metavar="SECONDS")
+    consume.add_argument("--duration", type=positive, default=None, metavar="SECONDS")
+    consume.add_argument("--in-flight", type=int, default=8, help="threads that receive and acknowledge")
+    consume.add_argument("--filter", default="*", help="tag expression")
+    receiving(consume)
+    history(consume)
+
+    smoke = commands.add_parser("smoke", help="send, receive and acknowledge 10 messages")
+    receiving(smoke)
+    smoke.set_defaults(filter="*")
+
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "consume" and not parsed.group:
+        parser.error("consume needs --group")
+    return parsed
+
+
+def receiving(parser):
+    parser.add_argument("--invisible", type=int, default=30, metavar="SECONDS")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--wait", type=int, default=5, metavar="SECONDS", help="long polling time")
+
+
+def history(parser):
+    parser.add_argument("--history", required=True, metavar="FILE")
+    parser.add_argument("--progress", type=float, default=1, metavar="SECONDS", help="0: print only the last counts")
+
+
+def main():
+    arguments = parse(sys.argv[1:])
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # After the arguments: loading the library takes long.
+    from consume import consume
+    from produce import produce
+    from smoke import smoke
+
+    try:
+        if arguments.command == "smoke":
+            client = smoke(arguments)
+        else:
+            client = {"produce": produce, "consume": consume}[arguments.command](arguments, stop)
+    except Exception as error:  # noqa: BLE001
+        print(f"python: {arguments.command} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        leave(1)
+    # Saying goodbye must not outlive an unreachable broker.
+    goodbye = threading.Thread(target=client.shutdown, daemon=True)
+    goodbye.start()
+    goodbye.join(3)
+    leave(0)
+
+
+def leave(code):
+    """Without waiting for the library's threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The official client, with what it knows but does not tell: queue and offset of a message, requests for one send.
+
+Nothing is changed in what goes over the wire.
+"""
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+from importlib.metadata import version
+
+import grpc
+import rocketmq.v5.consumer.consumer as consumer_module
+from rocketmq import ClientConfiguration, Credentials, FilterExpression, Message, Producer, SimpleConsumer
+
+VERSION = version("rocketmq-python-client")
+
+# Refused for what the request is: no repetition of it can have been stored.
+CERTAIN_REFUSALS = [range(40000, 40200), range(40300, 40500), range(41300, 41400), range(43100, 43200)]
+
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+class ObservedMessage(Message):
+    """Keeps the place of the message."""
+
+    queue_id = None
+    queue_offset = None
+
+    def fromProtobuf(self, message):  # noqa: N802, the library's name
+        super().fromProtobuf(message)
+        self.queue_id = message.system_properties.queue_id
+        self.queue_offset = message.system_properties.queue_offset
+        return self
+
+
+consumer_module.Message = ObservedMessage
+
+
+class ObservedConsumer(SimpleConsumer):
+    def _receive(self, queue, req, timeout):
+        messages = super()._receive(queue, req, timeout)
+        for message in messages:
+            message.queue = f"{req.message_queue.broker.name}/{message.queue_id}"
+        return messages
+
+
+class ObservedProducer(Producer):
+    """Counts the requests of each send; a send is one thread's."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self._tries = threading.local()
+        send = self.rpc_client.send_message_async
+
+        def counted(*arguments, **named):
+            self._tries.count = self.tries() + 1
+            return send(*arguments, **named)
+
+        self.rpc_client.send_message_async = counted
+
+    def tries(self):
+        return getattr(self._tries, "count", 0)
+
+    def forget_tries(self):
+        self._tries.count = 0
+
+
+def configuration(endpoints):
+    return ClientConfiguration(endpoints, Credentials())
+
+
+def new_producer(arguments):
+    producer = ObservedProducer(configuration(arguments.endpoints), [arguments.topic], tls_enable=arguments.tls)
+    producer.startup()
+    return producer
+
+
+def new_consumer(arguments):
+    consumer = ObservedConsumer(
+        configuration(arguments.endpoints),
+        arguments.group,
+        {arguments.topic: FilterExpression(arguments.filter)},
+        await_duration=arguments.wait,
+        tls_enable=arguments.tls,
+    )
+    consumer.startup()
+    return consumer
+
+
+def explain(error):
+    """Code, text, and whether the operation certainly had no effect."""
+    code = getattr(error, "code", None)
+    if isinstance(error, grpc.RpcError) and callable(code):
+        return code().name, f"{type(error).__name__}: {error.details()}", False
+    if isinstance(error, (asyncio.TimeoutError, concurrent.futures.TimeoutError)):
+        return "TIMEOUT", "TimeoutError: no answer in time", False
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(code, int) and code:
+        return code, text, any(code in codes for codes in CERTAIN_REFUSALS)
+    return None, text, False

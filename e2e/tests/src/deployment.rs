@@ -1,0 +1,253 @@
+//! One `BrokerCluster` in a namespace of its own, and the hands that scenarios lay on it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use mainstay_clusters::until;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::world::World;
+
+/// A broker as the brokers themselves describe it (`mainstay cluster status`).
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Broker {
+    pub(crate) group: u32,
+    pub(crate) member: String,
+    pub(crate) role: String,
+    pub(crate) epoch: u64,
+    pub(crate) serving: bool,
+    pub(crate) quarantined_records: u64,
+    pub(crate) problem: String,
+}
+
+/// Who leads a group, and on which node it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    pub pod: String,
+    pub node: String,
+    pub epoch: u64,
+}
+
+/// A `BrokerCluster` and its namespace; both go with [`Deployment::remove`].
+#[derive(Debug)]
+pub struct Deployment<'w> {
+    world: &'w World,
+    namespace: String,
+    name: String,
+    brokers: Vec<String>,
+    secret: PathBuf,
+}
+
+impl<'w> Deployment<'w> {
+    /// Applies the manifest of a `BrokerCluster` in a fresh namespace and waits until it is ready; says how long
+    /// that took.
+    pub fn apply(
+        world: &'w World,
+        namespace: &str,
+        manifest: &str,
+        deadline: Duration,
+    ) -> Result<(Self, Duration)> {
+        let cluster = world.cluster();
+        cluster.kubectl(&["create", "namespace", namespace])?;
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        cluster.kubectl(&["label", "namespace", namespace, label])?;
+        let manifest_file = world.results().join(format!("{namespace}.yaml"));
+        fs::write(&manifest_file, manifest)?;
+        let path = manifest_file.to_str().context("the results' path is not text")?;
+        cluster.kubectl(&["--namespace", namespace, "apply", "--filename", path])?;
+        let mut deployment = Self {
+            world,
+            namespace: namespace.to_owned(),
+            name: String::new(),
+            brokers: Vec::new(),
+            secret: world.results().join(format!("{namespace}.secret")),
+        };
+        let object = deployment.get("brokercluster")?;
+        let object = object["items"].get(0).context("the manifest has no BrokerCluster")?;
+        deployment.name = text(&object["metadata"]["name"]);
+        let number = |field: &str, or: u64| object["spec"][field].as_u64().unwrap_or(or);
+        for group in 0..number("groups", 1) {
+            for ordinal in 0..number("replicas", 3) {
+                deployment.brokers.push(format!("{}-{group}-{ordinal}", deployment.name));
+            }
+        }
+        let took = deployment.wait_ready(deadline)?;
+        deployment.save_secret()?;
+        Ok((deployment, took))
+    }
+
+    /// Address that clients are given.
+    pub fn endpoint(&self) -> String {
+        format!("{}.{}.svc.cluster.local:8081", self.name, self.namespace)
+    }
+
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub fn world(&self) -> &'w World {
+        self.world
+    }
+
+    /// Waits for the condition `Ready` of the object as it is now.
+    pub fn wait_ready(&self, deadline: Duration) -> Result<Duration> {
+        until(&format!("BrokerCluster {} to be ready", self.name), deadline, || {
+            let object = self.get(&format!("brokercluster/{}", self.name))?;
+            let observed = object["status"]["observedGeneration"].as_u64();
+            if observed != object["metadata"]["generation"].as_u64() {
+                return Ok(Some("the operator has not seen it yet".into()));
+            }
+            let condition = condition(&object, "Ready");
+            Ok((text(&condition["status"]) != "True")
+                .then(|| format!("{}: {}", text(&condition["reason"]), text(&condition["message"]))))
+        })
+    }
+
+    /// Address of one broker's client port, whoever leads.
+    pub(crate) fn address_of(&self, pod: &str) -> Result<String> {
+        let pod = self.get(&format!("pod/{pod}"))?;
+        Ok(format!("{}:8081", text(&pod["status"]["podIP"])))
+    }
+
+    /// Runs the `mainstay` program against the first broker that answers, the last ones first: scenarios break the
+    /// first leader more often.
+    pub fn mainstay(&self, arguments: &[&str]) -> Result<String> {
+        let mut failures = Vec::new();
+        for broker in self.brokers.iter().rev() {
+            let host = format!("{broker}.{}-peers.{}.svc.cluster.local", self.name, self.namespace);
+            let mut command = self.world.cluster().client_command(self.world.cli().as_os_str())?;
+            command
+                .env("MAINSTAY_ENDPOINT", self.endpoint())
+                .env("MAINSTAY_ADMIN_ENDPOINT", format!("{host}:8082"))
+                .env("MAINSTAY_SECRET_FILE", &self.secret)
+                .args(arguments);
+            match mainstay_clusters::output(&mut command) {
+                Ok(printed) => return Ok(printed),
+                Err(error) => failures.push(format!("{broker}: {error:#}")),
+            }
+        }
+        bail!("no broker of {} did `mainstay {}`: {}", self.name, arguments.join(" "), failures.join("; "))
+    }
+
+    pub fn create_topic(&self, topic: &str, queues: u32) -> Result<()> {
+        self.mainstay(&["topic", "create", topic, "--queues", &queues.to_string()]).map(drop)
+    }
+
+    pub(crate) fn brokers(&self) -> Result<Vec<Broker>> {
+        let printed = self.mainstay(&["cluster", "status", "--output", "json"])?;
+        serde_json::from_str(&printed).context("understand `mainstay cluster status --output json`")
+    }
+
+    /// The serving leader of a group, as the brokers say.
+    pub fn leader(&self, group: u32) -> Result<Leader> {
+        let brokers = self.brokers()?;
+        let leading = brokers
+            .iter()
+            .filter(|broker| broker.group == group && broker.role == "leader" && broker.serving)
+            .max_by_key(|broker| broker.epoch)
+            .with_context(|| format!("group {group} has no serving leader: {brokers:?}"))?;
+        let pod = self.get(&format!("pod/{}", leading.member))?;
+        Ok(Leader { pod: leading.member.clone(), node: text(&pod["spec"]["nodeName"]), epoch: leading.epoch })
+    }
+
+    /// Waits for a leader that is not `old`.
+    pub fn wait_new_leader(&self, group: u32, old: &Leader, deadline: Duration) -> Result<Leader> {
+        let mut found = None;
+        until(&format!("another leader than {}", old.pod), deadline, || match self.leader(group) {
+            Ok(leader) if leader.pod != old.pod || leader.epoch > old.epoch => {
+                found = Some(leader);
+                Ok(None)
+            }
+            Ok(leader) => Ok(Some(format!("{} leads", leader.pod))),
+            Err(error) => Ok(Some(format!("{error:#}"))),
+        })?;
+        found.context("no leader")
+    }
+
+    /// Kills a pod without grace: its processes get SIGKILL.
+    pub fn kill(&self, pod: &str) -> Result<()> {
+        let arguments = ["delete", "pod", pod, "--grace-period=0", "--force", "--wait=false"];
+        self.world
+            .cluster()
+            .kubectl(&[&["--namespace", self.namespace.as_str()][..], &arguments].concat())
+            .map(drop)
+    }
+
+    /// Waits until every broker of the deployment takes part again: one leader a group, the rest followers.
+    pub fn wait_whole(&self, deadline: Duration) -> Result<Duration> {
+        until("every broker to take part", deadline, || {
+            let brokers = match self.brokers() {
+                Ok(brokers) => brokers,
+                Err(error) => return Ok(Some(format!("{error:#}"))),
+            };
+            let astray = brokers.iter().find(|broker| {
+                !matches!(broker.role.as_str(), "leader" | "follower") || !broker.problem.is_empty()
+            });
+            Ok(match astray {
+                Some(broker) => Some(format!("{} is {} {}", broker.member, broker.role, broker.problem)),
+                None if brokers.len() != self.brokers.len() => {
+                    Some(format!("{} brokers are known", brokers.len()))
+                }
+                None => None,
+            })
+        })
+    }
+
+    /// Reasons and notes of the events in the namespace.
+    pub(crate) fn events(&self) -> Result<Vec<(String, String)>> {
+        let events = self.get("events")?;
+        let items = events["items"].as_array().cloned().unwrap_or_default();
+        Ok(items.iter().map(|event| (text(&event["reason"]), text(&event["message"]))).collect())
+    }
+
+    /// An object, or a list of them, as JSON.
+    pub(crate) fn get(&self, what: &str) -> Result<Value> {
+        let printed = self.world.cluster().kubectl(&[
+            "--namespace",
+            &self.namespace,
+            "get",
+            what,
+            "--output",
+            "json",
+        ])?;
+        serde_json::from_str(&printed).with_context(|| format!("understand `kubectl get {what}`"))
+    }
+
+    /// Deletes the namespace with everything in it, and makes its volumes available again.
+    pub fn remove(self) -> Result<()> {
+        let cluster = self.world.cluster();
+        cluster.kubectl(&["delete", "namespace", &self.namespace, "--timeout=120s"])?;
+        cluster.recycle_volumes()
+    }
+
+    fn save_secret(&self) -> Result<()> {
+        let secret = self.get(&format!("secret/{}-internal", self.name))?;
+        let printed = self.world.cluster().kubectl(&[
+            "--namespace",
+            &self.namespace,
+            "get",
+            &format!("secret/{}-internal", self.name),
+            "--output",
+            "go-template={{index .data \"token\" | base64decode}}",
+        ])?;
+        ensure!(!printed.is_empty(), "the secret has no token: {secret}");
+        fs::write(&self.secret, printed)?;
+        // Read by the client user; a throw-away cluster's token.
+        fs::set_permissions(&self.secret, fs::Permissions::from_mode(0o644))?;
+        Ok(())
+    }
+}
+
+/// A condition of an object's status; `Null` when it is not there.
+pub(crate) fn condition(object: &Value, kind: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.and_then(|all| all.iter().find(|one| one["type"] == kind)).cloned().unwrap_or(Value::Null)
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,97 @@
+//! What every scenario needs once: a cluster that runs, images on its nodes, the chart installed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use mainstay_clusters::{Cluster, Step};
+
+/// Namespace of the operator.
+pub(crate) const SYSTEM: &str = "mainstay-system";
+
+/// The cluster under test with the operator running in it.
+#[derive(Debug)]
+pub struct World {
+    cluster: Box<dyn Cluster>,
+    repository: PathBuf,
+    cli: PathBuf,
+    results: PathBuf,
+}
+
+impl World {
+    /// Takes a running cluster that has the images, and installs the chart in it. `cli` is the `mainstay` program
+    /// that scenarios manage topics with; histories and diagnoses go to `results`.
+    pub fn install(cluster: Box<dyn Cluster>, repository: &Path, cli: &Path, results: &Path) -> Result<Self> {
+        fs::create_dir_all(results).with_context(|| format!("create {}", results.display()))?;
+        // Clients run as another user and write their histories here.
+        fs::set_permissions(results, fs::Permissions::from_mode(0o777))?;
+        let world = Self {
+            cluster,
+            repository: repository.to_owned(),
+            cli: cli.to_owned(),
+            results: results.canonicalize()?,
+        };
+        let step = Step::start("install charts/mainstay with helm", "");
+        let chart = repository.join("charts/mainstay");
+        let chart = chart.to_str().context("the repository's path is not text")?;
+        world.cluster.helm(&[
+            "upgrade",
+            "--install",
+            "mainstay",
+            chart,
+            "--namespace",
+            SYSTEM,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            "180s",
+        ])?;
+        step.done();
+        Ok(world)
+    }
+
+    pub fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    /// Root of the repository: charts, examples, client programs.
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    pub(crate) fn cli(&self) -> &Path {
+        &self.cli
+    }
+
+    /// Folder for histories and diagnoses.
+    pub fn results(&self) -> &Path {
+        &self.results
+    }
+
+    /// Stops or starts the operator, and waits until its pods are gone or available.
+    pub(crate) fn scale_operator(&self, replicas: u32) -> Result<()> {
+        let replicas_argument = format!("--replicas={replicas}");
+        let name = "deployment/mainstay-operator";
+        self.cluster.kubectl(&["--namespace", SYSTEM, "scale", name, &replicas_argument])?;
+        mainstay_clusters::until(&format!("{replicas} operator pods"), Duration::from_secs(60), || {
+            let selector = "app.kubernetes.io/name=mainstay";
+            let pods = self.cluster.kubectl(&[
+                "--namespace",
+                SYSTEM,
+                "get",
+                "pods",
+                "--selector",
+                selector,
+                "--field-selector",
+                "status.phase=Running",
+                "--output",
+                "name",
+            ])?;
+            let running = pods.lines().count();
+            Ok((running != replicas as usize).then(|| format!("{running} are running")))
+        })?;
+        Ok(())
+    }
+}

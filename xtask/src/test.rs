@@ -1,0 +1,149 @@
+//! `cargo xtask test`: every test on a fresh machine, ending in `N passed, N failed`.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use mainstay_clusters::Step;
+
+use crate::clients::{self, DevBroker};
+use crate::images::{self, Programs};
+use crate::tally::Tally;
+use crate::{cluster, e2e};
+
+const CARGO_DENY: &str = "0.20.2";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Leave out what needs a Kubernetes
+    #[arg(long)]
+    fast: bool,
+    #[command(flatten)]
+    location: cluster::Location,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    source_checks(&mut tally);
+    tally.cargo_test(
+        "unit and integration tests",
+        cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]),
+    )?;
+    match images::build() {
+        Ok(programs) => with_programs(&mut tally, &programs, arguments)?,
+        Err(error) => {
+            println!("{error:#}");
+            tally.count("images", false);
+        }
+    }
+    println!("\nall of it took {:.0} s", started.elapsed().as_secs_f64());
+    tally.finish()
+}
+
+fn source_checks(tally: &mut Tally) {
+    tally.check("formatting", || succeed(cargo().args(["fmt", "--all", "--check"])));
+    tally.check("clippy", || {
+        succeed(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    });
+    tally.check("dependencies: bans, licenses, sources", || {
+        let program = cargo_deny()?;
+        succeed(
+            Command::new(program)
+                .current_dir(e2e::repository())
+                .args(["check", "bans", "licenses", "sources"]),
+        )
+    });
+}
+
+fn with_programs(tally: &mut Tally, programs: &Programs, arguments: &Arguments) -> Result<()> {
+    official_clients(tally, programs);
+    chart(tally);
+    if arguments.fast {
+        return Ok(());
+    }
+    let scenarios = mainstay_e2e::all();
+    match e2e::on_cluster(&arguments.location.run_dir, false, programs, scenarios, 1) {
+        Ok(outcomes) => {
+            outcomes.iter().for_each(|outcome| tally.count(outcome.name, outcome.failure.is_none()));
+        }
+        Err(error) => {
+            println!("no scenario could be run: {error:#}");
+            tally.count("scenarios on Kubernetes", false);
+        }
+    }
+    Ok(())
+}
+
+fn official_clients(tally: &mut Tally, programs: &Programs) {
+    let broker = programs.path("mainstay-broker").and_then(DevBroker::start);
+    let broker = match broker {
+        Ok(broker) => broker,
+        Err(error) => {
+            println!("{error:#}");
+            tally.count("mainstay-broker dev", false);
+            return;
+        }
+    };
+    for language in clients::LANGUAGES {
+        tally.check(&format!("official {language} client against mainstay-broker dev"), || {
+            clients::install(language)?;
+            clients::smoke(language, &broker)
+        });
+    }
+}
+
+fn chart(tally: &mut Tally) {
+    let helm = mainstay_clusters::helm();
+    let run = |arguments: &[&str]| {
+        let helm = helm.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        succeed(Command::new(helm).current_dir(e2e::repository()).args(arguments))
+    };
+    tally.check("helm lint", || run(&["lint", "--strict", "charts/mainstay"]));
+    tally.check("helm template", || {
+        run(&["template", "mainstay", "charts/mainstay", "--namespace", "mainstay-system"])
+    });
+    tally.check("helm template refuses an unknown value", || {
+        let refused = run(&["template", "mainstay", "charts/mainstay", "--set", "no.such.value=1"]);
+        ensure!(refused.is_err(), "values.schema.json takes anything");
+        Ok(())
+    });
+}
+
+/// cargo-deny of a fixed version, built into the cache the first time.
+fn cargo_deny() -> Result<PathBuf> {
+    let root = mainstay_clusters::cache_folder()?.join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        let step = Step::start(
+            format!("build cargo-deny {CARGO_DENY}"),
+            "about 5 minutes the first time, cached afterwards",
+        );
+        // A target folder of its own, gone afterwards: nothing of it is of use to the workspace.
+        let target = root.join("target");
+        succeed(
+            cargo()
+                .args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--quiet", "--root"])
+                .arg(&root)
+                .arg("--target-dir")
+                .arg(&target),
+        )?;
+        std::fs::remove_dir_all(target).context("remove cargo-deny's target folder")?;
+        step.done();
+    }
+    Ok(program)
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(e2e::repository());
+    cargo
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("start {:?}", command.get_program()))?;
+    ensure!(status.success(), "{:?} failed ({status})", command.get_program());
+    Ok(())
+}
