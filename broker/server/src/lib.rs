@@ -10,3 +10,5 @@
 pub mod cluster;
 pub mod config;
 pub mod group;
+mod metrics;
+mod replication;

@@ -91,12 +91,7 @@ impl Driver {
     }
 
     /// Reads from memory, or from the disk while other tasks go on elsewhere.
-    pub(super) fn read(
-        &self,
-        from: LogIndex,
-        through: LogIndex,
-        bytes: usize,
-    ) -> Result<Vec<Batch>, String> {
+    pub(super) fn read(&self, from: LogIndex, through: LogIndex, bytes: usize) -> Result<Vec<Batch>, String> {
         let read = || self.log.read(from, through, bytes);
         let batches =
             if self.log.cached(from).is_some() { read() } else { tokio::task::block_in_place(read) };

@@ -165,10 +165,10 @@ impl Driver {
 
     pub(super) fn unknown_name(&self, receive: &Receive) -> Option<Refusal> {
         if self.state.topic(receive.topic.as_str()).is_none() {
-            return Some(Refusal::UnknownTopic(receive.topic.clone()));
+            return Some(Refusal::UnknownTopic(receive.topic.to_string()));
         }
         if self.state.group(receive.group.as_str()).is_none() {
-            return Some(Refusal::UnknownGroup(receive.group.clone()));
+            return Some(Refusal::UnknownGroup(receive.group.to_string()));
         }
         None
     }

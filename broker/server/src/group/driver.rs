@@ -313,8 +313,7 @@ impl Driver {
         if self.proposals.is_empty() {
             return;
         }
-        let progress =
-            Progress { persisted: self.persisted, quorum_reachable: self.view.quorum_reachable };
+        let progress = Progress { persisted: self.persisted, quorum_reachable: self.view.quorum_reachable };
         for receive in self.proposals.expire(now, progress, self.patience) {
             self.polls.taken(&receive);
         }
@@ -374,7 +373,7 @@ impl Driver {
             writable: self.view.quorum_reachable && self.failed.is_none(),
             problem: self.problem(),
         };
-        self.metrics.viewed(&self.view, self.clock.now());
+        self.metrics.viewed(&self.view);
         self.publisher.view.send_if_modified(|published| {
             let changed = *published != view;
             *published = view;

@@ -18,13 +18,19 @@ pub(crate) enum Input {
     Propose(Proposal),
     Receive(Poll),
     Query(Box<dyn FnOnce(&State) + Send>),
-    Peer { from: NodeId, message: Message },
+    Peer {
+        from: NodeId,
+        message: Message,
+    },
     PeerGone(NodeId),
     /// A name or identity of another member became known.
     PeerMet,
     Log(LogEvent),
     /// What the operator or a graceful stop asks for.
-    Order { event: Event, reply: oneshot::Sender<Result<(), OrderError>> },
+    Order {
+        event: Event,
+        reply: oneshot::Sender<Result<(), OrderError>>,
+    },
     Status(oneshot::Sender<Status>),
     /// Answer every long poll and take nothing new; tell when what is in flight has been answered.
     Drain(oneshot::Sender<()>),

@@ -103,7 +103,13 @@ impl Waiter {
     }
 
     /// What this waiter is late for at `now`, or when to look again.
-    fn lateness(&self, now: Instant, persisted: bool, quorum_reachable: bool, patience: Patience) -> Lateness {
+    fn lateness(
+        &self,
+        now: Instant,
+        persisted: bool,
+        quorum_reachable: bool,
+        patience: Patience,
+    ) -> Lateness {
         let (limit, error) = match (persisted, quorum_reachable) {
             (false, _) => (patience.flush, ProposeError::FlushTimeout),
             (true, false) => (patience.replicas, ProposeError::TooFewReplicas),
@@ -147,8 +153,8 @@ impl Proposals {
     pub(crate) fn next_batch(&mut self) -> Option<(BatchBuilder, Vec<Placed>)> {
         let mut bytes = 0;
         let count = self.waiting.iter().take_while(|waiter| {
-            let full = bytes >= FULL_BATCH_BYTES
-                || (bytes > 0 && bytes + waiter.bytes() > MAX_BATCH_RECORD_BYTES);
+            let full =
+                bytes >= FULL_BATCH_BYTES || (bytes > 0 && bytes + waiter.bytes() > MAX_BATCH_RECORD_BYTES);
             bytes += waiter.bytes();
             !full
         });

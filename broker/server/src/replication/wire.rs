@@ -147,7 +147,13 @@ mod tests {
         vec![
             Message::VoteRequest(request(Some(old))),
             Message::VoteRequest(request(None)),
-            Message::VoteResponse(VoteResponse { epoch: new, pre_vote: false, granted: true, highest: new, last }),
+            Message::VoteResponse(VoteResponse {
+                epoch: new,
+                pre_vote: false,
+                granted: true,
+                highest: new,
+                last,
+            }),
             Message::Append(Append { header, batches: vec![batch] }),
             Message::Append(Append { header, batches: vec![] }),
             Message::AppendResponse(AppendResponse {
@@ -176,7 +182,9 @@ mod tests {
         for flip in [0, 70] {
             let append = messages().swap_remove(3);
             let mut envelope = encode(node(1), node(2), append);
-            let Some(envelope::Message::AppendRequest(request)) = &mut envelope.message else { unreachable!() };
+            let Some(envelope::Message::AppendRequest(request)) = &mut envelope.message else {
+                unreachable!()
+            };
             let mut bytes = request.batches[0].to_vec();
             bytes[flip] ^= 1;
             request.batches[0] = bytes.into();
