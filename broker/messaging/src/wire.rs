@@ -133,11 +133,8 @@ impl<'a> Reader<'a> {
         field: &'static str,
         mut read: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
-        let count = usize::try_from(self.number(field)?).map_err(|_| DecodeError::Truncated(field))?;
-        // Every item has at least one byte.
-        if count > self.rest.len() {
-            return Err(DecodeError::Truncated(field));
-        }
+        let count = self.number(field)?;
+        // A false count makes no room beforehand, and ends with the bytes, since every item takes one at least.
         (0..count).map(|_| read(self)).collect()
     }
 

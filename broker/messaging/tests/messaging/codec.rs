@@ -218,6 +218,10 @@ fn errors_name_the_command_or_the_field() {
     assert_eq!(error(&[1, 99]), "command 99 is unknown");
     assert_eq!(error(&[1, 2, 3, b'a', b' ', b'b']), "the record's topic is not legal");
     assert_eq!(error(&[1, 1, 1, b'a', 1, 0]), "the record's queues is not legal");
+    assert_eq!(error(&[1, 8, 1, b'g', 1, b't', 0xff, 0x7f]), "the record ends within its receipt handle");
     assert_eq!(error(&[1, 2, 0xff, 0xff, 0xff, 0xff, 0x0f]), "the record ends within its topic");
+    let overflow = &[1, 9, 1, b'g', 1, b't'];
+    let overflow = [&overflow[..], &[0; 52], &[0xff; 9], &[0x02]].concat();
+    assert_eq!(Command::decode(&Bytes::from(overflow)), Err(DecodeError::Invalid("invisible time")));
     assert_eq!(error(&[1, 6, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0x1f]), "the record's queue is not legal");
 }

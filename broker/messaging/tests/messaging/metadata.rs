@@ -78,6 +78,20 @@ fn a_deleted_group_forgets_its_progress() {
 }
 
 #[test]
+fn a_deleted_group_leaves_nothing_behind() {
+    let forgotten = |received: bool| {
+        let mut log = Log::with_queues(1);
+        log.publish(0, None);
+        if received {
+            log.receive(receive(1));
+        }
+        log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP) }));
+        log.state
+    };
+    assert_eq!(forgotten(true), forgotten(false));
+}
+
+#[test]
 fn queues_are_looked_up_by_place() {
     let mut log = Log::with_queues(2);
     let record = log.next_record();

@@ -64,8 +64,8 @@ fn outcomes_say_whom_they_concern() {
     let receive_all = Command::Receive(receive(9));
     let Outcome::Received(deliveries) = log.apply(receive_all.clone()) else { panic!() };
     let handles = deliveries.iter().map(|d| d.handle).collect();
-    let ack = Ack { group: billing.clone(), topic: name.clone(), handles };
+    let ack = Ack { group: billing, topic: name.clone(), handles };
     assert_eq!(wakes(&mut log, Command::Ack(ack)), subscription_wake);
     assert_eq!(wakes(&mut log, receive_all), None);
-    assert_eq!(wakes(&mut log, Command::DeleteTopic(DeleteTopic { name: name.clone() })), topic_wake);
+    assert_eq!(wakes(&mut log, Command::DeleteTopic(DeleteTopic { name })), topic_wake);
 }
