@@ -1,0 +1,304 @@
+//! Topics and consumer groups as calls name them: from what this broker has applied, else from the metadata group,
+//! else created on first use where the configuration says so.
+//!
+//! A thing is called missing only after the newest metadata was asked for once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mainstay_messaging::{
+    Command, ConsumerGroup, CreateGroup, CreateTopic, GroupName, Metadata, Outcome, QueueCount,
+    Refusal as StateRefusal, StartPosition, Topic, TopicKind, TopicName,
+};
+use mainstay_proto::control::admin_client::AdminClient;
+use mainstay_proto::control::{self, WatchMetadataRequest};
+use mainstay_proto::rocketmq::{Code, Resource};
+use mainstay_record::GroupId;
+
+use super::names;
+use super::outcome;
+use super::refusal::{Checked, Refusal};
+use crate::cluster::Cluster;
+use crate::config::{Config, DeliveryStart};
+use crate::group::GroupHandle;
+
+/// How often applied metadata is looked at while something new is on its way.
+const LOOK_AGAIN: Duration = Duration::from_millis(3);
+/// Pause before the metadata group's leader is looked for again.
+const LEADER_PAUSE: Duration = Duration::from_millis(30);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    config: Arc<Config>,
+    group: GroupHandle,
+    cluster: Cluster,
+}
+
+/// What is looked up.
+trait Entry: Clone {
+    type Name;
+    const MISSING: Code;
+    const WHAT: &'static str;
+
+    fn check(resource: Option<&Resource>) -> Checked<Self::Name>;
+    fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Self>;
+    /// The command that creates it on first use, unless that is switched off.
+    fn creation(config: &Config, name: &Self::Name) -> Option<Command>;
+}
+
+impl Entry for Topic {
+    type Name = TopicName;
+    const MISSING: Code = Code::TopicNotFound;
+    const WHAT: &'static str = "topic";
+
+    fn check(resource: Option<&Resource>) -> Checked<Self::Name> {
+        names::topic(resource)
+    }
+
+    fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Self> {
+        metadata.topic(name)
+    }
+
+    fn creation(config: &Config, name: &Self::Name) -> Option<Command> {
+        // Topics that belong to a consumer group come with what they are for, not with a first look at them.
+        let derived = name.as_str().starts_with('%');
+        let queues = QueueCount::new(config.topics.queues).ok()?;
+        (config.topics.auto_create && !derived).then(|| {
+            Command::CreateTopic(CreateTopic { name: name.clone(), kind: TopicKind::Normal, queues })
+        })
+    }
+}
+
+impl Entry for ConsumerGroup {
+    type Name = GroupName;
+    const MISSING: Code = Code::ConsumerGroupNotFound;
+    const WHAT: &'static str = "consumer group";
+
+    fn check(resource: Option<&Resource>) -> Checked<Self::Name> {
+        names::group(resource)
+    }
+
+    fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Self> {
+        metadata.group(name)
+    }
+
+    fn creation(config: &Config, name: &Self::Name) -> Option<Command> {
+        let start = match config.consumer_groups.start {
+            DeliveryStart::Earliest => StartPosition::Earliest,
+            DeliveryStart::Latest => StartPosition::Latest,
+        };
+        let max_attempts = config.consumer_groups.max_attempts;
+        config
+            .consumer_groups
+            .auto_create
+            .then(|| Command::CreateGroup(CreateGroup { name: name.clone(), start, max_attempts }))
+    }
+}
+
+impl Catalog {
+    pub(crate) fn new(config: Arc<Config>, group: GroupHandle, cluster: Cluster) -> Self {
+        Self { config, group, cluster }
+    }
+
+    /// # Errors
+    /// `ILLEGAL_TOPIC`, `TOPIC_NOT_FOUND`, or why it could not be created.
+    pub(crate) async fn topic(&self, name: Option<&Resource>, deadline: Instant) -> Checked<Topic> {
+        self.entry(name, deadline).await
+    }
+
+    /// # Errors
+    /// `ILLEGAL_CONSUMER_GROUP`, `CONSUMER_GROUP_NOT_FOUND`, or why it could not be created.
+    pub(crate) async fn group(&self, name: Option<&Resource>, deadline: Instant) -> Checked<ConsumerGroup> {
+        self.entry(name, deadline).await
+    }
+
+    /// A name that is legal, whether or not the topic exists. Free of charge for one that does.
+    ///
+    /// # Errors
+    /// `ILLEGAL_TOPIC`.
+    pub(crate) fn topic_name(&self, resource: Option<&Resource>) -> Checked<TopicName> {
+        match self.applied::<Topic>(&names::full_name(resource)) {
+            Some(topic) => Ok(topic.name),
+            None => names::topic(resource),
+        }
+    }
+
+    /// As [`Self::topic_name`], for consumer groups.
+    ///
+    /// # Errors
+    /// `ILLEGAL_CONSUMER_GROUP`.
+    pub(crate) fn group_name(&self, resource: Option<&Resource>) -> Checked<GroupName> {
+        match self.applied::<ConsumerGroup>(&names::full_name(resource)) {
+            Some(group) => Ok(group.name),
+            None => names::group(resource),
+        }
+    }
+
+    /// How often a message is delivered to the group of this name.
+    pub(crate) fn max_attempts(&self, group: &str) -> u32 {
+        let known = self.group.metadata().group(group).map(|group| group.max_attempts);
+        known.unwrap_or(self.config.consumer_groups.max_attempts)
+    }
+
+    async fn entry<E: Entry>(&self, resource: Option<&Resource>, deadline: Instant) -> Checked<E> {
+        let text = names::full_name(resource);
+        if let Some(found) = self.applied(&text) {
+            return Ok(found);
+        }
+        let name = E::check(resource)?;
+        if self.newest_has::<E>(&text, deadline).await {
+            return self.until_applied(&text, deadline).await;
+        }
+        if let Some(found) = self.applied(&text) {
+            return Ok(found);
+        }
+        let Some(creation) = E::creation(&self.config, &name) else {
+            return Err(Refusal::new(E::MISSING, format!("{} '{text}' does not exist", E::WHAT)));
+        };
+        self.create(creation, deadline).await?;
+        self.until_applied(&text, deadline).await
+    }
+
+    fn applied<E: Entry>(&self, name: &str) -> Option<E> {
+        E::find(&self.group.metadata(), name).cloned()
+    }
+
+    /// Waits for what is known to exist to arrive in this broker's own log.
+    async fn until_applied<E: Entry>(&self, name: &str, deadline: Instant) -> Checked<E> {
+        loop {
+            if let Some(found) = self.applied(name) {
+                return Ok(found);
+            }
+            if Instant::now() >= deadline {
+                let text = format!("{} '{name}' exists, but has not reached this broker in time", E::WHAT);
+                return Err(Refusal::new(Code::ProxyTimeout, text));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn leads_metadata(&self) -> bool {
+        self.config.group == GroupId::METADATA && self.group.view().is_leader()
+    }
+
+    /// True when the metadata group's leader knows of it. That leader itself has nobody to ask.
+    async fn newest_has<E: Entry>(&self, name: &str, deadline: Instant) -> bool {
+        if self.leads_metadata() {
+            return false;
+        }
+        let ask = async {
+            let leader = self.cluster.leader(GroupId::METADATA).await?;
+            let request = WatchMetadataRequest { after_version: 0, wait_ms: 0 };
+            let newest = AdminClient::new(leader).watch_metadata(request).await;
+            if newest.is_err() {
+                self.cluster.forget_leader(GroupId::METADATA);
+            }
+            let newest = newest.ok()?.into_inner();
+            Some(match E::MISSING {
+                Code::TopicNotFound => newest.topics.iter().any(|topic| topic.name == name),
+                _ => newest.groups.iter().any(|group| group.name == name),
+            })
+        };
+        tokio::time::timeout_at(deadline.into(), ask).await.ok().flatten().unwrap_or(false)
+    }
+
+    /// Creates through the metadata group, waiting for its leader as long as the deadline allows.
+    async fn create(&self, creation: Command, deadline: Instant) -> Checked<()> {
+        loop {
+            if self.leads_metadata() {
+                match self.group.propose(creation.clone(), deadline).await {
+                    Ok(Outcome::Refused(refusal)) if !exists(&refusal) => {
+                        return Err(outcome::state(&refusal));
+                    }
+                    Ok(_) => return Ok(()),
+                    Err(error) => {
+                        if let Ok(refusal) = outcome::proposal(&error) {
+                            return Err(refusal);
+                        }
+                    }
+                }
+            } else if self.create_elsewhere(&creation, deadline).await? {
+                return Ok(());
+            }
+            if Instant::now() + LEADER_PAUSE >= deadline {
+                return Err(Refusal::new(
+                    Code::ProxyTimeout,
+                    "no leader of the metadata group answered in time",
+                ));
+            }
+            tokio::time::sleep(LEADER_PAUSE).await;
+        }
+    }
+
+    /// False when nobody could be asked.
+    async fn create_elsewhere(&self, creation: &Command, deadline: Instant) -> Checked<bool> {
+        let call = async {
+            let leader = self.cluster.leader(GroupId::METADATA).await?;
+            let mut client = AdminClient::new(leader);
+            Some(match creation {
+                Command::CreateTopic(create) => {
+                    client.create_topic(topic_request(create)).await.map(|answer| drop(answer))
+                }
+                Command::CreateGroup(create) => {
+                    client.create_consumer_group(group_request(create)).await.map(|answer| drop(answer))
+                }
+                _ => Err(tonic::Status::invalid_argument("creates neither topic nor consumer group")),
+            })
+        };
+        match tokio::time::timeout_at(deadline.into(), call).await {
+            Ok(Some(Ok(()))) => Ok(true),
+            Ok(Some(Err(status))) => match status.code() {
+                tonic::Code::AlreadyExists => Ok(true),
+                tonic::Code::InvalidArgument => {
+                    Err(Refusal::new(Code::BadRequest, status.message().to_owned()))
+                }
+                _ => {
+                    self.cluster.forget_leader(GroupId::METADATA);
+                    Ok(false)
+                }
+            },
+            Ok(None) | Err(_) => Ok(false),
+        }
+    }
+}
+
+/// What exists by now is taken as it is.
+const fn exists(refusal: &StateRefusal) -> bool {
+    matches!(
+        refusal,
+        StateRefusal::TopicExistsDifferently { .. } | StateRefusal::GroupExistsDifferently { .. }
+    )
+}
+
+fn topic_request(create: &CreateTopic) -> control::CreateTopicRequest {
+    let kind = match create.kind {
+        TopicKind::Normal => control::TopicType::Normal,
+        TopicKind::Fifo => control::TopicType::Fifo,
+        TopicKind::Delay => control::TopicType::Delay,
+        TopicKind::Transaction => control::TopicType::Transaction,
+        TopicKind::Mixed => control::TopicType::Mixed,
+    };
+    control::CreateTopicRequest {
+        topic: Some(control::Topic {
+            name: create.name.as_str().to_owned(),
+            r#type: kind as i32,
+            queues: create.queues.get(),
+            ..control::Topic::default()
+        }),
+    }
+}
+
+fn group_request(create: &CreateGroup) -> control::CreateConsumerGroupRequest {
+    let start = match create.start {
+        StartPosition::Earliest => control::StartPosition::Earliest,
+        StartPosition::Latest => control::StartPosition::Latest,
+    };
+    control::CreateConsumerGroupRequest {
+        group: Some(control::ConsumerGroup {
+            name: create.name.as_str().to_owned(),
+            start: start as i32,
+            max_attempts: create.max_attempts,
+            ..control::ConsumerGroup::default()
+        }),
+    }
+}

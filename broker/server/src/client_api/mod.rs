@@ -1,0 +1,108 @@
+//! The client API of Apache RocketMQ 5: what the official clients call.
+//!
+//! - [`service`] is the gRPC surface; every call lives from its request alone, no matter what was called before.
+//! - `send`, `receive`, `acknowledge`, `telemetry`: the calls; `route`, `settings`: answers built from configuration.
+//! - `limits`, `names`, `times`, `filter`, `message`: the protocol's forms and bounds.
+//! - `refusal`, `outcome`: the protocol's codes. `catalog`: topics and consumer groups by name.
+//! - `clients`, `leases`, `upkeep`: what is known about clients, for renewing their leases.
+
+mod acknowledge;
+pub(crate) mod caller;
+mod catalog;
+mod clients;
+mod filter;
+mod leases;
+pub(crate) mod limits;
+mod message;
+mod names;
+pub(crate) mod outcome;
+mod receive;
+pub(crate) mod refusal;
+mod rotation;
+mod route;
+mod send;
+mod service;
+mod settings;
+mod telemetry;
+mod times;
+mod upkeep;
+
+use std::fmt;
+use std::sync::Arc;
+
+use mainstay_proto::rocketmq::messaging_service_server::MessagingServiceServer;
+use tokio_util::sync::CancellationToken;
+
+use self::caller::Origin;
+use self::catalog::Catalog;
+use self::clients::Clients;
+use self::leases::Leases;
+use self::limits::MAX_CALL_BYTES;
+use self::rotation::Rotation;
+pub use self::service::ClientService;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::forward::Forwarder;
+use crate::group::GroupHandle;
+
+/// Everything the calls of clients share.
+#[derive(Clone)]
+pub struct ClientApi {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<Config>,
+    group: GroupHandle,
+    catalog: Catalog,
+    forwarder: Forwarder,
+    clients: Clients,
+    leases: Leases,
+    rotation: Rotation,
+    store_host: String,
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for ClientApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientApi").field("member", &self.inner.config.member).finish_non_exhaustive()
+    }
+}
+
+impl ClientApi {
+    /// Starts looking after clients until `stop`, at which open streams end as well. Needs a tokio runtime.
+    pub fn start(config: Arc<Config>, group: GroupHandle, cluster: Cluster, stop: CancellationToken) -> Self {
+        let api = Self {
+            inner: Arc::new(Inner {
+                catalog: Catalog::new(Arc::clone(&config), group.clone(), cluster.clone()),
+                forwarder: Forwarder::new(Arc::clone(&config), group.clone(), cluster),
+                clients: Clients::default(),
+                leases: Leases::default(),
+                rotation: Rotation::default(),
+                store_host: config.own_group().address.clone(),
+                group,
+                config,
+                stop,
+            }),
+        };
+        tokio::spawn(api.clone().look_after_clients());
+        api
+    }
+
+    /// For the client port.
+    pub fn for_clients(&self) -> MessagingServiceServer<ClientService> {
+        self.server(Origin::Client)
+    }
+
+    /// For the internal port, where other brokers pass on the calls of their clients. Calls have to be authenticated
+    /// before they get here.
+    pub fn for_brokers(&self) -> MessagingServiceServer<ClientService> {
+        self.server(Origin::Broker)
+    }
+
+    fn server(&self, origin: Origin) -> MessagingServiceServer<ClientService> {
+        MessagingServiceServer::new(ClientService::new(self.clone(), origin))
+            .max_decoding_message_size(MAX_CALL_BYTES)
+            .max_encoding_message_size(MAX_CALL_BYTES)
+    }
+}

@@ -1,0 +1,279 @@
+//! ReceiveMessage: a long poll at the leader, answered by a stream of a status, the messages, and the delivery time.
+//!
+//! What was delivered and cannot be handed over is given back after a second instead of waiting its time out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::Stream;
+use futures::future::join_all;
+use mainstay_messaging::{
+    ChangeInvisible, Command, Delivery, GroupName, QueueSelection, ReceiptHandle, Receive, TopicName,
+};
+use mainstay_proto::rocketmq::receive_message_response::Content;
+use mainstay_proto::rocketmq::{
+    Code, Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status,
+};
+use tonic::Streaming;
+use tracing::error;
+
+use super::ClientApi;
+use super::caller::Caller;
+use super::filter;
+use super::leases::LEASE;
+use super::message::delivered;
+use super::outcome;
+use super::refusal::{Refusal, ok};
+use super::route::group_of_broker;
+use super::settings::MAX_RECEIVE_BATCH;
+use super::times::{poll_until, receive_invisible, wire_duration};
+use crate::forward::{Call, Failure, Peer, Unanswered};
+use crate::group::GroupHandle;
+
+/// For the answer of a poll that ended elsewhere to come back.
+const WAY_BACK: Duration = Duration::from_secs(2);
+/// When a message that could not be handed over is delivered again.
+const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
+
+/// Answer to a receive call.
+pub(super) type ReceiveStream =
+    Pin<Box<dyn Stream<Item = Result<ReceiveMessageResponse, tonic::Status>> + Send>>;
+
+enum Answer {
+    Here(HandOver),
+    There(Streaming<ReceiveMessageResponse>),
+}
+
+/// One call on its way to the leader.
+struct Polling<'a> {
+    api: &'a ClientApi,
+    caller: &'a Caller,
+    request: &'a ReceiveMessageRequest,
+    poll_end: Instant,
+    until: Instant,
+}
+
+impl Call for Polling<'_> {
+    type Answer = Answer;
+
+    async fn here(&self) -> Result<Answer, Unanswered> {
+        self.api.receive_here(self.request, self.poll_end).await.map(Answer::Here)
+    }
+
+    async fn there(&self, mut peer: Peer) -> Result<Answer, tonic::Status> {
+        let left = self.poll_end.saturating_duration_since(Instant::now());
+        let mut request = self.request.clone();
+        request.long_polling_timeout = Some(wire_duration(left));
+        let answer = peer.receive_message(self.caller.pass_on(request, self.until)).await?;
+        Ok(Answer::There(answer.into_inner()))
+    }
+}
+
+impl ClientApi {
+    pub(super) async fn receive(
+        &self,
+        caller: &Caller,
+        request: &ReceiveMessageRequest,
+    ) -> Result<ReceiveStream, Failure> {
+        let client = caller.require_client_id()?;
+        let poll_end = poll_until(caller, request.long_polling_timeout.as_ref())?;
+        let until = caller.poll_deadline().map_or(poll_end + WAY_BACK, |end| end.min(poll_end + WAY_BACK));
+        let broker = request.message_queue.as_ref().and_then(|queue| queue.broker.as_ref());
+        let target = broker
+            .and_then(|broker| group_of_broker(&self.inner.config, &broker.name))
+            .unwrap_or(self.inner.config.group);
+        let call = Polling { api: self, caller, request, poll_end, until };
+        let answer = self.inner.forwarder.at_leader(target, caller, until, &call).await?;
+        let keeps_leases = request.auto_renew && caller.hops == 0;
+        Ok(match answer {
+            Answer::Here(hand_over) if keeps_leases => {
+                self.keep_leases(client, request, hand_over.handles());
+                Box::pin(hand_over)
+            }
+            Answer::Here(hand_over) => Box::pin(hand_over),
+            Answer::There(stream) if keeps_leases => Box::pin(self.keeping_leases(client, request, stream)),
+            Answer::There(stream) => Box::pin(stream),
+        })
+    }
+
+    async fn receive_here(
+        &self,
+        request: &ReceiveMessageRequest,
+        poll_end: Instant,
+    ) -> Result<HandOver, Unanswered> {
+        let topic_resource = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
+        let invisible =
+            if request.auto_renew { LEASE } else { receive_invisible(request.invisible_duration.as_ref())? };
+        let filter = filter::parse(request.filter_expression.as_ref())?;
+        // Looking up may take a moment even where the poll may not wait at all.
+        let lookup_end = poll_end.max(Instant::now() + GIVEN_BACK_AFTER);
+        let topic = self.inner.catalog.topic(topic_resource, lookup_end).await?.name;
+        let group = self.inner.catalog.group(request.group.as_ref(), lookup_end).await?.name;
+        let receive = Receive {
+            group: group.clone(),
+            topic: topic.clone(),
+            queues: QueueSelection::All,
+            max: u32::try_from(request.batch_size).unwrap_or(0).clamp(1, MAX_RECEIVE_BATCH),
+            filter,
+            invisible_ms: u64::try_from(invisible.as_millis()).unwrap_or(u64::MAX),
+            attempt_id: request.attempt_id.clone(),
+        };
+        let deliveries = match self.inner.group.receive(receive, poll_end).await {
+            Ok(deliveries) => deliveries,
+            Err(error) => return Err(outcome::receive(&error)?.into()),
+        };
+        let mut hand_over = HandOver::new(self.inner.group.clone(), group, topic, &deliveries);
+        let wire_topic = topic_resource.cloned().unwrap_or_default();
+        hand_over.messages = self.load(&deliveries, wire_topic, invisible).await.into_iter();
+        if hand_over.messages.len() == 0 {
+            hand_over.status = Some(if deliveries.is_empty() {
+                empty()
+            } else {
+                let text = "the messages delivered cannot be read from the log";
+                return Err(Refusal::new(Code::InternalServerError, text).into());
+            });
+        }
+        Ok(hand_over)
+    }
+
+    /// The messages of `deliveries`, less those that cannot be read.
+    async fn load(
+        &self,
+        deliveries: &[Delivery],
+        topic: Resource,
+        invisible: Duration,
+    ) -> Vec<(ReceiptHandle, Message)> {
+        let loads = deliveries.iter().map(|delivery| self.inner.group.load(delivery.record));
+        let loaded = join_all(loads).await;
+        let mut messages = Vec::with_capacity(deliveries.len());
+        for (delivery, loaded) in deliveries.iter().zip(loaded) {
+            match loaded {
+                Ok(stored) => {
+                    let host = &self.inner.store_host;
+                    messages
+                        .push((delivery.handle, delivered(stored, delivery, topic.clone(), invisible, host)));
+                }
+                Err(error) => error!(%error, "cannot load a message that was delivered"),
+            }
+        }
+        messages
+    }
+
+    fn keep_leases(
+        &self,
+        client: &str,
+        request: &ReceiveMessageRequest,
+        handles: impl Iterator<Item = ReceiptHandle>,
+    ) {
+        let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.clone()).unwrap_or_default();
+        let group = request.group.clone().unwrap_or_default();
+        self.inner.leases.grant(client, &group, &topic, handles, Instant::now());
+    }
+
+    /// Passes on what another broker delivers and keeps its leases here, where the client is.
+    fn keeping_leases(
+        &self,
+        client: &str,
+        request: &ReceiveMessageRequest,
+        stream: Streaming<ReceiveMessageResponse>,
+    ) -> impl Stream<Item = Result<ReceiveMessageResponse, tonic::Status>> + Send + use<> {
+        use futures::StreamExt;
+        let (api, client, request) = (self.clone(), client.to_owned(), request.clone());
+        stream.inspect(move |item| {
+            if let Ok(ReceiveMessageResponse { content: Some(Content::Message(message)) }) = item
+                && let Some(system) = &message.system_properties
+                && let Some(Ok(handle)) = system.receipt_handle.as_ref().map(|text| text.parse())
+            {
+                api.keep_leases(&client, &request, std::iter::once(handle));
+            }
+        })
+    }
+}
+
+/// The answer to a call that got no messages.
+pub(super) fn refused(status: Status) -> ReceiveStream {
+    let items = [Content::Status(status), Content::DeliveryTimestamp(SystemTime::now().into())];
+    Box::pin(futures::stream::iter(items.map(|content| Ok(content_of(content)))))
+}
+
+fn empty() -> Status {
+    Refusal::new(Code::MessageNotFound, "no message within the polling time")
+        .status(super::caller::Dialect::Current)
+}
+
+fn content_of(content: Content) -> ReceiveMessageResponse {
+    ReceiveMessageResponse { content: Some(content) }
+}
+
+/// Hands messages over one by one. Those not taken when it is dropped are given back.
+struct HandOver {
+    status: Option<Status>,
+    messages: std::vec::IntoIter<(ReceiptHandle, Message)>,
+    ended: bool,
+    give_back: GiveBack,
+}
+
+impl HandOver {
+    fn new(handle: GroupHandle, group: GroupName, topic: TopicName, deliveries: &[Delivery]) -> Self {
+        let handles = deliveries.iter().map(|delivery| delivery.handle).collect();
+        Self {
+            status: Some(ok()),
+            messages: Vec::new().into_iter(),
+            ended: false,
+            give_back: GiveBack { handle, group, topic, handles },
+        }
+    }
+
+    fn handles(&self) -> impl Iterator<Item = ReceiptHandle> {
+        self.messages.as_slice().iter().map(|(handle, _)| *handle)
+    }
+}
+
+impl Stream for HandOver {
+    type Item = Result<ReceiveMessageResponse, tonic::Status>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let content = if let Some(status) = this.status.take() {
+            Content::Status(status)
+        } else if let Some((handle, message)) = this.messages.next() {
+            this.give_back.handles.retain(|other| *other != handle);
+            Content::Message(message)
+        } else if !this.ended {
+            this.ended = true;
+            Content::DeliveryTimestamp(SystemTime::now().into())
+        } else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(Ok(content_of(content))))
+    }
+}
+
+/// Deliveries that nobody has taken yet.
+struct GiveBack {
+    handle: GroupHandle,
+    group: GroupName,
+    topic: TopicName,
+    handles: Vec<ReceiptHandle>,
+}
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        if self.handles.is_empty() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let commands = self.handles.drain(..).map(|handle| {
+            Command::ChangeInvisible(ChangeInvisible {
+                group: self.group.clone(),
+                topic: self.topic.clone(),
+                handle,
+                invisible_ms: GIVEN_BACK_AFTER.as_millis() as u64,
+            })
+        });
+        let (group, commands) = (self.handle.clone(), commands.collect());
+        // Where it fails, the messages come back after their invisible time.
+        runtime.spawn(async move { group.propose_many(commands, Instant::now() + GIVEN_BACK_AFTER).await });
+    }
+}

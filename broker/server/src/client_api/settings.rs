@@ -1,0 +1,260 @@
+//! Settings of a client as the Telemetry stream carries them: the client's own, with what the server decides merged
+//! over. No call depends on settings having been sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mainstay_messaging::GroupName;
+use mainstay_proto::rocketmq::retry_policy::Strategy;
+use mainstay_proto::rocketmq::settings::PubSub;
+use mainstay_proto::rocketmq::{
+    ClientType, Code, CustomizedBackoff, ExponentialBackoff, Metric, Publishing, RetryPolicy, Settings,
+    Subscription,
+};
+
+use super::limits::MAX_BODY_BYTES;
+use super::names;
+use super::refusal::{Checked, Refusal};
+use super::times::{MAX_POLL, wire_duration};
+
+/// Messages of one receive call at most.
+pub(crate) const MAX_RECEIVE_BATCH: u32 = 32;
+const PRODUCER_ATTEMPTS: i32 = 3;
+const LITE_SUBSCRIPTION_QUOTA: i32 = 2000;
+const MAX_LITE_TOPIC_BYTES: i32 = 64;
+
+const MAX_CLIENT_PROPERTIES: usize = 32;
+const MAX_CLIENT_PROPERTY_KEY: usize = 64;
+const MAX_CLIENT_PROPERTY_VALUE: usize = 256;
+const MAX_CLIENT_PROPERTY_BYTES: usize = 4096;
+const RESERVED_CLIENT_PROPERTY_PREFIX: &str = "rocketmq.";
+
+/// Waits before a message is delivered again, in seconds: the group's schedule where it names no other.
+const RETRY_SCHEDULE_S: [u64; 18] =
+    [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+
+/// Merges what the server decides over `settings`. `max_attempts` tells how often a message is delivered to a
+/// consumer group of this name.
+///
+/// # Errors
+/// When the client says neither what it publishes nor what it subscribes, or something with an illegal name.
+pub(crate) fn merge(mut settings: Settings, max_attempts: impl FnOnce(&str) -> u32) -> Checked<Settings> {
+    check_client_properties(&settings.client_properties)?;
+    let kind = client_type(&settings)?;
+    settings.backoff_policy = Some(match settings.pub_sub.as_mut() {
+        Some(PubSub::Publishing(publishing)) => {
+            merge_publishing(publishing)?;
+            producer_policy()
+        }
+        Some(PubSub::Subscription(subscription)) => {
+            let group = merge_subscription(subscription, kind)?;
+            consumer_policy(max_attempts(group.as_str()))
+        }
+        None => {
+            return Err(Refusal::new(Code::BadRequest, "settings have neither publishing nor subscription"));
+        }
+    });
+    settings.metric = Some(Metric { on: false, endpoints: None });
+    Ok(settings)
+}
+
+fn client_type(settings: &Settings) -> Checked<ClientType> {
+    match settings.client_type.map(ClientType::try_from) {
+        Some(Ok(ClientType::Unspecified)) | None => Ok(match settings.pub_sub {
+            Some(PubSub::Subscription(_)) => ClientType::SimpleConsumer,
+            _ => ClientType::Producer,
+        }),
+        Some(Ok(kind)) => Ok(kind),
+        Some(Err(unknown)) => {
+            Err(Refusal::new(Code::UnrecognizedClientType, format!("settings.client_type: {unknown}")))
+        }
+    }
+}
+
+fn merge_publishing(publishing: &mut Publishing) -> Checked<()> {
+    for topic in &publishing.topics {
+        names::topic(Some(topic))?;
+    }
+    publishing.max_body_size = MAX_BODY_BYTES as i32;
+    publishing.validate_message_type = true;
+    Ok(())
+}
+
+fn merge_subscription(subscription: &mut Subscription, kind: ClientType) -> Checked<GroupName> {
+    let group = names::group(subscription.group.as_ref())?;
+    for entry in &subscription.subscriptions {
+        names::topic(entry.topic.as_ref())?;
+    }
+    subscription.fifo = Some(false);
+    subscription.receive_batch_size = Some(MAX_RECEIVE_BATCH as i32);
+    subscription.long_polling_timeout = Some(wire_duration(MAX_POLL));
+    if matches!(kind, ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer) {
+        subscription.lite_subscription_quota = Some(LITE_SUBSCRIPTION_QUOTA);
+        subscription.max_lite_topic_size = Some(MAX_LITE_TOPIC_BYTES);
+    }
+    Ok(group)
+}
+
+/// Exponential, since Java and Node producers start with no other.
+fn producer_policy() -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: PRODUCER_ATTEMPTS,
+        strategy: Some(Strategy::ExponentialBackoff(ExponentialBackoff {
+            initial: Some(wire_duration(Duration::from_millis(10))),
+            max: Some(wire_duration(Duration::from_secs(1))),
+            multiplier: 2.0,
+        })),
+    }
+}
+
+/// A list, since Python obeys no other; never empty, since Java refuses that.
+fn consumer_policy(max_attempts: u32) -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: i32::try_from(max_attempts).unwrap_or(i32::MAX),
+        strategy: Some(Strategy::CustomizedBackoff(CustomizedBackoff {
+            next: RETRY_SCHEDULE_S.iter().map(|s| wire_duration(Duration::from_secs(*s))).collect(),
+        })),
+    }
+}
+
+fn check_client_properties(properties: &HashMap<String, String>) -> Checked<()> {
+    let refuse = |why: String| {
+        Err(Refusal::new(Code::InvalidClientProperties, format!("settings.client_properties: {why}")))
+    };
+    if properties.len() > MAX_CLIENT_PROPERTIES {
+        return refuse(format!("{} entries, at most {MAX_CLIENT_PROPERTIES} are allowed", properties.len()));
+    }
+    let mut bytes = 0;
+    for (key, value) in properties {
+        bytes += key.len() + value.len();
+        let rest_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        let well_formed = key.starts_with(|first: char| first.is_ascii_alphabetic())
+            && key.len() <= MAX_CLIENT_PROPERTY_KEY
+            && key.bytes().all(rest_allowed);
+        if !well_formed {
+            return refuse(format!(
+                "key '{}' is not a letter and up to {} letters, digits, '_', '.' or '-'",
+                key.escape_debug(),
+                MAX_CLIENT_PROPERTY_KEY - 1
+            ));
+        }
+        if key.starts_with(RESERVED_CLIENT_PROPERTY_PREFIX) {
+            return refuse(format!("key '{key}' is reserved"));
+        }
+        if value.len() > MAX_CLIENT_PROPERTY_VALUE {
+            return refuse(format!("'{key}' has more than {MAX_CLIENT_PROPERTY_VALUE} bytes"));
+        }
+    }
+    if bytes > MAX_CLIENT_PROPERTY_BYTES {
+        return refuse(format!("{bytes} bytes together, at most {MAX_CLIENT_PROPERTY_BYTES} are allowed"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_proto::rocketmq::{Endpoints, Resource};
+
+    use super::*;
+
+    fn resource(name: &str) -> Resource {
+        Resource { resource_namespace: String::new(), name: name.to_owned() }
+    }
+
+    fn producer(topic: &str) -> Settings {
+        Settings {
+            client_type: Some(ClientType::Producer as i32),
+            access_point: Some(Endpoints::default()),
+            pub_sub: Some(PubSub::Publishing(Publishing {
+                topics: vec![resource(topic)],
+                max_body_size: 0,
+                validate_message_type: false,
+            })),
+            ..Settings::default()
+        }
+    }
+
+    fn consumer(kind: ClientType, group: &str) -> Settings {
+        Settings {
+            client_type: Some(kind as i32),
+            pub_sub: Some(PubSub::Subscription(Subscription {
+                group: Some(resource(group)),
+                long_polling_timeout: Some(wire_duration(Duration::from_secs(7))),
+                ..Subscription::default()
+            })),
+            ..Settings::default()
+        }
+    }
+
+    fn merged(settings: Settings) -> Settings {
+        merge(settings, |_| 17).unwrap()
+    }
+
+    #[test]
+    fn a_producer_gets_the_body_limit_and_exponential_backoff() {
+        let settings = merged(producer("orders"));
+        assert_eq!(settings.access_point, Some(Endpoints::default()));
+        assert_eq!(settings.metric, Some(Metric { on: false, endpoints: None }));
+        let Some(PubSub::Publishing(publishing)) = settings.pub_sub else { panic!("no publishing") };
+        assert_eq!(publishing.max_body_size, 4_194_304);
+        assert!(publishing.validate_message_type);
+        assert_eq!(publishing.topics, vec![resource("orders")]);
+        let policy = settings.backoff_policy.unwrap();
+        assert_eq!(policy.max_attempts, 3);
+        assert!(matches!(policy.strategy, Some(Strategy::ExponentialBackoff(_))));
+    }
+
+    #[test]
+    fn a_consumer_gets_the_schedule_of_its_group() {
+        for kind in [ClientType::PushConsumer, ClientType::SimpleConsumer, ClientType::LitePushConsumer] {
+            let settings = merge(consumer(kind, "billing"), |group| {
+                assert_eq!(group, "billing");
+                5
+            });
+            let settings = settings.unwrap();
+            let policy = settings.backoff_policy.unwrap();
+            assert_eq!(policy.max_attempts, 5);
+            let Some(Strategy::CustomizedBackoff(list)) = policy.strategy else { panic!("{kind:?}") };
+            assert_eq!(list.next.first().map(|next| next.seconds), Some(1));
+            let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("{kind:?}") };
+            assert_eq!(subscription.fifo, Some(false));
+            assert_eq!(subscription.receive_batch_size, Some(32));
+            assert_eq!(subscription.long_polling_timeout, Some(wire_duration(Duration::from_secs(20))));
+            let lite = kind == ClientType::LitePushConsumer;
+            assert_eq!(subscription.lite_subscription_quota, lite.then_some(2000));
+            assert_eq!(subscription.max_lite_topic_size, lite.then_some(64));
+        }
+    }
+
+    #[test]
+    fn bad_settings_name_what_is_wrong() {
+        let with_property = |key: &str, value: String| {
+            let mut settings = producer("orders");
+            settings.client_properties.insert(key.to_owned(), value);
+            settings
+        };
+        let mut many = producer("orders");
+        many.client_properties = (0..33).map(|i| (format!("k{i}"), String::new())).collect();
+        let mut large = producer("orders");
+        large.client_properties = (0..17).map(|i| (format!("k{i}"), "v".repeat(250))).collect();
+        let unknown = Settings { client_type: Some(99), ..producer("orders") };
+        for (settings, code, words) in [
+            (Settings::default(), Code::BadRequest, "publishing"),
+            (producer("no topic"), Code::IllegalTopic, "topic"),
+            (consumer(ClientType::PushConsumer, ""), Code::IllegalConsumerGroup, "group"),
+            (unknown, Code::UnrecognizedClientType, "client_type"),
+            (with_property("rocketmq.x", "v".into()), Code::InvalidClientProperties, "rocketmq.x"),
+            (with_property("1x", "v".into()), Code::InvalidClientProperties, "1x"),
+            (with_property("", "v".into()), Code::InvalidClientProperties, "key"),
+            (with_property(&"k".repeat(65), "v".into()), Code::InvalidClientProperties, "kkk"),
+            (with_property("k", "v".repeat(257)), Code::InvalidClientProperties, "'k'"),
+            (many, Code::InvalidClientProperties, "33 entries"),
+            (large, Code::InvalidClientProperties, "bytes together"),
+        ] {
+            let refusal = merge(settings, |_| 17).unwrap_err();
+            assert_eq!(refusal.code, code, "{refusal}");
+            assert!(refusal.message.contains(words), "{refusal}");
+        }
+        assert!(merge(with_property(&"k".repeat(64), "v".repeat(256)), |_| 17).is_ok());
+    }
+}

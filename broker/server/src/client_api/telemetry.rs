@@ -1,0 +1,98 @@
+//! The Telemetry stream: settings in, merged settings out, and open for as long as the client wants.
+//!
+//! Response headers go out at once. A client may hold several streams; the end of one says nothing about the client.
+
+use std::time::Instant;
+
+use mainstay_proto::rocketmq::telemetry_command::Command;
+use mainstay_proto::rocketmq::{ClientType, Settings, TelemetryCommand};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use tracing::{debug, warn};
+
+use super::ClientApi;
+use super::caller::Caller;
+use super::refusal::{Refusal, ok};
+use super::settings::merge;
+
+/// Commands on their way to one client.
+const AHEAD: usize = 16;
+
+pub(super) type TelemetryStream = ReceiverStream<Result<TelemetryCommand, Status>>;
+
+/// Notes an open stream for as long as it exists.
+struct OpenStream {
+    api: ClientApi,
+    client: String,
+}
+
+impl OpenStream {
+    fn new(api: ClientApi, client: String) -> Self {
+        api.inner.clients.stream_opened(&client, Instant::now());
+        Self { api, client }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.api.inner.clients.stream_closed(&self.client);
+    }
+}
+
+impl ClientApi {
+    /// # Errors
+    /// When the stream names no client.
+    pub(super) fn telemetry(
+        &self,
+        caller: &Caller,
+        commands: Streaming<TelemetryCommand>,
+    ) -> Result<TelemetryStream, Refusal> {
+        let open = OpenStream::new(self.clone(), caller.require_client_id()?.to_owned());
+        let (replies, stream) = mpsc::channel(AHEAD);
+        tokio::spawn(converse(open, commands, replies));
+        Ok(ReceiverStream::new(stream))
+    }
+
+    fn settle(&self, client: &str, settings: Settings) -> Result<TelemetryCommand, Refusal> {
+        let merged = merge(settings, |group| self.inner.catalog.max_attempts(group))?;
+        let kind = merged.client_type.and_then(|kind| ClientType::try_from(kind).ok());
+        self.inner.clients.heard(client, kind.unwrap_or_default(), Instant::now());
+        Ok(TelemetryCommand { status: Some(ok()), command: Some(Command::Settings(merged)) })
+    }
+}
+
+/// Answers until the client ends its half, a setting is refused, or the broker stops.
+async fn converse(
+    open: OpenStream,
+    mut commands: Streaming<TelemetryCommand>,
+    replies: mpsc::Sender<Result<TelemetryCommand, Status>>,
+) {
+    let (api, client) = (&open.api, open.client.as_str());
+    loop {
+        let command = tokio::select! {
+            command = commands.message() => command,
+            () = api.inner.stop.cancelled() => return,
+            () = replies.closed() => return,
+        };
+        let reply = match command {
+            Ok(Some(TelemetryCommand { command: Some(Command::Settings(settings)), .. })) => {
+                api.settle(client, settings)
+            }
+            Ok(Some(_)) => continue,
+            Ok(None) => return,
+            Err(error) => {
+                debug!(client, %error, "telemetry stream broke");
+                return;
+            }
+        };
+        let refused = reply.is_err();
+        let reply = reply.map_err(|refusal| {
+            warn!(client, %refusal, "settings refused");
+            Status::invalid_argument(refusal.to_string())
+        });
+        if replies.send(reply).await.is_err() || refused {
+            return;
+        }
+    }
+}

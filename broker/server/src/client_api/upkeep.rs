@@ -1,0 +1,66 @@
+//! What is done for clients between their calls: leases renewed for consumers that live, released for those gone.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use mainstay_proto::rocketmq::{ChangeInvisibleDurationRequest, Code};
+use tokio::time::MissedTickBehavior;
+use tracing::debug;
+
+use super::ClientApi;
+use super::caller::Caller;
+use super::leases::{Act, Due, LEASE};
+use crate::forward::Failure;
+
+const PERIOD: Duration = Duration::from_secs(5);
+/// When the messages of a consumer that is gone are delivered again.
+const RELEASED_AFTER: Duration = Duration::from_secs(1);
+/// Renewals under way at once; the driver puts them into few batches.
+const AT_ONCE: usize = 256;
+
+impl ClientApi {
+    /// Runs until the broker stops.
+    pub(super) async fn look_after_clients(self) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.inner.stop.cancelled() => return,
+            }
+            let now = Instant::now();
+            self.inner.clients.forget_silent(now);
+            let due = self.inner.leases.due(now, |client| self.inner.clients.alive(client, now));
+            self.attend(due).await;
+        }
+    }
+
+    /// Renews or releases each of `due`.
+    pub(super) async fn attend(&self, due: Vec<Due>) {
+        futures::stream::iter(due).for_each_concurrent(AT_ONCE, |due| self.attend_one(due)).await;
+    }
+
+    async fn attend_one(&self, due: Due) {
+        let caller = Caller::on_behalf_of(&due.client);
+        let invisible = match due.act {
+            Act::Renew => LEASE,
+            Act::Release => RELEASED_AFTER,
+        };
+        let request = ChangeInvisibleDurationRequest {
+            group: Some(due.group),
+            topic: Some(due.topic),
+            ..ChangeInvisibleDurationRequest::default()
+        };
+        match self.change_at_leader(&caller, &request, due.current, invisible).await {
+            Ok(changed) if due.act == Act::Renew => {
+                self.inner.leases.renewed(&due.client, due.given, changed, Instant::now());
+            }
+            Ok(_) => {}
+            Err(Failure::Refused(refusal)) if refusal.code == Code::InvalidReceiptHandle => {
+                self.inner.leases.end(&due.client, due.given);
+            }
+            // Tried again at the next period, as long as the lease lasts.
+            Err(failure) => debug!(?failure, client = due.client, "cannot change a lease"),
+        }
+    }
+}
