@@ -1,16 +1,20 @@
 //! What a broker counts, in the form Prometheus reads.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, Instant};
 
 use mainstay_consensus::View;
 use mainstay_record::{Batch, LogIndex};
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::group::GroupHandle;
 
 type Gauge64 = Gauge<u64, AtomicU64>;
 
@@ -113,5 +117,52 @@ impl GroupMetrics {
             let labels = vec![("node".to_owned(), member.id.to_string())];
             self.lag.get_or_create(&labels).set(view.last.index.0.saturating_sub(member.matched.0));
         }
+    }
+}
+
+/// Figures that the log keeps itself, read when they are asked for.
+#[derive(Debug)]
+struct LogFigures {
+    group: GroupHandle,
+}
+
+pub(crate) fn register_log(registry: &mut Registry, group: GroupHandle) {
+    registry.register_collector(Box::new(LogFigures { group }));
+}
+
+impl Collector for LogFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let log = self.group.log_metrics();
+        let counters = [
+            ("log_batches", "Batches written", log.batches),
+            ("log_bytes", "Bytes of batches written", log.bytes),
+            ("log_writes", "Group commits", log.writes),
+            ("log_syncs", "Successful fdatasync calls", log.syncs),
+            ("log_segments", "Segments begun", log.rolls),
+            ("log_truncations", "Truncations", log.truncations),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let seconds = ConstCounter::new(log.sync_time.as_secs_f64());
+        let (name, help) = ("log_sync_time", "Time spent in fdatasync");
+        seconds.encode(encoder.encode_descriptor(
+            name,
+            help,
+            Some(&Unit::Seconds),
+            seconds.metric_type(),
+        )?)?;
+        let quarantined: u64 = self.group.quarantined().iter().map(|file| file.records).sum();
+        let gauges = [
+            ("log_sync_max_seconds", "Longest fdatasync so far", log.sync_max.as_secs_f64()),
+            ("log_queued_bytes", "Bytes appended and not written yet", log.queued_bytes as f64),
+            ("log_quarantined_records", "Records put aside by forced promotions", quarantined as f64),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }

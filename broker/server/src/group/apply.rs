@@ -34,8 +34,10 @@ impl Driver {
             Err(reason) => return self.fail(&reason),
         }
         self.metrics.applied(self.applied, self.committed);
-        if self.state.metadata_version() != self.publisher.metadata.load().version {
+        let version = self.state.metadata_version();
+        if version != self.publisher.metadata.load().version {
             self.publisher.metadata.store(Arc::new(self.state.metadata()));
+            self.publisher.version.send_replace(version);
         }
     }
 

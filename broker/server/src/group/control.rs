@@ -40,6 +40,11 @@ impl GroupHandle {
         self.order(Event::StepDown { to }).await
     }
 
+    /// The broker's monotonic clock, as in [`Status::at`].
+    pub fn clock_now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
     /// Divergent tails that were put aside on this node.
     pub fn quarantined(&self) -> Vec<QuarantineFile> {
         self.shared.log.quarantined()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mainstay_consensus::{Action, Core, Event, StepError, View};
-use mainstay_messaging::{Metadata, State};
+use mainstay_messaging::{Metadata, Revision, State};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,6 +55,8 @@ pub(super) struct Tail {
 pub(super) struct Publisher {
     pub(super) view: watch::Sender<GroupView>,
     pub(super) metadata: Arc<ArcSwap<Metadata>>,
+    /// That metadata's version; changes after it.
+    pub(super) version: watch::Sender<Revision>,
     /// Set once, when this node cannot go on.
     pub(super) fatal: watch::Sender<Option<Arc<str>>>,
 }
@@ -369,6 +371,7 @@ impl Driver {
             },
             epoch: self.view.epoch,
             leader: self.view.leader.map(|node| Leader { node, member: self.directory.member(node) }),
+            caught_up: self.caught_up,
             serving: self.view.serving && self.caught_up && self.failed.is_none(),
             writable: self.view.quorum_reachable && self.failed.is_none(),
             problem: self.problem(),
