@@ -1,69 +1,279 @@
-//! Skeleton.
-use mainstay_record::{EntryId, NodeId};
+//! The state of one member and the dispatch of events. Each kind of event is handled where its idea lives.
 
-use crate::{Action, Event, HardState, LogSummary, Moment, StepError, Timing, View};
+use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
+
+use crate::election::Campaign;
+use crate::follower::Following;
+use crate::leader::Reign;
+use crate::lease::Promise;
+use crate::log::LogTable;
+use crate::membership_log::MembershipLog;
+use crate::timing::Jitter;
+use crate::{
+    Action, Event, HardState, LogSummary, Membership, Message, Mode, Moment, Problem, Role, StepError, Timing,
+};
 
 /// What a core is told once.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub node: NodeId,
+    /// Must pass [`Timing::check`].
     pub timing: Timing,
     /// Of the random waiting times; should differ between members.
     pub seed: u64,
-    /// How many batches may be on their way to a follower beyond what it acknowledged.
+    /// How many batches may be on their way to a follower beyond what it acknowledged. At least one is.
     pub max_inflight_batches: u64,
 }
 
 /// The consensus state machine of one member of one group.
 #[derive(Debug)]
 pub struct Core {
-    config: Config,
-    log: LogSummary,
+    pub(crate) config: Config,
+    pub(crate) hard: HardState,
+    /// The highest epoch known to be granted anywhere. A hint for the next campaign, never relied on.
+    pub(crate) highest: Epoch,
+    pub(crate) log: LogTable,
+    pub(crate) memberships: MembershipLog,
+    pub(crate) commit: LogIndex,
+    pub(crate) state: State,
+    pub(crate) following: Option<Following>,
+    pub(crate) promise: Promise,
+    /// When the leader has been silent for too long.
+    pub(crate) election_at: Moment,
+    pub(crate) jitter: Jitter,
+    pub(crate) problem: Option<Problem>,
+    announced: Announced,
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    Follower,
+    Candidate(Campaign),
+    Leader(Reign),
+}
+
+/// What [`Action::RoleChanged`] was last raised for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Announced {
+    role: Role,
+    epoch: Epoch,
+    leader: Option<NodeId>,
+    serving: bool,
+    quorum_reachable: bool,
+    handing_over_to: Option<NodeId>,
+    problem: Option<Problem>,
 }
 
 impl Core {
+    /// A member that has just started: a follower that knows no leader. `hard` and `log` are what is durable.
     pub fn new(config: Config, hard: HardState, log: LogSummary, now: Moment) -> Self {
-        let _ = (hard, now);
-        Self { config, log }
+        // A log that holds an epoch proves that it was granted.
+        let hard = HardState { granted: hard.granted.max(log.last.epoch) };
+        let alone = log.membership.members().len() == 1;
+        let promised = if alone || hard.granted == Epoch::ZERO { now } else { now.plus(config.timing.lease) };
+        let mut jitter = Jitter::new(config.seed ^ config.node.get());
+        let election_at = if alone { now } else { now.plus(jitter.within(&config.timing.election)) };
+        let announced = Announced {
+            role: Role::Follower,
+            epoch: hard.granted,
+            leader: None,
+            serving: false,
+            quorum_reachable: false,
+            handing_over_to: None,
+            problem: None,
+        };
+        Self {
+            config,
+            hard,
+            highest: hard.granted,
+            memberships: MembershipLog::new(log.membership_at, log.membership),
+            log: LogTable::new(log.last, log.epochs),
+            commit: LogIndex::ZERO,
+            state: State::Follower,
+            following: None,
+            promise: Promise::after_restart(hard.granted, promised),
+            election_at,
+            jitter,
+            problem: None,
+            announced,
+        }
     }
 
-    /// Takes one event and appends what must be done about it.
+    /// Takes one event and appends what must be done about it. `now` must not go back.
     ///
     /// # Errors
     /// The event was refused, see [`StepError`]. Actions that were appended must be executed nevertheless.
     pub fn step(&mut self, event: Event, now: Moment, actions: &mut Vec<Action>) -> Result<(), StepError> {
-        let _ = (event, now, actions);
+        let result = self.dispatch(event, now, actions);
+        let current = self.announcement(now);
+        if current != self.announced {
+            self.announced = current;
+            actions.push(Action::RoleChanged);
+        }
+        result
+    }
+
+    fn dispatch(&mut self, event: Event, now: Moment, out: &mut Vec<Action>) -> Result<(), StepError> {
+        match event {
+            Event::Tick => self.tick(now, out),
+            Event::Message { from, message } => return self.receive(from, message, now, out),
+            Event::Propose { batch } => return self.propose(batch, now, out),
+            Event::Persisted { last } => return self.persisted(last, now, out),
+            Event::Disconnected { peer } => self.disconnected(peer),
+            Event::Order(order) => return self.order(order, now, out),
+            Event::OperatorLease { epoch, until } => return self.operator_lease(epoch, until),
+            Event::StepDown { to } => return self.step_down(to, now, out),
+        }
         Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        from: NodeId,
+        message: Message,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) -> Result<(), StepError> {
+        match message {
+            Message::VoteRequest(request) => self.vote_request(from, request, now, out),
+            Message::VoteResponse(response) => {
+                self.vote_response(from, response, now, out);
+                Ok(())
+            }
+            Message::Append(append) => self.append(from, append, now, out),
+            Message::AppendResponse(response) => self.append_response(from, response, now, out),
+            Message::TimeoutNow(order) => {
+                self.timeout_now(from, order, now, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        match self.state {
+            State::Follower => self.follower_tick(now, out),
+            State::Candidate(_) => self.candidate_tick(now, out),
+            State::Leader(_) => self.leader_tick(now, out),
+        }
+    }
+
+    fn persisted(&mut self, last: EntryId, now: Moment, out: &mut Vec<Action>) -> Result<(), StepError> {
+        if !self.log.persist(last) {
+            return Ok(());
+        }
+        match self.state {
+            State::Leader(_) => {
+                self.advance_commit(out);
+                self.advance_handover(now, out);
+                Ok(())
+            }
+            State::Follower | State::Candidate(_) => self.follower_persisted(now, out),
+        }
     }
 
     /// The id of the batch that may be proposed next; `None` unless this node leads and takes proposals.
     pub fn next_entry(&self) -> Option<EntryId> {
-        None
-    }
-
-    pub fn view(&self, now: Moment) -> View {
-        let _ = now;
-        View {
-            role: crate::Role::Follower,
-            epoch: self.log.last.epoch,
-            granted: self.log.last.epoch,
-            highest: self.log.last.epoch,
-            leader: None,
-            last: self.log.last,
-            persisted: self.log.last.index,
-            commit: mainstay_record::LogIndex::ZERO,
-            serving: false,
-            quorum_reachable: false,
-            lease_remaining: std::time::Duration::ZERO,
-            handing_over_to: None,
-            membership: self.log.membership.clone(),
-            members: Vec::new(),
-            problem: None,
+        match &self.state {
+            State::Leader(reign) if reign.handover.is_none() => {
+                Some(EntryId { epoch: reign.epoch, index: self.log.last().index.next() })
+            }
+            _ => None,
         }
     }
 
-    /// When [`Event::Tick`] is due.
+    /// When [`Event::Tick`] is due. Changes with every step.
     pub fn next_wakeup(&self) -> Moment {
-        Moment(self.config.timing.heartbeat)
+        match &self.state {
+            State::Follower => self.election_at,
+            State::Candidate(campaign) => campaign.wakeup(&self.promise),
+            State::Leader(reign) => {
+                let lease_end = if self.announced.serving { self.lease_end(reign) } else { Moment::NEVER };
+                reign.wakeup().min(lease_end)
+            }
+        }
+    }
+
+    pub(crate) const fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
+    pub(crate) fn is_member(&self) -> bool {
+        self.membership().contains(self.config.node)
+    }
+
+    /// Whether this node may campaign without being told to.
+    pub(crate) fn elects_itself(&self) -> bool {
+        let membership = self.membership();
+        self.is_member() && (membership.mode() == Mode::Raft || membership.members().len() == 1)
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let node = self.config.node;
+        self.membership().members().to_vec().into_iter().filter(move |member| *member != node)
+    }
+
+    /// Grants an epoch: every older one is refused from here on. Must come before whatever tells of the grant.
+    pub(crate) fn grant(&mut self, epoch: Epoch, out: &mut Vec<Action>) {
+        if epoch > self.hard.granted {
+            self.hard.granted = epoch;
+            self.note(epoch);
+            out.push(Action::StoreHardState(self.hard));
+        }
+    }
+
+    pub(crate) fn note(&mut self, epoch: Epoch) {
+        self.highest = self.highest.max(epoch);
+    }
+
+    pub(crate) fn rest(&mut self, now: Moment) {
+        self.election_at = now.plus(self.jitter.within(&self.config.timing.election));
+    }
+
+    /// Gives up leading or campaigning. What the node knows of a leader it follows stays.
+    pub(crate) fn become_follower(&mut self, now: Moment) {
+        self.state = State::Follower;
+        self.rest(now);
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        match self.state {
+            State::Follower => Role::Follower,
+            State::Candidate(_) => Role::Candidate,
+            State::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// The epoch this node leads, campaigns for or follows.
+    pub(crate) fn epoch(&self) -> Epoch {
+        match &self.state {
+            State::Leader(reign) => reign.epoch,
+            State::Candidate(campaign) if campaign.epoch == self.hard.granted => campaign.epoch,
+            State::Candidate(_) | State::Follower => {
+                self.following.as_ref().map_or(self.hard.granted, |following| following.epoch)
+            }
+        }
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match &self.state {
+            State::Leader(_) => Some(self.config.node),
+            State::Candidate(_) | State::Follower => self.following.as_ref().and_then(Following::leader),
+        }
+    }
+
+    fn announcement(&self, now: Moment) -> Announced {
+        Announced {
+            role: self.role(),
+            epoch: self.epoch(),
+            leader: self.leader(),
+            serving: self.serving(now),
+            quorum_reachable: self.quorum_reachable(now),
+            handing_over_to: self.handing_over_to(),
+            problem: self.problem,
+        }
     }
 }

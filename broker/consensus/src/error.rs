@@ -19,8 +19,10 @@ pub enum StepError {
     StaleOrder { ordered: u64, granted: Epoch },
     #[error("order for epoch {ordered} expired at {expires:?}")]
     ExpiredOrder { ordered: u64, expires: Moment },
-    #[error("a promotion can be forced in Async mode only")]
+    #[error("only in Async mode does the operator promote and lend its lease")]
     NotAsync,
+    #[error("this node already leads epoch {epoch} and is in charge")]
+    AlreadyLeads { epoch: Epoch },
     #[error("this node is not a member of the group (membership version {version})")]
     NotMember { version: u64 },
     #[error("the lease is for epoch {offered}, this node leads epoch {led}")]

@@ -1,1 +1,137 @@
-//! Skeleton.
+//! Leases: the promise a follower gives, and what a leader may conclude from the promises it was given.
+//!
+//! A follower that accepts a message of its leader promises to help no other leader for `Timing::lease`, counted from
+//! when it received the message. The leader relies on 9/10 of that, counted from before it sent the message, and needs
+//! the promise of so many members that every set which can start another leader contains one of them.
+
+use std::time::Duration;
+
+use mainstay_record::Epoch;
+
+use crate::leader::Reign;
+use crate::{Mode, Moment, core::Core, core::State};
+
+/// What this node promised to the leader of `to`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Promise {
+    to: Epoch,
+    until: Moment,
+}
+
+impl Promise {
+    /// A restarted node does not know what it promised, only that it was to the leader of no newer epoch than it had
+    /// granted; so it keeps that for a whole lease.
+    pub(crate) fn after_restart(granted: Epoch, until: Moment) -> Self {
+        Self { to: granted, until }
+    }
+
+    /// Never shortens what was promised before.
+    pub(crate) fn extend(&mut self, to: Epoch, until: Moment) {
+        *self = Self { to, until: self.until.max(until) };
+    }
+
+    pub(crate) const fn until(&self) -> Moment {
+        self.until
+    }
+
+    /// Whether it forbids to help another leader. A leader that released its lease needs the promise no longer.
+    pub(crate) fn blocks(&self, released: Option<Epoch>, now: Moment) -> bool {
+        now < self.until && released != Some(self.to)
+    }
+}
+
+/// Marks a message with the moment it was made, so that the answer tells from when the promise counts. Never zero,
+/// which asks for no promise.
+pub(crate) fn round_at(now: Moment) -> u64 {
+    u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX - 1).saturating_add(1)
+}
+
+/// The moment a round was made at, rounded down; `None` when no promise was asked for.
+pub(crate) fn round_start(round: u64) -> Option<Moment> {
+    round.checked_sub(1).map(|micros| Moment(Duration::from_micros(micros)))
+}
+
+/// The largest value that `count` of the values reach.
+pub(crate) fn reached_by<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone, count: usize) -> Option<T> {
+    let reach = |value: &T| values.clone().filter(|other| other >= value).count() >= count;
+    values.clone().filter(reach).max()
+}
+
+impl Core {
+    /// Until when no other leader can have been started; [`Moment::NEVER`] where the own consent suffices.
+    pub(crate) fn lease_end(&self, reign: &Reign) -> Moment {
+        if reign.released() {
+            return Moment::default();
+        }
+        let others = self.membership().lease_quorum() - 1;
+        if others == 0 {
+            return Moment::NEVER;
+        }
+        let promises = reign.peers.iter().map(|peer| peer.promised_from);
+        let by_members = reached_by(promises, others)
+            .flatten()
+            .map_or(Moment::default(), |from| from.plus(self.config.timing.relied_lease()));
+        by_members.max(reign.operator_lease)
+    }
+
+    /// Whether this node may serve: it leads, knows everything that was ever committed, and nobody else can.
+    pub(crate) fn serving(&self, now: Moment) -> bool {
+        match &self.state {
+            State::Leader(reign) => self.commit >= reign.first && now < self.lease_end(reign),
+            State::Follower | State::Candidate(_) => false,
+        }
+    }
+
+    /// Whether `needed` members, this leader included, were heard within a lease.
+    pub(crate) fn heard_from(&self, reign: &Reign, needed: usize, now: Moment) -> bool {
+        let lately = |heard: &Moment| now < heard.plus(self.config.timing.lease);
+        reign.peers.iter().filter_map(|peer| peer.heard_at).filter(lately).count() + 1 >= needed
+    }
+
+    /// Whether a leader has lost touch with those whose promise it would need.
+    pub(crate) fn cut_off(&self, reign: &Reign, now: Moment) -> bool {
+        now >= reign.since.plus(self.config.timing.lease)
+            && !self.heard_from(reign, self.membership().lease_quorum(), now)
+    }
+
+    /// Async only: the operator's promise stands in for those of the members.
+    pub(crate) fn takes_operator_lease(&self) -> bool {
+        self.membership().mode() == Mode::Async
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_record::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn a_round_never_starts_later_than_it_was_made() {
+        for nanos in [0, 1, 999, 1000, 1_234_567] {
+            let now = Moment(Duration::from_nanos(nanos));
+            let start = round_start(round_at(now)).unwrap();
+            assert!(start <= now && now.since(start) < Duration::from_micros(1));
+        }
+        assert_eq!(round_start(0), None);
+    }
+
+    #[test]
+    fn a_promise_blocks_all_but_the_released_epoch() {
+        let epoch = |number| Epoch::new(number, NodeId::new(1).unwrap());
+        let at = |millis| Moment(Duration::from_millis(millis));
+        let mut promise = Promise::after_restart(epoch(3), at(100));
+        assert!(promise.blocks(None, at(99)) && promise.blocks(Some(epoch(2)), at(99)));
+        assert!(!promise.blocks(Some(epoch(3)), at(99)) && !promise.blocks(None, at(100)));
+        promise.extend(epoch(4), at(50));
+        assert!(promise.blocks(Some(epoch(3)), at(99)), "extending must not shorten");
+    }
+
+    #[test]
+    fn reached_by_is_the_quorums_value() {
+        let values = [5, 1, 9, 7, 7];
+        let reached = |count| reached_by(values.iter().copied(), count);
+        assert_eq!([1, 2, 3, 4, 5].map(reached), [Some(9), Some(7), Some(7), Some(5), Some(1)]);
+        assert_eq!(reached(6), None);
+    }
+}

@@ -13,15 +13,23 @@
 //! - At most one leader *serves* at a time, as long as monotonic clocks differ in rate by less than 5 %.
 
 mod core;
+mod election;
 mod error;
 mod event;
+mod follower;
+mod handover;
 mod hard_state;
+mod leader;
 mod lease;
 mod log;
 mod membership;
+mod membership_log;
 mod message;
+mod order;
+mod replication;
 mod timing;
 mod view;
+mod vote;
 
 pub use crate::core::{Config, Core};
 pub use error::StepError;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
+use crate::core::{Core, State};
 use crate::{Membership, Moment};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,4 +64,57 @@ pub struct View {
     /// On a leader only, sorted, itself included.
     pub members: Vec<MemberView>,
     pub problem: Option<Problem>,
+}
+
+impl Core {
+    /// What the node can tell about itself. `serving`, `quorum_reachable` and the lease are true of `now` only.
+    pub fn view(&self, now: Moment) -> View {
+        View {
+            role: self.role(),
+            epoch: self.epoch(),
+            granted: self.hard.granted,
+            highest: self.highest,
+            leader: self.leader(),
+            last: self.log.last(),
+            persisted: self.log.persisted(),
+            commit: self.commit,
+            serving: self.serving(now),
+            quorum_reachable: self.quorum_reachable(now),
+            lease_remaining: self.lease_remaining(now),
+            handing_over_to: self.handing_over_to(),
+            membership: self.membership().clone(),
+            members: self.member_views(now),
+            problem: if self.is_member() { self.problem } else { Some(Problem::NotMember) },
+        }
+    }
+
+    pub(crate) fn quorum_reachable(&self, now: Moment) -> bool {
+        match &self.state {
+            State::Leader(reign) => self.heard_from(reign, self.membership().write_quorum(), now),
+            State::Follower | State::Candidate(_) => false,
+        }
+    }
+
+    fn lease_remaining(&self, now: Moment) -> Duration {
+        match &self.state {
+            State::Leader(reign) => match self.lease_end(reign) {
+                Moment::NEVER => Duration::MAX,
+                end => end.since(now),
+            },
+            State::Follower | State::Candidate(_) => Duration::ZERO,
+        }
+    }
+
+    fn member_views(&self, now: Moment) -> Vec<MemberView> {
+        let State::Leader(reign) = &self.state else { return Vec::new() };
+        let own = MemberView { id: self.node(), matched: self.log.persisted(), heard_at: Some(now) };
+        let others = reign.peers.iter().map(|peer| MemberView {
+            id: peer.id,
+            matched: peer.matched,
+            heard_at: peer.heard_at,
+        });
+        let mut views: Vec<_> = others.chain([own]).collect();
+        views.sort_unstable_by_key(|view| view.id);
+        views
+    }
 }

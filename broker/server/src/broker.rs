@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mainstay_record::GroupId;
 use mainstay_storage::{FileSystem, RealFileSystem};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -15,10 +14,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::admin::{AdminService, follow_metadata};
 use crate::client_api::ClientApi;
 use crate::cluster::{Bearer, Cluster};
 use crate::config::Config;
-use crate::control::{AdminService, ControlService, Reach, follow_metadata};
+use crate::control::ControlService;
 use crate::group::{self, Clock, GroupHandle, Replica, StartError};
 use crate::http::{self, Health};
 use crate::internal::{self, Authenticate};
@@ -147,8 +147,7 @@ impl Broker {
         let (stop_clients, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let group = replica.handle.clone();
         let api = ClientApi::start(Arc::clone(&config), group.clone(), cluster.clone(), stop_clients.clone());
-        let reach = Reach { own: config.group, group: group.clone(), cluster };
-        let internal = internal_routes(&config, &replica, &reach, &api, stop_rest.clone());
+        let internal = internal_routes(&config, &replica, &cluster, &api, stop_rest.clone());
         let own = introduction(&config, &replica);
         let links = Links {
             own,
@@ -173,9 +172,7 @@ impl Broker {
         for member in members.iter().filter(|member| member.name != config.member) {
             tasks.push(tokio::spawn(links.clone().keep(member.clone())));
         }
-        if config.group != GroupId::METADATA {
-            tasks.push(tokio::spawn(follow_metadata(reach, stop_rest.clone())));
-        }
+        tasks.push(tokio::spawn(follow(Arc::clone(&config), group.clone(), cluster, stop_rest.clone())));
         let routes = Routes::new(api.for_clients());
         let clients = tokio::spawn(ended("client port", ports.client.serve(routes, stop_clients.clone())));
         let members = members.len();
@@ -267,23 +264,27 @@ fn introduction(config: &Config, replica: &Replica) -> Introduction {
 fn internal_routes(
     config: &Arc<Config>,
     replica: &Replica,
-    reach: &Reach,
+    cluster: &Cluster,
     api: &ClientApi,
     stop: CancellationToken,
 ) -> Routes {
     let control =
         ControlService::new(Arc::clone(config), replica.handle.clone(), Arc::clone(&replica.directory));
-    let admin = AdminService::new(Arc::clone(config), reach.clone(), control.clone());
+    let admin = AdminService::new(Arc::clone(config), replica.handle.clone(), cluster.clone());
     let own = introduction(config, replica);
     let replication = ReplicationService::server(own, replica.adopted.clone(), replica.inputs.clone(), stop);
-    Routes::new(replication)
-        .add_service(control.server())
-        .add_service(admin.server())
-        .add_service(api.for_brokers())
+    Routes::new(replication).add_service(control.server()).add_service(admin).add_service(api.for_brokers())
 }
 
 async fn ended<E: std::fmt::Display>(what: &'static str, serving: impl Future<Output = Result<(), E>>) {
     if let Err(error) = serving.await {
         tracing::error!(%error, "the {what} failed");
+    }
+}
+
+async fn follow(config: Arc<Config>, group: GroupHandle, cluster: Cluster, stop: CancellationToken) {
+    tokio::select! {
+        () = follow_metadata(config, group, cluster) => {}
+        () = stop.cancelled() => {}
     }
 }

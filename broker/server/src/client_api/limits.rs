@@ -267,7 +267,10 @@ mod tests {
 
     #[test]
     fn every_limit_has_its_code_and_names_its_field() {
-        use Code::*;
+        use Code::{
+            BadRequest, IllegalMessageGroup, IllegalMessageId, IllegalMessageKey, IllegalMessagePropertyKey,
+            IllegalMessageTag, MessageBodyEmpty, MessageBodyTooLarge, MessagePropertiesTooLarge,
+        };
         let row = |message: Message, expected: Option<(Code, &'static str)>| (message, expected);
         let rows = [
             row(body(1), None),

@@ -34,10 +34,8 @@ impl Driver {
             Err(reason) => return self.fail(&reason),
         }
         self.metrics.applied(self.applied, self.committed);
-        let version = self.state.metadata_version();
-        if version != self.publisher.metadata.load().version {
+        if self.state.metadata_version() != self.publisher.metadata.load().version {
             self.publisher.metadata.store(Arc::new(self.state.metadata()));
-            self.publisher.version.send_replace(version);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mainstay_consensus::{Action, Core, Event, StepError, View};
-use mainstay_messaging::{Metadata, Revision, State};
+use mainstay_messaging::{Metadata, State};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,8 +55,6 @@ pub(super) struct Tail {
 pub(super) struct Publisher {
     pub(super) view: watch::Sender<GroupView>,
     pub(super) metadata: Arc<ArcSwap<Metadata>>,
-    /// That metadata's version; changes after it.
-    pub(super) version: watch::Sender<Revision>,
     /// Set once, when this node cannot go on.
     pub(super) fatal: watch::Sender<Option<Arc<str>>>,
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use mainstay_messaging::{Command, Delivery, Metadata, Outcome, Publish, Receive, Revision, State};
-use mainstay_record::{Batch, RecordId, Timestamp};
+use mainstay_messaging::{Command, Delivery, Metadata, Outcome, Publish, Receive, State};
+use mainstay_record::{Batch, RecordId};
 use mainstay_storage::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,7 +30,6 @@ pub(super) struct Shared {
     pub(super) metadata: Arc<ArcSwap<Metadata>>,
     pub(super) log: Log,
     pub(super) clock: Clock,
-    pub(super) version: watch::Receiver<Revision>,
 }
 
 impl fmt::Debug for GroupHandle {
@@ -73,16 +72,11 @@ impl GroupHandle {
 
     /// The message of a delivery: from memory, or from the disk on a thread that may block.
     pub async fn load(&self, record: RecordId) -> Result<Publish, LoadError> {
-        Ok(self.load_stored(record).await?.0)
-    }
-
-    /// As [`Self::load`], with when it was stored.
-    pub async fn load_stored(&self, record: RecordId) -> Result<(Publish, Timestamp), LoadError> {
         let batch = match self.shared.log.cached(record.index) {
             Some(batch) => batch,
             None => self.read_batch(record).await?,
         };
-        Ok((publish_of(&batch, record)?, batch.header().timestamp))
+        publish_of(&batch, record)
     }
 
     async fn read_batch(&self, record: RecordId) -> Result<Batch, LoadError> {
@@ -98,14 +92,6 @@ impl GroupHandle {
     /// Topics and consumer groups as last applied on this broker.
     pub fn metadata(&self) -> Arc<Metadata> {
         self.shared.metadata.load_full()
-    }
-
-    /// The metadata as soon as it is newer than `version`, or what there is at the deadline.
-    pub async fn metadata_after(&self, version: Revision, deadline: Instant) -> Arc<Metadata> {
-        let mut versions = self.shared.version.clone();
-        let newer = versions.wait_for(|applied| *applied > version);
-        let _ = tokio::time::timeout_at(deadline.into(), newer).await;
-        self.metadata()
     }
 
     pub fn view(&self) -> GroupView {

@@ -8,7 +8,7 @@ use mainstay_consensus::{
     Config as CoreConfig, Core, HardState, HardStateError, LogSummary, Membership, MembershipError, Mode,
     Timing,
 };
-use mainstay_messaging::{Metadata, Revision, State};
+use mainstay_messaging::{Metadata, State};
 use mainstay_record::{Batch, Epoch, LogIndex, NodeId};
 use mainstay_storage::{
     DataFolder, FileSystem, Flush, FolderError, Log, LogOptions, OpenError, Recovered, StateError, StateFile,
@@ -109,7 +109,6 @@ pub(crate) fn open(
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
     let metadata = Arc::new(ArcSwap::from_pointee(Metadata::default()));
-    let (version_sender, version) = watch::channel(Revision(0));
     let outbox = Outbox::default();
     let shared = Shared {
         inputs: inputs.clone(),
@@ -118,7 +117,6 @@ pub(crate) fn open(
         metadata: Arc::clone(&metadata),
         log: log.clone(),
         clock,
-        version,
     };
     let runner = Runner {
         config,
@@ -135,7 +133,7 @@ pub(crate) fn open(
         inputs: input_queue,
         directory: Arc::clone(&directory),
         outbox: outbox.clone(),
-        publisher: Publisher { view: view_sender, metadata, version: version_sender, fatal: fatal_sender },
+        publisher: Publisher { view: view_sender, metadata, fatal: fatal_sender },
         metrics,
     };
     let handle = GroupHandle { shared: Arc::new(shared) };

@@ -48,10 +48,6 @@ impl Directory {
         met.iter().find(|(_, said)| said.node == node).map(|(member, _)| member.clone())
     }
 
-    pub(crate) fn node(&self, member: &str) -> Option<NodeId> {
-        self.met.lock().get(member).map(|said| said.node)
-    }
-
     pub(crate) fn snapshot(&self) -> BTreeMap<String, Met> {
         self.met.lock().clone()
     }

@@ -1,0 +1,134 @@
+//! A reign: how it begins, takes proposals, commits and ends.
+//!
+//! What always holds: only a batch of the reign's own epoch commits by counting, and a member counts only with what it
+//! has persisted, this one included.
+
+use bytes::Bytes;
+use mainstay_record::{Batch, BatchKind, Epoch, LogIndex};
+
+use crate::core::{Core, State};
+use crate::handover::{HandOver, Stage};
+use crate::lease::reached_by;
+use crate::membership_log::MembershipLog;
+use crate::replication::Progress;
+use crate::{Action, Message, Mode, Moment, StepError, TimeoutNow};
+
+#[derive(Debug)]
+pub(crate) struct Reign {
+    pub(crate) epoch: Epoch,
+    /// Index of the reign's first batch.
+    pub(crate) first: LogIndex,
+    pub(crate) since: Moment,
+    /// The other members.
+    pub(crate) peers: Vec<Progress>,
+    /// Until when the operator starts nobody else.
+    pub(crate) operator_lease: Moment,
+    pub(crate) heartbeat_at: Moment,
+    pub(crate) handover: Option<HandOver>,
+}
+
+impl Reign {
+    /// Whether the lease was given up for good.
+    pub(crate) fn released(&self) -> bool {
+        self.handover.is_some_and(|handover| handover.stage == Stage::Released)
+    }
+
+    pub(crate) fn wakeup(&self) -> Moment {
+        self.handover.map_or(self.heartbeat_at, |handover| handover.until.min(self.heartbeat_at))
+    }
+}
+
+impl Core {
+    /// The epoch was granted by enough members.
+    pub(crate) fn become_leader(&mut self, epoch: Epoch, now: Moment, out: &mut Vec<Action>) {
+        let last = self.log.last().index;
+        self.problem = None;
+        self.following = None;
+        self.state = State::Leader(Reign {
+            epoch,
+            first: last.next(),
+            since: now,
+            peers: self.peers().map(|peer| Progress::new(peer, last)).collect(),
+            operator_lease: Moment::default(),
+            heartbeat_at: now,
+            handover: None,
+        });
+        self.leader_tick(now, out);
+        out.push(Action::Seal { kind: BatchKind::Epoch, payload: Bytes::new() });
+    }
+
+    pub(crate) fn propose(
+        &mut self,
+        batch: Batch,
+        now: Moment,
+        out: &mut Vec<Action>,
+    ) -> Result<(), StepError> {
+        if let Some(to) = self.handing_over_to() {
+            return Err(StepError::HandingOver { to });
+        }
+        let Some(expected) = self.next_entry() else {
+            return Err(StepError::NotLeader { leader: self.leader() });
+        };
+        let found = batch.id();
+        if found != expected {
+            return Err(StepError::Misplaced { expected, found });
+        }
+        if let Some(membership) = MembershipLog::read(&batch).map_err(|_| StepError::MembershipFixed)? {
+            if membership != *self.membership() {
+                return Err(StepError::MembershipFixed);
+            }
+            self.memberships.appended(found.index, membership);
+        }
+        let opens_reign = batch.header().kind == BatchKind::Epoch;
+        self.log.append(found);
+        out.push(Action::Append(vec![batch]));
+        self.stream(now, out);
+        if opens_reign && !self.memberships.in_log() {
+            let payload = self.membership().encode();
+            out.push(Action::Seal { kind: BatchKind::Membership, payload });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn advance_commit(&mut self, out: &mut Vec<Action>) {
+        let State::Leader(reign) = &self.state else { return };
+        let own = self.log.persisted();
+        let matched = reign.peers.iter().map(|peer| peer.matched).chain([own]);
+        let Some(index) = reached_by(matched, self.membership().write_quorum()) else { return };
+        let own_epoch = self.log.entry(index).is_some_and(|entry| entry.epoch == reign.epoch);
+        if index > self.commit && own_epoch {
+            self.commit = index;
+            out.push(Action::Commit { through: index });
+        }
+    }
+
+    pub(crate) fn leader_tick(&mut self, now: Moment, out: &mut Vec<Action>) {
+        if !self.handover_tick(now, out) {
+            return;
+        }
+        let State::Leader(reign) = &self.state else { return };
+        if self.membership().mode() == Mode::Raft && self.cut_off(reign, now) {
+            self.become_follower(now);
+            return;
+        }
+        let heartbeat = self.config.timing.heartbeat;
+        if let State::Leader(reign) = &mut self.state
+            && now >= reign.heartbeat_at
+        {
+            reign.heartbeat_at = now.plus(heartbeat);
+            if let Some(HandOver { to, stage: Stage::Released, .. }) = reign.handover {
+                let again = TimeoutNow { epoch: reign.epoch };
+                out.push(Action::Send { to, message: Message::TimeoutNow(again) });
+            }
+            self.heartbeat(now, out);
+        }
+    }
+
+    /// Another node has granted a newer epoch: this reign cannot go on everywhere.
+    pub(crate) fn deposed_by(&mut self, epoch: Epoch, now: Moment) {
+        self.note(epoch);
+        if matches!(&self.state, State::Leader(reign) if reign.epoch < epoch) {
+            self.become_follower(now);
+        }
+    }
+}

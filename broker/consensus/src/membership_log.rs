@@ -1,0 +1,75 @@
+//! Which membership is in force. It takes effect when its batch is appended, committed or not, and loses it when that
+//! batch is cut off.
+
+use mainstay_record::{Batch, BatchKind, LogIndex};
+
+use crate::{Membership, MembershipError};
+
+#[derive(Debug)]
+pub(crate) struct MembershipLog {
+    /// In log order, never empty: the first is the one the process started with.
+    entries: Vec<(LogIndex, Membership)>,
+}
+
+impl MembershipLog {
+    pub(crate) fn new(at: LogIndex, membership: Membership) -> Self {
+        Self { entries: vec![(at, membership)] }
+    }
+
+    pub(crate) fn current(&self) -> &Membership {
+        // The list is never empty; indexing by a length that is at least one keeps this total.
+        &self.entries[self.entries.len() - 1].1
+    }
+
+    /// Whether the membership in force stands in the log.
+    pub(crate) fn in_log(&self) -> bool {
+        self.entries[self.entries.len() - 1].0 > LogIndex::ZERO
+    }
+
+    /// The membership that `batch` carries, if it is of that kind.
+    pub(crate) fn read(batch: &Batch) -> Result<Option<Membership>, MembershipError> {
+        if batch.header().kind != BatchKind::Membership {
+            return Ok(None);
+        }
+        Membership::decode(&batch.record(0).unwrap_or_default()).map(Some)
+    }
+
+    pub(crate) fn appended(&mut self, at: LogIndex, membership: Membership) {
+        self.entries.push((at, membership));
+    }
+
+    pub(crate) fn truncated(&mut self, keep: LogIndex) {
+        while self.entries.len() > 1 && self.entries[self.entries.len() - 1].0 > keep {
+            self.entries.pop();
+        }
+        if let [(at, _)] = self.entries.as_mut_slice()
+            && *at > keep
+        {
+            // Its batch is gone, but a node that has once belonged to a group keeps knowing whom to talk to.
+            *at = LogIndex::ZERO;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_record::NodeId;
+
+    use super::*;
+    use crate::Mode;
+
+    #[test]
+    fn a_cut_brings_the_older_membership_back() {
+        let of = |version| Membership::new(version, Mode::Raft, vec![NodeId::new(1).unwrap()]).unwrap();
+        let mut log = MembershipLog::new(LogIndex::ZERO, of(1));
+        assert!(!log.in_log());
+        log.appended(LogIndex(2), of(1));
+        log.appended(LogIndex(7), of(2));
+        log.truncated(LogIndex(7));
+        assert_eq!((log.current().version(), log.in_log()), (2, true));
+        log.truncated(LogIndex(6));
+        assert_eq!((log.current().version(), log.in_log()), (1, true));
+        log.truncated(LogIndex(1));
+        assert_eq!((log.current().version(), log.in_log()), (1, false));
+    }
+}
