@@ -153,8 +153,10 @@ pub struct FailoverRecord {
     pub to: String,
     pub reason: String,
     pub at: Time,
-    /// From the moment the operator missed the old leader to the moment it saw the new one serve.
-    pub duration_ms: i64,
+    /// From the moment the operator missed the old leader to the moment it saw the new one serve. Absent when it was not
+    /// looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<i64>,
 }
 
 /// A tail of a former leader's log that no quorum had.

@@ -1,1 +1,2 @@
+//! `mainstay-operator`.
 fn main() {}

@@ -125,7 +125,12 @@ pub(crate) async fn run(command: GroupCommand, target: &Target, format: Format) 
     let mut admin = target.admin().await?;
     match command {
         GroupCommand::Create { name, start, max_attempts } => {
-            let group = ConsumerGroup { name: name.clone(), start: start.wire(), max_attempts };
+            let group = ConsumerGroup {
+                name: name.clone(),
+                start: start.wire(),
+                max_attempts,
+                ..ConsumerGroup::default()
+            };
             let request = CreateConsumerGroupRequest { group: Some(group.clone()) };
             let created =
                 admin.create_consumer_group(request).await.map_err(|s| refused(&s))?.into_inner().created;

@@ -106,7 +106,8 @@ pub(crate) async fn run(command: TopicCommand, target: &Target, format: Format) 
     let mut admin = target.admin().await?;
     match command {
         TopicCommand::Create { name, kind, queues } => {
-            let topic = Topic { name: name.clone(), r#type: TopicType::from(kind).into(), queues };
+            let topic =
+                Topic { name: name.clone(), r#type: TopicType::from(kind).into(), queues, revision: 0 };
             let request = CreateTopicRequest { topic: Some(topic.clone()) };
             let created = admin.create_topic(request).await.map_err(|s| refused(&s))?.into_inner().created;
             let done = if created { "created" } else { "exists already" };

@@ -4,12 +4,22 @@
 //! - [`group`]: the driver of this broker's group; everything that changes goes through its [`group::GroupHandle`].
 //! - [`cluster`]: the other brokers, for what has to be forwarded.
 //! - [`client_api`], [`listen`]: what clients see on port 8081; `forward` takes their calls to the right leader.
+//! - `admin`: topics, consumer groups and a look at messages, on port 8082; and how other groups follow metadata.
 //! - `replication`, `control`: what replicas, the operator and the command line see on port 8082.
 //! - `http`: probes and metrics on port 8080.
 
+mod admin;
+mod broker;
 pub mod client_api;
 pub mod cluster;
 pub mod config;
+mod control;
 mod forward;
 pub mod group;
+mod http;
+mod internal;
 pub mod listen;
+mod metrics;
+mod replication;
+
+pub use broker::{Broker, BrokerError, Ports};

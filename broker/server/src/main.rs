@@ -1,1 +1,172 @@
-fn main() {}
+//! The broker's program: reads the command line, starts a broker, stops it when told to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mainstay_broker::config::{Config, Listen, MEMBER_VARIABLE};
+use mainstay_broker::{Broker, BrokerError, Ports};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Debug, Parser)]
+#[command(name = "mainstay-broker", version, about = "The Mainstay message broker")]
+struct Cli {
+    /// What is logged, such as `info` or `mainstay_broker=debug`.
+    #[arg(long, global = true, env = "RUST_LOG")]
+    log: Option<String>,
+    #[arg(long, global = true, env = "MAINSTAY_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker from a configuration file.
+    Run(ConfigFile),
+    /// Check a configuration file and say what it configures.
+    CheckConfig(ConfigFile),
+    /// Run one broker by itself: no configuration, topics created on first use.
+    Dev(Dev),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// This broker's name in the configuration, unless the file says it.
+    #[arg(long, env = MEMBER_VARIABLE)]
+    member: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Dev {
+    /// Folder that keeps the messages; created if need be.
+    #[arg(long, value_name = "DIR", default_value = "mainstay-data")]
+    data: PathBuf,
+    /// Address for clients. Administration listens on the next port, probes and metrics on the one before.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    /// Address for administration; has no password, so it should stay on this machine.
+    #[arg(long, value_name = "ADDRESS")]
+    internal: Option<SocketAddr>,
+    /// Address for probes and metrics.
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    start_logging(cli.log.as_deref().unwrap_or(quiet), cli.log_format);
+    match command(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(filter: &str, format: LogFormat) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn command(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::CheckConfig(file) => {
+            let config = Config::load(&file.config, file.member)?;
+            println!(
+                "{}: member {} of group {} in cluster {}, replication {:?} with {} replicas, {} broker groups",
+                file.config.display(),
+                config.member,
+                config.group,
+                config.cluster,
+                config.replication.mode,
+                config.own_group().members.len(),
+                config.groups.len(),
+            );
+            Ok(())
+        }
+        Command::Run(file) => {
+            let config = Config::load(&file.config, file.member)?;
+            runtime()?.block_on(run(config))
+        }
+        Command::Dev(dev) => runtime()?.block_on(run_dev(dev)),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let ports = Ports::bind(&config).await?;
+    let broker = Broker::start(config, ports).await?;
+    until_stopped(broker).await
+}
+
+async fn run_dev(dev: Dev) -> anyhow::Result<()> {
+    let beside = |port: Option<u16>| SocketAddr::new(dev.listen.ip(), port.unwrap_or(0));
+    let port = dev.listen.port();
+    let listen = Listen {
+        client: dev.listen,
+        internal: dev.internal.unwrap_or_else(|| beside(port.checked_add(1).filter(|_| port != 0))),
+        http: dev.http.unwrap_or_else(|| beside(port.checked_sub(1))),
+    };
+    let mut config = Config::single(dev.data.clone(), listen);
+    let ports = Ports::bind(&config).await?;
+    let addresses = ports.addresses().context("cannot tell the ports")?;
+    config.name_ports(addresses.client, addresses.internal);
+    let broker = Broker::start(config, ports).await?;
+    let leads = async { broker.group().watch().wait_for(|view| view.is_leader()).await.is_ok() };
+    tokio::select! {
+        _ = leads => {}
+        error = broker.failed() => return Err(error.into()),
+    }
+    println!(
+        "Mainstay is ready: clients connect to {}; data in {}, administration on {}, metrics on {}",
+        addresses.client,
+        dev.data.display(),
+        addresses.internal,
+        addresses.http
+    );
+    until_stopped(broker).await
+}
+
+/// Serves until SIGTERM or SIGINT, then stops in order; ends at once when the broker cannot go on.
+async fn until_stopped(broker: Broker) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+    let failed: Option<BrokerError> = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        error = broker.failed() => Some(error),
+    };
+    if let Some(error) = failed {
+        let _ = tokio::time::timeout(Duration::from_secs(1), broker.stop()).await;
+        return Err(error.into());
+    }
+    tokio::select! {
+        () = broker.stop() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

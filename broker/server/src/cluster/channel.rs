@@ -42,6 +42,11 @@ pub(crate) fn lazy(address: &str, bearer: Bearer) -> Result<PeerChannel, tonic::
     Ok(InterceptedService::new(endpoint(address)?.connect_lazy(), bearer))
 }
 
+/// A channel of its own, connected.
+pub(crate) async fn connect(address: &str, bearer: Bearer) -> Result<PeerChannel, tonic::transport::Error> {
+    Ok(InterceptedService::new(endpoint(address)?.connect().await?, bearer))
+}
+
 fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(Duration::from_secs(2))

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::group::GroupHandle;
 
+pub(crate) use channel::connect;
 pub use channel::{Bearer, PeerChannel};
 
 /// How long a member may take to say whether it leads.

@@ -176,9 +176,9 @@ fn flush(file: &file::Flush) -> Result<Flush, ConfigError> {
 
 fn storage(file: &file::Storage) -> Result<Storage, ConfigError> {
     const SMALLEST_SEGMENT: u64 = 1 << 20;
-    const LARGEST_SEGMENT: u64 = 4 << 30;
+    const LARGEST_SEGMENT: u64 = 1 << 30;
     if !(SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&file.segment_bytes.0) {
-        return Err(ConfigError::invalid("storage.segment_bytes", "must be between 1MiB and 4GiB"));
+        return Err(ConfigError::invalid("storage.segment_bytes", "must be between 1MiB and 1GiB"));
     }
     Ok(Storage { segment_bytes: file.segment_bytes.0, cache_bytes: file.cache_bytes.0 })
 }

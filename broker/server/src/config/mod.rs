@@ -204,6 +204,16 @@ impl Config {
         }
     }
 
+    /// For one broker by itself: tells others the addresses that the system chose where a port was 0.
+    pub fn name_ports(&mut self, client: SocketAddr, internal: SocketAddr) {
+        for group in &mut self.groups {
+            group.address = client.to_string();
+            for member in &mut group.members {
+                member.address = internal.to_string();
+            }
+        }
+    }
+
     /// The group this broker belongs to.
     pub fn own_group(&self) -> &BrokerGroup {
         &self.groups[self.group.0 as usize]

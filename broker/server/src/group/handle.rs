@@ -10,6 +10,7 @@ use mainstay_record::{Batch, RecordId};
 use mainstay_storage::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::clock::Clock;
 use super::error::{LoadError, ProposeError, ReceiveError};
 use super::input::{InFlight, Input, Poll, Proposal};
 use super::view::GroupView;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) view: watch::Receiver<GroupView>,
     pub(super) metadata: Arc<ArcSwap<Metadata>>,
     pub(super) log: Log,
+    pub(super) clock: Clock,
 }
 
 impl fmt::Debug for GroupHandle {
@@ -55,7 +57,8 @@ impl GroupHandle {
         }
         let room = self.shared.in_flight.reserve(bytes).ok_or(ProposeError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
-        self.send(Input::Propose(Proposal { commands, deadline, reply, room }))?;
+        let since = Instant::now();
+        self.send(Input::Propose(Proposal { commands, since, deadline, reply, room }))?;
         answer.await.unwrap_or(Err(ProposeError::ShuttingDown))
     }
 

@@ -4,21 +4,57 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use mainstay_consensus::{Event, Message, StepError};
 use mainstay_messaging::{Command, Delivery, Outcome, Receive, State};
+use mainstay_record::NodeId;
+use mainstay_storage::LogEvent;
 use tokio::sync::oneshot;
 
 use super::error::{ProposeError, ReceiveError};
+use super::status::Status;
 
 /// Everything that wakes the driver, except time.
 pub(crate) enum Input {
     Propose(Proposal),
     Receive(Poll),
     Query(Box<dyn FnOnce(&State) + Send>),
+    Peer {
+        from: NodeId,
+        message: Message,
+    },
+    PeerGone(NodeId),
+    /// A name or identity of another member became known.
+    PeerMet,
+    Log(LogEvent),
+    /// What the operator or a graceful stop asks for.
+    Order {
+        event: Event,
+        reply: oneshot::Sender<Result<(), OrderError>>,
+    },
+    Status(oneshot::Sender<Status>),
+    /// Answer every long poll and take nothing new; tell when what is in flight has been answered.
+    Drain(oneshot::Sender<()>),
+    /// Close the log and end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Why an order was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OrderError {
+    #[error(transparent)]
+    Refused(#[from] StepError),
+    #[error("this node has no membership yet")]
+    Bootstrapping,
+    #[error("this node takes no part: {0}")]
+    Fenced(String),
+    #[error("this broker is shutting down")]
+    ShuttingDown,
 }
 
 /// Commands that go into one batch together, and who waits for their outcomes.
 pub(crate) struct Proposal {
     pub(crate) commands: Vec<Command>,
+    pub(crate) since: Instant,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<Outcome>, ProposeError>>,
     /// Held until the proposal is answered.
@@ -58,8 +94,15 @@ impl InFlight {
         (before == 0 || before + bytes <= self.limit).then_some(room)
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Room {
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

@@ -1,13 +1,30 @@
 //! One broker group as seen by one of its replicas: the driver that owns the consensus core, the log and the state
 //! machine, and the handle through which everything else talks to it.
 
+mod actions;
+mod apply;
+mod bootstrap;
+mod clock;
+mod control;
+mod driver;
 mod error;
 mod handle;
+mod identity;
 mod input;
+mod polls;
+mod proposals;
+mod start;
+mod status;
 mod view;
 
+pub(crate) use clock::Clock;
 pub use error::{LoadError, ProposeError, ReceiveError};
 pub use handle::GroupHandle;
+pub(crate) use input::Input;
+pub use input::OrderError;
+pub use start::StartError;
+pub(crate) use start::{Replica, open};
+pub use status::Status;
 pub use view::{GroupView, Leader, Role};
 
 /// Bytes of records in one batch at most; commands of one proposal stay together.

@@ -31,6 +31,8 @@ pub struct GroupView {
     pub epoch: Epoch,
     /// `None` while nobody is known to lead.
     pub leader: Option<Leader>,
+    /// This node leads, and has applied all that was committed before its reign.
+    pub caught_up: bool,
     /// This node leads and may deliver messages (and in mode `async` accept them).
     pub serving: bool,
     /// This node leads and hears from enough replicas to commit.
@@ -40,7 +42,9 @@ pub struct GroupView {
 }
 
 impl GroupView {
+    /// True when this node leads and its state holds all that was committed before its reign: only then does the
+    /// absence of a topic mean anything.
     pub fn is_leader(&self) -> bool {
-        self.role == Role::Leader
+        self.role == Role::Leader && self.caught_up
     }
 }

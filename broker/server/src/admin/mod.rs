@@ -1,0 +1,123 @@
+//! The admin service of the internal port: topics, consumer groups and a look at messages, for the command line and the
+//! other brokers.
+//!
+//! Any broker takes any call. What changes metadata is done by the metadata group's leader; what is about one broker
+//! group is asked of that group's leader; an answer about a topic or a consumer group joins those of all groups.
+
+mod consumer_groups;
+mod convert;
+mod follower;
+mod leaders;
+mod overview;
+mod topics;
+
+use std::sync::Arc;
+
+use mainstay_messaging::{Command, Outcome};
+use mainstay_proto::control::admin_server::{Admin, AdminServer};
+use mainstay_proto::control::{
+    ClusterStatusRequest, ClusterStatusResponse, CreateConsumerGroupRequest, CreateConsumerGroupResponse,
+    CreateTopicRequest, CreateTopicResponse, DeleteConsumerGroupRequest, DeleteConsumerGroupResponse,
+    DeleteTopicRequest, DeleteTopicResponse, DescribeConsumerGroupRequest, DescribeConsumerGroupResponse,
+    DescribeTopicRequest, DescribeTopicResponse, ListConsumerGroupsRequest, ListConsumerGroupsResponse,
+    ListTopicsRequest, ListTopicsResponse, PeekMessagesRequest, PeekMessagesResponse,
+    ResetConsumerGroupRequest, ResetConsumerGroupResponse, WatchMetadataRequest, WatchMetadataResponse,
+};
+use tonic::{Request, Response, Status};
+
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::group::GroupHandle;
+
+pub(crate) use follower::follow_metadata;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// What every call needs.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminService {
+    config: Arc<Config>,
+    group: GroupHandle,
+    cluster: Cluster,
+}
+
+impl AdminService {
+    pub(crate) fn new(config: Arc<Config>, group: GroupHandle, cluster: Cluster) -> AdminServer<Self> {
+        AdminServer::new(Self { config, group, cluster })
+    }
+
+    /// Puts a command through this broker's log; a refusal of the state machine becomes a status.
+    async fn propose(&self, command: Command) -> Result<Outcome, leaders::Unanswered> {
+        match self.group.propose(command, leaders::deadline()).await {
+            Ok(Outcome::Refused(refusal)) => Err(convert::refused(&refusal).into()),
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(leaders::unanswered(error)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    async fn create_topic(&self, request: Request<CreateTopicRequest>) -> Answer<CreateTopicResponse> {
+        topics::create(self, request).await
+    }
+
+    async fn list_topics(&self, request: Request<ListTopicsRequest>) -> Answer<ListTopicsResponse> {
+        topics::list(self, request).await
+    }
+
+    async fn describe_topic(&self, request: Request<DescribeTopicRequest>) -> Answer<DescribeTopicResponse> {
+        topics::describe(self, request).await
+    }
+
+    async fn delete_topic(&self, request: Request<DeleteTopicRequest>) -> Answer<DeleteTopicResponse> {
+        topics::delete(self, request).await
+    }
+
+    async fn create_consumer_group(
+        &self,
+        request: Request<CreateConsumerGroupRequest>,
+    ) -> Answer<CreateConsumerGroupResponse> {
+        consumer_groups::create(self, request).await
+    }
+
+    async fn list_consumer_groups(
+        &self,
+        request: Request<ListConsumerGroupsRequest>,
+    ) -> Answer<ListConsumerGroupsResponse> {
+        consumer_groups::list(self, request).await
+    }
+
+    async fn describe_consumer_group(
+        &self,
+        request: Request<DescribeConsumerGroupRequest>,
+    ) -> Answer<DescribeConsumerGroupResponse> {
+        consumer_groups::describe(self, request).await
+    }
+
+    async fn delete_consumer_group(
+        &self,
+        request: Request<DeleteConsumerGroupRequest>,
+    ) -> Answer<DeleteConsumerGroupResponse> {
+        consumer_groups::delete(self, request).await
+    }
+
+    async fn reset_consumer_group(
+        &self,
+        request: Request<ResetConsumerGroupRequest>,
+    ) -> Answer<ResetConsumerGroupResponse> {
+        consumer_groups::reset(self, request).await
+    }
+
+    async fn cluster_status(&self, _: Request<ClusterStatusRequest>) -> Answer<ClusterStatusResponse> {
+        overview::cluster_status(self).await
+    }
+
+    async fn peek_messages(&self, request: Request<PeekMessagesRequest>) -> Answer<PeekMessagesResponse> {
+        overview::peek(self, request).await
+    }
+
+    async fn watch_metadata(&self, request: Request<WatchMetadataRequest>) -> Answer<WatchMetadataResponse> {
+        overview::watch_metadata(self, request).await
+    }
+}

@@ -1,0 +1,78 @@
+//! The part of the handle that operators, probes and a graceful stop use.
+
+use std::time::Duration;
+
+use mainstay_consensus::{Event, Moment, Order};
+use mainstay_record::{Epoch, NodeId};
+use mainstay_storage::{LogMetrics, QuarantineFile};
+use tokio::sync::oneshot;
+
+use super::handle::GroupHandle;
+use super::input::{Input, OrderError};
+use super::status::Status;
+
+impl GroupHandle {
+    /// Everything this node knows about itself and its group; `None` when the broker stops.
+    pub async fn status(&self) -> Option<Status> {
+        self.ask(Input::Status).await
+    }
+
+    /// Campaigns for the epoch with this number, for as long as the order is valid.
+    pub async fn campaign(&self, epoch: u64, valid: Duration) -> Result<(), OrderError> {
+        let expires = self.shared.clock.now().plus(valid);
+        self.order(Event::Order(Order::Campaign { epoch, expires })).await
+    }
+
+    /// Leads the epoch with this number with the grants that can be had (`async` only).
+    pub async fn promote(&self, epoch: u64, valid: Duration) -> Result<(), OrderError> {
+        let expires = self.shared.clock.now().plus(valid);
+        self.order(Event::Order(Order::Promote { epoch, expires })).await
+    }
+
+    /// The operator starts no other leader before `until`, which it counted from an earlier [`Status::at`] of this
+    /// node.
+    pub async fn grant_lease(&self, epoch: Epoch, until: Moment) -> Result<(), OrderError> {
+        self.order(Event::OperatorLease { epoch, until }).await
+    }
+
+    /// Begins to hand leadership over; watch the view to see it done.
+    pub async fn step_down(&self, to: Option<NodeId>) -> Result<(), OrderError> {
+        self.order(Event::StepDown { to }).await
+    }
+
+    /// The broker's monotonic clock, as in [`Status::at`].
+    pub fn clock_now(&self) -> Moment {
+        self.shared.clock.now()
+    }
+
+    /// Divergent tails that were put aside on this node.
+    pub fn quarantined(&self) -> Vec<QuarantineFile> {
+        self.shared.log.quarantined()
+    }
+
+    pub(crate) fn log_metrics(&self) -> LogMetrics {
+        self.shared.log.metrics()
+    }
+
+    /// Takes nothing new and returns when everybody who waited has been answered.
+    pub(crate) async fn drain(&self) {
+        let _ = self.ask(Input::Drain).await;
+    }
+
+    /// Closes the log and ends the driver.
+    pub(crate) async fn stop(&self) {
+        let _ = self.ask(Input::Stop).await;
+    }
+
+    async fn order(&self, event: Event) -> Result<(), OrderError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.inputs.send(Input::Order { event, reply }).map_err(|_| OrderError::ShuttingDown)?;
+        answer.await.unwrap_or(Err(OrderError::ShuttingDown))
+    }
+
+    async fn ask<R>(&self, input: impl FnOnce(oneshot::Sender<R>) -> Input) -> Option<R> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.inputs.send(input(reply)).ok()?;
+        answer.await.ok()
+    }
+}

@@ -1,0 +1,423 @@
+//! The driver: one task that owns the consensus core, the state machine and everybody who waits.
+//!
+//! Each turn takes all input that has arrived, applies a bounded part of what is committed, and puts what waits into
+//! one batch. It never waits for a batch to commit before it starts the next. Nothing else touches core or state.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use mainstay_consensus::{Action, Core, Event, StepError, View};
+use mainstay_messaging::{Metadata, State};
+use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
+use mainstay_storage::{Flush, Log, LogEvent, StateFile};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use super::clock::{Clock, wall};
+use super::error::ProposeError;
+use super::input::{Input, OrderError, Poll, Proposal};
+use super::polls::Polls;
+use super::proposals::{Patience, Progress, Proposals};
+use super::status::Status;
+use super::view::{GroupView, Leader, Role};
+use crate::metrics::GroupMetrics;
+use crate::replication::{Directory, Outbox};
+
+/// Input taken in one turn at most.
+const INPUTS_PER_TURN: usize = 4096;
+/// The driver turns at least this often, to show that it is alive.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
+/// How often those who wait are looked at for being late.
+const LATENESS_CHECK: Duration = Duration::from_millis(20);
+/// Batches of the own log that may be on their way to the disk. What arrives meanwhile goes into the next one
+/// together, which costs less than many small ones.
+const MAX_UNPERSISTED_BATCHES: u64 = 4;
+
+/// Who this node is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity {
+    pub(super) group: GroupId,
+    /// How many broker groups there are.
+    pub(super) groups: u32,
+    pub(super) node: NodeId,
+}
+
+/// Where the own log ends, counting what is not written yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) end: LogPosition,
+    pub(super) timestamp: Timestamp,
+}
+
+/// What the driver tells everybody else.
+pub(super) struct Publisher {
+    pub(super) view: watch::Sender<GroupView>,
+    pub(super) metadata: Arc<ArcSwap<Metadata>>,
+    /// Set once, when this node cannot go on.
+    pub(super) fatal: watch::Sender<Option<Arc<str>>>,
+}
+
+pub(super) struct Driver {
+    pub(super) identity: Identity,
+    pub(super) clock: Clock,
+    pub(super) patience: Patience,
+    pub(super) flush: Flush,
+    pub(super) inputs: mpsc::UnboundedReceiver<Input>,
+    pub(super) core: Core,
+    /// The core's view as of the last change it reported.
+    pub(super) view: View,
+    pub(super) log: Log,
+    pub(super) hard_state: StateFile,
+    pub(super) tail: Tail,
+    pub(super) state: State,
+    pub(super) applied: LogIndex,
+    pub(super) committed: LogIndex,
+    /// The state has caught up with what was committed when this node became leader.
+    pub(super) caught_up: bool,
+    pub(super) proposals: Proposals,
+    pub(super) polls: Polls,
+    pub(super) outbox: Outbox,
+    pub(super) directory: Arc<Directory>,
+    pub(super) publisher: Publisher,
+    pub(super) metrics: Arc<GroupMetrics>,
+    /// What the core asked for and is not executed yet.
+    pub(super) actions: VecDeque<Action>,
+    /// Empty between steps.
+    pub(super) scratch: Vec<Action>,
+    /// The own log is persisted through here, as the writer reported it.
+    pub(super) persisted: LogIndex,
+    /// Nothing new is taken; who asked for that is told when nobody waits any more.
+    pub(super) draining: bool,
+    pub(super) drained: Option<oneshot::Sender<()>>,
+    /// Why this node takes no part any more.
+    pub(super) failed: Option<Arc<str>>,
+}
+
+impl Driver {
+    /// Turns until it is told to stop; closes the log then.
+    pub(super) async fn run(mut self) {
+        let mut inbox = Vec::new();
+        self.look();
+        loop {
+            let now = Instant::now();
+            if self.applied < self.committed && self.failed.is_none() {
+                while inbox.len() < INPUTS_PER_TURN
+                    && let Ok(input) = self.inputs.try_recv()
+                {
+                    inbox.push(input);
+                }
+                tokio::task::yield_now().await;
+            } else {
+                let wake = self.next_wake(now);
+                tokio::select! {
+                    biased;
+                    taken = self.inputs.recv_many(&mut inbox, INPUTS_PER_TURN) => {
+                        if taken == 0 {
+                            return;
+                        }
+                    }
+                    () = tokio::time::sleep_until(wake.into()) => {}
+                }
+            }
+            if let Some(done) = self.turn(&mut inbox) {
+                self.close().await;
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    /// One turn; `Some` when told to stop.
+    fn turn(&mut self, inbox: &mut Vec<Input>) -> Option<oneshot::Sender<()>> {
+        let now = Instant::now();
+        self.metrics.turned(now);
+        if self.clock.moment(now) >= self.core.next_wakeup() {
+            self.step(Event::Tick, now);
+        }
+        let mut stop = None;
+        for input in inbox.drain(..) {
+            match input {
+                Input::Stop(done) => stop = Some(done),
+                input => self.take(input, now),
+            }
+        }
+        self.apply(now);
+        self.note_caught_up();
+        self.start_polls(now);
+        self.propose(now);
+        self.expire(now);
+        if self.proposals.is_empty()
+            && let Some(drained) = self.drained.take()
+        {
+            let _ = drained.send(());
+        }
+        stop
+    }
+
+    fn take(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Propose(proposal) => self.take_proposal(proposal),
+            Input::Receive(poll) => self.take_poll(poll),
+            Input::Query(ask) => ask(&self.state),
+            Input::Peer { from, message } => self.step(Event::Message { from, message }, now),
+            Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, now),
+            Input::PeerMet => self.look(),
+            Input::Log(event) => self.take_log_event(event, now),
+            Input::Order { event, reply } => {
+                let answer = self.order(event, now);
+                let _ = reply.send(answer);
+            }
+            Input::Status(reply) => drop(reply.send(self.status(now))),
+            Input::Drain(drained) => {
+                self.draining = true;
+                self.drained = Some(drained);
+                self.answer_polls(&ProposeError::ShuttingDown);
+            }
+            Input::Stop(_) => {}
+        }
+    }
+
+    fn take_proposal(&mut self, proposal: Proposal) {
+        match self.refusal() {
+            Some(error) => drop(proposal.reply.send(Err(error))),
+            None => self.proposals.add(proposal),
+        }
+    }
+
+    fn take_poll(&mut self, poll: Poll) {
+        let unknown = || self.caught_up.then(|| self.unknown_name(&poll.receive)).flatten();
+        if let Some(error) = self.refusal() {
+            let _ = poll.reply.send(Err(error.into()));
+        } else if !self.view.serving {
+            let _ = poll.reply.send(Err(ProposeError::NotServing.into()));
+        } else if let Some(refusal) = unknown() {
+            let _ = poll.reply.send(Err(refusal.into()));
+        } else {
+            self.polls.add(poll);
+        }
+    }
+
+    /// Why nothing may be proposed now; what is refused here leaves no trace.
+    fn refusal(&self) -> Option<ProposeError> {
+        if self.draining {
+            Some(ProposeError::ShuttingDown)
+        } else if let Some(reason) = &self.failed {
+            Some(ProposeError::Failed(Arc::clone(reason)))
+        } else if self.view.role != mainstay_consensus::Role::Leader {
+            Some(ProposeError::NotLeader { leader: self.view.leader })
+        } else if self.lease_rules_writes() && !self.view.serving {
+            Some(ProposeError::NotServing)
+        } else {
+            None
+        }
+    }
+
+    /// Where one copy commits, only the lease keeps an old leader from accepting.
+    pub(super) fn lease_rules_writes(&self) -> bool {
+        let membership = &self.view.membership;
+        membership.write_quorum() == 1 && membership.members().len() > 1
+    }
+
+    fn take_log_event(&mut self, event: LogEvent, now: Instant) {
+        match (event, self.flush) {
+            (LogEvent::Durable { last }, Flush::Sync) | (LogEvent::Written { last }, Flush::Async { .. }) => {
+                self.persisted = last.index;
+                self.step(Event::Persisted { last }, now);
+            }
+            (LogEvent::Durable { .. } | LogEvent::Written { .. }, _) => {}
+            (LogEvent::Failed(error), _) => self.fail(&format!("the log failed: {error}")),
+        }
+    }
+
+    fn order(&mut self, event: Event, now: Instant) -> Result<(), OrderError> {
+        if let Some(reason) = &self.failed {
+            return Err(OrderError::Fenced(reason.to_string()));
+        }
+        let answer = self.feed(event, now);
+        self.execute(now);
+        Ok(answer?)
+    }
+
+    /// Gives the core an event and queues what it asks for.
+    pub(super) fn feed(&mut self, event: Event, now: Instant) -> Result<(), StepError> {
+        let answer = self.core.step(event, self.clock.moment(now), &mut self.scratch);
+        self.actions.extend(self.scratch.drain(..));
+        answer
+    }
+
+    /// Gives the core an event whose refusal nobody waits for.
+    pub(super) fn step(&mut self, event: Event, now: Instant) {
+        if self.failed.is_some() {
+            return;
+        }
+        let answer = self.feed(event, now);
+        self.execute(now);
+        if let Err(error) = answer {
+            warn!(group = %self.identity.group, %error, "consensus refused an event");
+        }
+    }
+
+    /// Takes the polls that the state says can be answered.
+    fn start_polls(&mut self, now: Instant) {
+        if !self.caught_up || self.applied < self.committed || !self.view.serving {
+            return;
+        }
+        let stamp = self.stamp();
+        self.polls.wake_due(stamp);
+        let state = &self.state;
+        let ready = self.polls.take_ready(
+            |receive| {
+                let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
+                state.ready(group, topic, &receive.queues, &receive.filter, stamp)
+            },
+            |topic, group| state.next_due(group.as_str(), topic.as_str(), stamp),
+        );
+        for waiting in ready {
+            self.proposals.add_poll(waiting, now);
+        }
+    }
+
+    /// Seals what waits into batches.
+    fn propose(&mut self, now: Instant) {
+        while self.proposals.has_waiting() && self.unpersisted() < MAX_UNPERSISTED_BATCHES {
+            let Some(id) = self.core.next_entry() else { return };
+            let Some((builder, waiters)) = self.proposals.next_batch() else { return };
+            let batch = builder.seal(
+                mainstay_record::BatchKind::Data,
+                self.identity.group,
+                id,
+                self.tail.end,
+                self.stamp(),
+            );
+            self.metrics.proposed(&batch);
+            self.proposals.proposed(id, waiters, self.patience);
+            self.step(Event::Propose { batch }, now);
+        }
+    }
+
+    fn unpersisted(&self) -> u64 {
+        self.core.next_entry().map_or(0, |next| next.index.0.saturating_sub(self.persisted.0 + 1))
+    }
+
+    /// Timestamp of a batch made now: never before the one before it.
+    pub(super) fn stamp(&self) -> Timestamp {
+        self.tail.timestamp.max(wall())
+    }
+
+    fn expire(&mut self, now: Instant) {
+        for poll in self.polls.expired(now) {
+            let _ = poll.reply.send(Ok(Vec::new()));
+        }
+        if self.proposals.is_empty() {
+            return;
+        }
+        let progress = Progress { persisted: self.persisted, quorum_reachable: self.view.quorum_reachable };
+        for receive in self.proposals.expire(now, progress, self.patience) {
+            self.polls.taken(&receive);
+        }
+    }
+
+    fn next_wake(&self, now: Instant) -> Instant {
+        let mut wake = self.clock.instant(self.core.next_wakeup(), now, LONGEST_SLEEP);
+        if let Some(deadline) = self.polls.next_deadline() {
+            wake = wake.min(deadline);
+        }
+        if let Some(due) = self.polls.next_due() {
+            wake = wake.min(now + Duration::from_millis(due.millis_since(wall())));
+        }
+        if !self.proposals.is_empty() {
+            wake = wake.min(now + LATENESS_CHECK);
+        }
+        wake
+    }
+
+    /// Looks at the core after it reported a change, and tells everybody.
+    pub(super) fn look(&mut self) {
+        let view = self.core.view(self.clock.now());
+        let before = std::mem::replace(&mut self.view, view);
+        let led = before.role == mainstay_consensus::Role::Leader;
+        let leads = self.view.role == mainstay_consensus::Role::Leader;
+        if led && (!leads || before.epoch != self.view.epoch) {
+            let not_leader = ProposeError::NotLeader { leader: self.view.leader };
+            self.proposals.refuse_all(&not_leader, &ProposeError::LeadershipLost);
+            self.answer_polls(&not_leader);
+        }
+        if before.role != self.view.role || before.epoch != self.view.epoch {
+            info!(group = %self.identity.group, role = ?self.view.role, epoch = %self.view.epoch, "role changed");
+            self.caught_up = false;
+        }
+        self.publish();
+    }
+
+    pub(super) fn answer_polls(&mut self, error: &ProposeError) {
+        for poll in self.polls.drain() {
+            let _ = poll.reply.send(Err(error.clone().into()));
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let view = GroupView {
+            group: self.identity.group,
+            node: self.identity.node,
+            role: match (&self.failed, self.view.role) {
+                (Some(_), _) => Role::Fenced,
+                (None, mainstay_consensus::Role::Follower) => Role::Follower,
+                (None, mainstay_consensus::Role::Candidate) => Role::Candidate,
+                (None, mainstay_consensus::Role::Leader) => Role::Leader,
+            },
+            epoch: self.view.epoch,
+            leader: self.view.leader.map(|node| Leader { node, member: self.directory.member(node) }),
+            caught_up: self.caught_up,
+            serving: self.view.serving && self.caught_up && self.failed.is_none(),
+            writable: self.view.quorum_reachable && self.failed.is_none(),
+            problem: self.problem(),
+        };
+        self.metrics.viewed(&self.view);
+        self.publisher.view.send_if_modified(|published| {
+            let changed = *published != view;
+            *published = view;
+            changed
+        });
+    }
+
+    fn problem(&self) -> String {
+        match (&self.failed, &self.view.problem) {
+            (Some(reason), _) => reason.to_string(),
+            (None, Some(problem)) => problem.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        let at = self.clock.moment(now);
+        Status { at, consensus: Some(self.core.view(at)), applied: self.applied }
+    }
+
+    /// This node cannot go on: everybody who waits is told, and the broker stops.
+    pub(super) fn fail(&mut self, reason: &str) {
+        if self.failed.is_some() {
+            return;
+        }
+        tracing::error!(group = %self.identity.group, reason, "this node takes no part any more");
+        let reason: Arc<str> = reason.into();
+        self.failed = Some(Arc::clone(&reason));
+        self.actions.clear();
+        let error = ProposeError::Failed(Arc::clone(&reason));
+        self.proposals.refuse_all(&error, &error);
+        self.answer_polls(&error);
+        self.publisher.fatal.send_replace(Some(reason));
+        self.publish();
+    }
+
+    async fn close(mut self) {
+        let error = ProposeError::ShuttingDown;
+        self.proposals.refuse_all(&error, &ProposeError::LeadershipLost);
+        self.answer_polls(&error);
+        let log = self.log;
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.close()).await {
+            warn!(group = %self.identity.group, %error, "the log was not closed in order");
+        }
+    }
+}

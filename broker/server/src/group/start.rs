@@ -1,0 +1,384 @@
+//! Opens what a replica keeps on disk and starts its driver, or says which file stands in the way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use mainstay_consensus::{
+    Config as CoreConfig, Core, HardState, HardStateError, LogSummary, Membership, MembershipError, Mode,
+    Timing,
+};
+use mainstay_messaging::{Metadata, State};
+use mainstay_record::{Batch, Epoch, LogIndex, NodeId};
+use mainstay_storage::{
+    DataFolder, FileSystem, Flush, FolderError, Log, LogOptions, OpenError, Recovered, StateError, StateFile,
+};
+use tokio::sync::{mpsc, watch};
+
+use super::bootstrap::{Decision, decide};
+use super::clock::Clock;
+use super::driver::{Driver, Identity, Publisher, Tail};
+use super::error::ProposeError;
+use super::handle::{GroupHandle, Shared};
+use super::identity;
+use super::input::{InFlight, Input, OrderError};
+use super::polls::Polls;
+use super::proposals::{Patience, Proposals};
+use super::status::Status;
+use super::view::{GroupView, Role};
+use crate::config::{Config, FlushType, ReplicationMode};
+use crate::metrics::GroupMetrics;
+use crate::replication::{Adopted, Directory, Outbox};
+
+/// Bytes of proposals that may wait for their answers.
+const MAX_IN_FLIGHT_BYTES: usize = 64 << 20;
+const MAX_INFLIGHT_BATCHES: u64 = 256;
+
+/// Why a replica cannot start. Nothing was changed, except what recovery completes.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    DataFolder(#[from] FolderError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    #[error("data folder {}: {problem}", path.display())]
+    Folder { path: PathBuf, problem: String },
+    #[error("{}: {source}", path.display())]
+    HardState { path: PathBuf, source: HardStateError },
+    #[error("{}: {source}", path.display())]
+    Membership { path: PathBuf, source: MembershipError },
+}
+
+/// A replica that is open, with its driver about to run.
+pub(crate) struct Replica {
+    pub(crate) handle: GroupHandle,
+    pub(crate) node: NodeId,
+    pub(crate) inputs: mpsc::UnboundedSender<Input>,
+    pub(crate) adopted: Adopted,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) outbox: Outbox,
+    /// Set once, when this replica cannot go on.
+    pub(crate) fatal: watch::Receiver<Option<Arc<str>>>,
+    pub(crate) runner: Runner,
+}
+
+/// Everything the driver needs; [`Runner::run`] is the driver's task.
+pub(crate) struct Runner {
+    config: Arc<Config>,
+    identity: Identity,
+    clock: Clock,
+    folder: DataFolder,
+    membership_file: StateFile,
+    hard_state_file: StateFile,
+    hard: HardState,
+    log: Log,
+    recovered: Recovered,
+    stored: Option<(Membership, LogIndex)>,
+    adopt: watch::Sender<Option<Membership>>,
+    inputs: mpsc::UnboundedReceiver<Input>,
+    directory: Arc<Directory>,
+    outbox: Outbox,
+    publisher: Publisher,
+    metrics: Arc<GroupMetrics>,
+}
+
+/// Opens the data folder and everything in it. Blocks on the disk.
+pub(crate) fn open(
+    config: Arc<Config>,
+    fs: Arc<dyn FileSystem>,
+    clock: Clock,
+    metrics: Arc<GroupMetrics>,
+) -> Result<Replica, StartError> {
+    let folder = DataFolder::open(&*fs, &config.data)?;
+    let node = identity::load_or_create(&fs, &folder, &config.cluster, config.group)?;
+    let identity = Identity { group: config.group, groups: config.groups.len() as u32, node };
+    let (inputs, input_queue) = mpsc::unbounded_channel();
+    let (log, recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
+    let hard_state_file = StateFile::open(Arc::clone(&fs), folder.path().join("granted"))?;
+    let membership_file = StateFile::open(Arc::clone(&fs), folder.path().join("membership"))?;
+    let hard = load_hard_state(&hard_state_file, &folder)?;
+    let stored = load_membership(&membership_file, &recovered, &folder)?;
+    if let Some((membership, _)) = &stored {
+        check_mode(&config, membership)
+            .map_err(|problem| StartError::Folder { path: folder.path().to_owned(), problem })?;
+    }
+    let directory = Arc::new(Directory::new(&config.member, node));
+    let (adopt, adopted) = watch::channel(stored.as_ref().map(|(membership, _)| membership.clone()));
+    let (view_sender, view) = watch::channel(first_view(identity));
+    let (fatal_sender, fatal) = watch::channel(None);
+    let metadata = Arc::new(ArcSwap::from_pointee(Metadata::default()));
+    let outbox = Outbox::default();
+    let shared = Shared {
+        inputs: inputs.clone(),
+        in_flight: InFlight::new(MAX_IN_FLIGHT_BYTES),
+        view,
+        metadata: Arc::clone(&metadata),
+        log: log.clone(),
+        clock,
+    };
+    let runner = Runner {
+        config,
+        identity,
+        clock,
+        folder,
+        membership_file,
+        hard_state_file,
+        hard,
+        log,
+        recovered,
+        stored,
+        adopt,
+        inputs: input_queue,
+        directory: Arc::clone(&directory),
+        outbox: outbox.clone(),
+        publisher: Publisher { view: view_sender, metadata, fatal: fatal_sender },
+        metrics,
+    };
+    let handle = GroupHandle { shared: Arc::new(shared) };
+    Ok(Replica { handle, node, inputs, adopted, directory, outbox, fatal, runner })
+}
+
+fn open_log(
+    config: &Config,
+    fs: &Arc<dyn FileSystem>,
+    folder: &DataFolder,
+    inputs: mpsc::UnboundedSender<Input>,
+) -> Result<(Log, Recovered), StartError> {
+    let options = LogOptions {
+        directory: folder.path().to_owned(),
+        group: config.group,
+        segment_bytes: config.storage.segment_bytes,
+        flush: flush(config),
+        cache_bytes: config.storage.cache_bytes as usize,
+    };
+    let events = move |event| drop(inputs.send(Input::Log(event)));
+    let (log, recovered) = Log::open(Arc::clone(fs), options, Box::new(events))?;
+    if let Some(torn) = &recovered.torn_tail {
+        tracing::warn!(?torn, "cut the end of the log, which never became durable");
+    }
+    tracing::info!(last = %recovered.last, end = %recovered.end, clean = recovered.clean, "log opened");
+    Ok((log, recovered))
+}
+
+fn flush(config: &Config) -> Flush {
+    match config.flush.kind {
+        FlushType::Sync => Flush::Sync,
+        FlushType::Async => Flush::Async { interval: config.flush.interval },
+    }
+}
+
+fn load_hard_state(file: &StateFile, folder: &DataFolder) -> Result<HardState, StartError> {
+    let Some(bytes) = file.load()? else { return Ok(HardState::default()) };
+    HardState::decode(&bytes)
+        .map_err(|source| StartError::HardState { path: folder.path().join("granted"), source })
+}
+
+/// The log's newest membership counts; before it has one, the one that was agreed on.
+fn load_membership(
+    file: &StateFile,
+    recovered: &Recovered,
+    folder: &DataFolder,
+) -> Result<Option<(Membership, LogIndex)>, StartError> {
+    let from_log = recovered.membership.as_ref().and_then(|batch: &Batch| {
+        let record = batch.record(0)?;
+        Some((record, batch.index()))
+    });
+    let (bytes, at) = match (from_log, file.load()?) {
+        (Some((record, index)), _) => (record.to_vec(), index),
+        (None, Some(bytes)) => (bytes, LogIndex::ZERO),
+        (None, None) => return Ok(None),
+    };
+    let membership = Membership::decode(&bytes)
+        .map_err(|source| StartError::Membership { path: folder.path().join("membership"), source })?;
+    Ok(Some((membership, at)))
+}
+
+/// One replica by itself is Async with one member: its own copy commits.
+fn mode(config: &Config) -> Mode {
+    match config.replication.mode {
+        ReplicationMode::None | ReplicationMode::Async => Mode::Async,
+        ReplicationMode::Sync => Mode::Sync { min_in_sync: config.replication.min_in_sync.unwrap_or(1) },
+        ReplicationMode::Raft => Mode::Raft,
+    }
+}
+
+fn check_mode(config: &Config, membership: &Membership) -> Result<(), String> {
+    let (wanted, members) = (mode(config), config.own_group().members.len());
+    if membership.mode() != wanted {
+        return Err(format!(
+            "was made with replication {:?}, the configuration says {wanted:?}; this cannot be changed yet",
+            membership.mode()
+        ));
+    }
+    if membership.members().len() != members {
+        return Err(format!(
+            "was made for {} members, the configuration names {members}; this cannot be changed yet",
+            membership.members().len()
+        ));
+    }
+    Ok(())
+}
+
+fn first_view(identity: Identity) -> GroupView {
+    GroupView {
+        group: identity.group,
+        node: identity.node,
+        role: Role::Bootstrapping,
+        epoch: Epoch::ZERO,
+        leader: None,
+        caught_up: false,
+        serving: false,
+        writable: false,
+        problem: String::new(),
+    }
+}
+
+impl Runner {
+    /// Joins the group and drives it until it is told to stop.
+    pub(crate) async fn run(mut self) {
+        let (membership, membership_at) = match self.stored.take() {
+            Some(stored) => stored,
+            None => match self.join().await {
+                Some(membership) => (membership, LogIndex::ZERO),
+                None => return,
+            },
+        };
+        // Held until the driver has ended: the lock goes last.
+        let (driver, _folder) = self.into_driver(membership, membership_at);
+        driver.run().await;
+    }
+
+    /// Waits until there is a membership; `None` when the broker stops before.
+    async fn join(&mut self) -> Option<Membership> {
+        let members: Vec<_> = self.config.own_group().members.iter().map(|m| m.name.clone()).collect();
+        let mut changed = self.directory.watch();
+        let mut stays_out = false;
+        loop {
+            if !stays_out {
+                match decide(self.identity.node, mode(&self.config), &members, &self.directory.snapshot()) {
+                    Decision::Wait(what) => self.tell(Role::Bootstrapping, what),
+                    Decision::Take(membership) => match self.take(membership) {
+                        Ok(membership) => return Some(membership),
+                        Err(why) => {
+                            stays_out = true;
+                            self.tell(Role::Fenced, why);
+                        }
+                    },
+                    Decision::StayOut(why) => {
+                        stays_out = true;
+                        self.tell(Role::Fenced, why);
+                    }
+                }
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                input = self.inputs.recv() => if self.turn_away(input?).await { return None },
+            }
+        }
+    }
+
+    fn take(&mut self, membership: Membership) -> Result<Membership, String> {
+        check_mode(&self.config, &membership)?;
+        let bytes = membership.encode();
+        tokio::task::block_in_place(|| self.membership_file.store(&bytes))
+            .map_err(|error| format!("the membership cannot be stored: {error}"))?;
+        tracing::info!(members = ?membership.members(), "joined the group");
+        self.adopt.send_replace(Some(membership.clone()));
+        Ok(membership)
+    }
+
+    fn tell(&self, role: Role, problem: String) {
+        if !problem.is_empty() && self.publisher.view.borrow().problem != problem {
+            tracing::info!(?role, problem, "takes no part yet");
+        }
+        self.publisher.view.send_modify(|view| {
+            view.role = role;
+            view.problem = problem;
+        });
+    }
+
+    /// Answers what cannot be done without a membership; true when told to stop.
+    async fn turn_away(&mut self, input: Input) -> bool {
+        self.metrics.turned(std::time::Instant::now());
+        match input {
+            Input::Propose(proposal) => {
+                let _ = proposal.reply.send(Err(ProposeError::NotLeader { leader: None }));
+            }
+            Input::Receive(poll) => {
+                let _ = poll.reply.send(Err(ProposeError::NotLeader { leader: None }.into()));
+            }
+            Input::Query(ask) => ask(&State::new(self.identity.group, self.identity.groups)),
+            Input::Order { reply, .. } => drop(reply.send(Err(OrderError::Bootstrapping))),
+            Input::Status(reply) => {
+                let status = Status { at: self.clock.now(), consensus: None, applied: LogIndex::ZERO };
+                let _ = reply.send(status);
+            }
+            Input::Log(mainstay_storage::LogEvent::Failed(error)) => {
+                self.publisher.fatal.send_replace(Some(format!("the log failed: {error}").into()));
+            }
+            Input::Drain(drained) => drop(drained.send(())),
+            Input::Stop(done) => {
+                let log = self.log.clone();
+                let _ = tokio::task::spawn_blocking(move || log.close()).await;
+                let _ = done.send(());
+                return true;
+            }
+            Input::Peer { .. } | Input::PeerGone(_) | Input::PeerMet | Input::Log(_) => {}
+        }
+        false
+    }
+
+    fn into_driver(self, membership: Membership, membership_at: LogIndex) -> (Driver, DataFolder) {
+        let replication = &self.config.replication;
+        let timing = Timing {
+            heartbeat: replication.heartbeat,
+            lease: replication.lease,
+            election: replication.election_min..replication.election_max,
+        };
+        let core = CoreConfig {
+            node: self.identity.node,
+            timing,
+            seed: rand::random(),
+            max_inflight_batches: MAX_INFLIGHT_BATCHES,
+        };
+        let summary = LogSummary {
+            last: self.recovered.last,
+            epochs: self.recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
+            membership,
+            membership_at,
+        };
+        let now = self.clock.now();
+        let core = Core::new(core, self.hard, summary, now);
+        let driver = Driver {
+            identity: self.identity,
+            clock: self.clock,
+            patience: Patience { flush: self.config.flush.timeout, replicas: replication.ack_timeout },
+            flush: flush(&self.config),
+            inputs: self.inputs,
+            view: core.view(now),
+            core,
+            log: self.log,
+            hard_state: self.hard_state_file,
+            tail: Tail { end: self.recovered.end, timestamp: self.recovered.last_timestamp },
+            state: State::new(self.identity.group, self.identity.groups),
+            applied: LogIndex::ZERO,
+            committed: LogIndex::ZERO,
+            caught_up: false,
+            proposals: Proposals::default(),
+            polls: Polls::default(),
+            outbox: self.outbox,
+            directory: self.directory,
+            publisher: self.publisher,
+            metrics: self.metrics,
+            actions: std::collections::VecDeque::new(),
+            scratch: Vec::new(),
+            persisted: self.recovered.last.index,
+            draining: false,
+            drained: None,
+            failed: None,
+        };
+        (driver, self.folder)
+    }
+}

@@ -1,0 +1,86 @@
+//! The internal port (8082): replication, control, administration and forwarded client calls, behind the shared secret.
+
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptorLayer;
+use tonic::service::{Interceptor, Routes};
+use tonic::transport::Server;
+use tonic::{Request, Status};
+
+use crate::config::Secret;
+
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const MAX_FRAME: u32 = 1 << 20;
+
+/// Lets calls pass that carry the secret; all of them where there is none, which is on loopback addresses only.
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticate(Option<Secret>);
+
+impl Authenticate {
+    pub(crate) fn new(secret: Option<Secret>) -> Self {
+        Self(secret)
+    }
+}
+
+impl Interceptor for Authenticate {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(secret) = &self.0 else { return Ok(request) };
+        let shown = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+        let Some(shown) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
+            return Err(Status::unauthenticated(
+                "the internal port needs the shared secret: Bearer token missing",
+            ));
+        };
+        if bool::from(shown.as_bytes().ct_eq(secret.expose().as_bytes())) {
+            Ok(request)
+        } else {
+            Err(Status::unauthenticated("the shared secret is wrong"))
+        }
+    }
+}
+
+/// Serves until `stop`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    authenticate: Authenticate,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    Server::builder()
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .layer(InterceptorLayer::new(authenticate))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(secret: Option<&str>, header: Option<&str>) -> Option<tonic::Code> {
+        let mut request = Request::new(());
+        if let Some(header) = header {
+            request.metadata_mut().insert("authorization", header.parse().unwrap());
+        }
+        let mut authenticate = Authenticate::new(secret.map(Secret::new));
+        authenticate.call(request).err().map(|status| status.code())
+    }
+
+    #[test]
+    fn only_the_right_secret_passes() {
+        let refused = Some(tonic::Code::Unauthenticated);
+        assert_eq!(code(Some("s3cret"), Some("Bearer s3cret")), None);
+        assert_eq!(code(Some("s3cret"), Some("Bearer s3cre")), refused);
+        assert_eq!(code(Some("s3cret"), Some("Bearer s3cretx")), refused);
+        assert_eq!(code(Some("s3cret"), Some("Basic s3cret")), refused);
+        assert_eq!(code(Some("s3cret"), None), refused);
+        assert_eq!(code(None, None), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! Between the replicas of one group: one stream per direction, each opened by the sender, after both said who they are.
+//!
+//! Batches pass as the bytes they are. Nothing here decides anything: messages may be lost, the core repeats what
+//! matters.
+
+mod directory;
+mod link;
+mod outbox;
+mod service;
+mod wire;
+
+use mainstay_consensus::Membership;
+use mainstay_record::NodeId;
+use tokio::sync::watch;
+
+pub(crate) use directory::{Directory, Met};
+pub(crate) use link::Links;
+pub(crate) use outbox::Outbox;
+pub(crate) use service::ReplicationService;
+
+/// Bytes of one message between replicas at most: a batch of the largest size and some more.
+const MAX_MESSAGE_BYTES: usize = 160 << 20;
+
+/// The membership this node has adopted, once it has.
+pub(crate) type Adopted = watch::Receiver<Option<Membership>>;
+
+/// Who says Hello.
+#[derive(Debug, Clone)]
+pub(crate) struct Introduction {
+    pub(crate) cluster: String,
+    pub(crate) group: u32,
+    pub(crate) member: String,
+    pub(crate) node: NodeId,
+}

@@ -1,0 +1,84 @@
+//! What other replicas call: Hello, and the stream of their messages.
+
+use mainstay_proto::replication::replication_server::{Replication, ReplicationServer};
+use mainstay_proto::replication::{DeliverResponse, Envelope, HelloRequest, HelloResponse};
+use mainstay_record::NodeId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Adopted, Introduction, MAX_MESSAGE_BYTES, wire};
+use crate::group::Input;
+
+#[derive(Debug)]
+pub(crate) struct ReplicationService {
+    own: Introduction,
+    adopted: Adopted,
+    inputs: mpsc::UnboundedSender<Input>,
+    stop: CancellationToken,
+}
+
+impl ReplicationService {
+    pub(crate) fn server(
+        own: Introduction,
+        adopted: Adopted,
+        inputs: mpsc::UnboundedSender<Input>,
+        stop: CancellationToken,
+    ) -> ReplicationServer<Self> {
+        ReplicationServer::new(Self { own, adopted, inputs, stop })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Hands over what arrives until the sender ends or says something that cannot be understood.
+    async fn receive(&self, mut stream: Streaming<Envelope>) -> Result<(), Status> {
+        while let Some(envelope) = stream.message().await? {
+            if envelope.to != self.own.node.get() {
+                continue;
+            }
+            let (from, message) = wire::decode(envelope)
+                .map_err(|error| Status::invalid_argument(format!("malformed message: {error}")))?;
+            if self.inputs.send(Input::Peer { from, message }).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Replication for ReplicationService {
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        let caller = request.into_inner();
+        let own = &self.own;
+        if (caller.cluster.as_str(), caller.group) != (own.cluster.as_str(), own.group) {
+            return Err(Status::failed_precondition(format!(
+                "caller is of cluster '{}' group {}, this is '{}' of cluster '{}' group {}",
+                caller.cluster, caller.group, own.member, own.cluster, own.group
+            )));
+        }
+        let Some(node) = NodeId::new(caller.node_id) else {
+            return Err(Status::invalid_argument("node_id is zero"));
+        };
+        if node == own.node && caller.member != own.member {
+            let problem =
+                format!("'{}' and '{}' have the same node id: a copied volume", caller.member, own.member);
+            return Err(Status::failed_precondition(problem));
+        }
+        tracing::debug!(member = caller.member, %node, "a replica says hello");
+        let membership = self.adopted.borrow().as_ref().map(|membership| membership.encode());
+        let membership = membership.map(|bytes| bytes.to_vec());
+        Ok(Response::new(HelloResponse { member: own.member.clone(), node_id: own.node.get(), membership }))
+    }
+
+    async fn deliver(
+        &self,
+        request: Request<Streaming<Envelope>>,
+    ) -> Result<Response<DeliverResponse>, Status> {
+        tokio::select! {
+            received = self.receive(request.into_inner()) => received?,
+            () = self.stop.cancelled() => {}
+        }
+        Ok(Response::new(DeliverResponse {}))
+    }
+}
