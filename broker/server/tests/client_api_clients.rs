@@ -205,7 +205,7 @@ async fn one_port_takes_tls_and_plaintext_and_survives_what_is_neither() {
     let mut garbage = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let mut broken = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    broken.write_all(&[0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5]).await.unwrap();
+    broken.write_all(&[0x16, 0xff, 0xff, 0, 5, 1, 2, 3, 4, 5]).await.unwrap();
 
     let plain = Client::plain(port);
     let tls = over_tls(port).await;
