@@ -74,8 +74,9 @@ impl Core {
         by_members.max(reign.operator_lease)
     }
 
-    /// Whether this node may serve: it leads, knows everything that was ever committed, and nobody else can.
-    pub(crate) fn serving(&self, now: Moment) -> bool {
+    /// Whether this node may serve now: it leads, knows everything that was ever committed, and holds its lease. Cheap
+    /// enough to ask before every delivery.
+    pub fn serving(&self, now: Moment) -> bool {
         match &self.state {
             State::Leader(reign) => self.commit >= reign.first && now < self.lease_end(reign),
             State::Follower | State::Candidate(_) => false,

@@ -152,8 +152,15 @@ impl Scan {
             let batch = match window.batch(offset)? {
                 Ok(batch) => batch,
                 Err(what) => {
-                    let empty = stop.is_none() && window.last_nonzero(good)?.is_none();
-                    return Ok((good, (!empty).then(|| what.into())));
+                    let empty = window.last_nonzero(good)?.is_none();
+                    let what = match stop {
+                        Some(found) if empty => {
+                            Some(Damage::SegmentGap { found, expected: self.chain.end() })
+                        }
+                        None if empty => None,
+                        _ => Some(what.into()),
+                    };
+                    return Ok((good, what));
                 }
             };
             if let Err(what) = self.chain.follow(batch.header()) {
@@ -182,13 +189,13 @@ fn torn_tail(
     durable: LogPosition,
 ) -> Result<TornTail, OpenError> {
     let segment = window.file.path().to_owned();
-    let said = window.durable_said_after(offset, header.salt)?.unwrap_or_default();
+    let end = window.last_nonzero(offset)?.map_or(offset, |last| last + 1);
+    let said = window.durable_said(offset, end, header.salt)?.unwrap_or_default();
     let durable = durable.max(said);
     if durable > position {
         return Err(OpenError::Damaged { segment, offset, what, durable });
     }
-    let bytes = window.last_nonzero(offset)?.map_or(0, |last| last + 1 - offset);
-    Ok(TornTail { segment, offset, bytes, what })
+    Ok(TornTail { segment, offset, bytes: end - offset, what })
 }
 
 /// A batch that does not hold on to the window it was read from.
@@ -238,7 +245,7 @@ impl<'a> Window<'a> {
         while end > offset {
             let start = end.saturating_sub(WINDOW as u64).max(offset);
             let bytes = self.file.read(start, (end - start) as usize)?;
-            if let Some(at) = bytes.iter().rposition(|byte| *byte != 0) {
+            if let Some(at) = last_nonzero(&bytes) {
                 return Ok(Some(start + at as u64));
             }
             end = start;
@@ -246,12 +253,12 @@ impl<'a> Window<'a> {
         Ok(None)
     }
 
-    /// The furthest durable position that an intact run header from `offset` on speaks of.
-    fn durable_said_after(&self, offset: u64, salt: u64) -> Result<Option<LogPosition>, IoFailure> {
+    /// The furthest durable position that an intact run header from `offset` to `end` speaks of.
+    fn durable_said(&self, offset: u64, end: u64, salt: u64) -> Result<Option<LogPosition>, IoFailure> {
         let mut furthest = None;
         let mut start = offset;
-        while start + (RunHeader::LEN as u64) <= self.end {
-            let length = (WINDOW + RunHeader::LEN).min((self.end - start) as usize);
+        while start + (RunHeader::LEN as u64) <= end {
+            let length = (WINDOW + RunHeader::LEN).min((end - start) as usize);
             let bytes = self.file.read(start, length)?;
             let headers = bytes.windows(RunHeader::LEN).filter_map(|bytes| RunHeader::decode(bytes, salt));
             furthest = furthest.max(headers.map(|run| run.durable).max());
@@ -259,4 +266,12 @@ impl<'a> Window<'a> {
         }
         Ok(furthest)
     }
+}
+
+fn last_nonzero(bytes: &[u8]) -> Option<usize> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    // Whole blocks are compared at once: nearly all of what is looked at are zeros.
+    let blocks = bytes.chunks(ZEROS.len()).enumerate().rev();
+    let (at, block) = blocks.into_iter().find(|(_, block)| **block != ZEROS[..block.len()])?;
+    block.iter().rposition(|byte| *byte != 0).map(|within| at * ZEROS.len() + within)
 }

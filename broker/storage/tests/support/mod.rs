@@ -63,8 +63,9 @@ impl Author {
     /// A batch whose payload is `bytes` long and tells epoch and index.
     pub fn write(&mut self, epoch: Epoch, bytes: usize) -> Batch {
         let tag = format!("{epoch} {} ", self.last().index.next());
-        let payload: Vec<u8> = tag.bytes().cycle().take(bytes).collect();
-        self.write_as(BatchKind::Data, epoch, &payload)
+        let mut payload = tag.repeat(bytes / tag.len() + 1);
+        payload.truncate(bytes);
+        self.write_as(BatchKind::Data, epoch, payload.as_bytes())
     }
 
     pub fn write_many(&mut self, epoch: Epoch, count: usize, bytes: usize) -> Vec<Batch> {
@@ -143,6 +144,14 @@ impl Events {
             LogEvent::Failed(error) => panic!("the log failed: {error}"),
             _ => None,
         });
+    }
+
+    pub fn wait_durable_or_failed(&self, id: EntryId) -> Result<(), Arc<LogError>> {
+        self.wait(&format!("{id} durable or failed"), |event| match event {
+            LogEvent::Durable { last } if *last == id => Some(Ok(())),
+            LogEvent::Failed(error) => Some(Err(Arc::clone(error))),
+            _ => None,
+        })
     }
 
     pub fn wait_written(&self, id: EntryId) {

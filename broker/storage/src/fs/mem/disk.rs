@@ -159,8 +159,10 @@ impl Disk {
         offset: u64,
         limit: usize,
     ) -> io::Result<()> {
-        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        bytes.truncate(limit);
+        let mut bytes = Vec::with_capacity(limit);
+        for part in parts {
+            bytes.extend_from_slice(&part[..part.len().min(limit - bytes.len())]);
+        }
         let file = self.file_mut(ino)?;
         put(&mut file.current, offset, &bytes);
         file.pending.push((offset, bytes));
@@ -190,8 +192,9 @@ impl Disk {
         Ok(&self.file(ino)?.current)
     }
 
-    /// Changes the medium itself, past the page cache.
+    /// Changes the medium itself, after all has been written back to it.
     pub(super) fn corrupt(&mut self, ino: Ino, change: impl Fn(&mut Vec<u8>)) -> io::Result<()> {
+        self.sync(ino)?;
         let file = self.file_mut(ino)?;
         change(&mut file.current);
         change(&mut file.durable);
@@ -304,11 +307,12 @@ fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
 
 fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     let start = offset as usize;
-    let end = start + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
+    if content.len() < start {
+        content.resize(start, 0);
     }
-    content[start..end].copy_from_slice(bytes);
+    let over = bytes.len().min(content.len() - start);
+    content[start..start + over].copy_from_slice(&bytes[..over]);
+    content.extend_from_slice(&bytes[over..]);
 }
 
 /// Splits a write where the disk's sectors end.

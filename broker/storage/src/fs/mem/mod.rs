@@ -144,7 +144,7 @@ impl MemFileSystem {
         self.corrupt(path, |content| content[offset as usize] ^= 1 << bit)
     }
 
-    /// Changes a file on the medium, past the page cache.
+    /// Changes a file on the medium, after all has been written back to it.
     pub fn corrupt(&self, path: &Path, change: impl Fn(&mut Vec<u8>)) -> io::Result<()> {
         let mut machine = self.machine.lock();
         let ino = machine.disk.lookup(path)?;

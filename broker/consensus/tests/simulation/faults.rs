@@ -1,0 +1,98 @@
+//! What goes wrong: crashes, cuts in both or one direction, lost connections, needless hand-overs.
+
+use mainstay_consensus::{Event, Role};
+
+use crate::plan::{MILLI, SECOND};
+use crate::world::{Happening, World};
+
+impl World {
+    pub(crate) fn fault(&mut self) {
+        if self.calm {
+            return;
+        }
+        match self.rng.below(20) {
+            0..=3 => {
+                let victim = self.victim();
+                self.crash_for_a_while(victim);
+            }
+            4 => {
+                for node in 0..self.nodes.len() {
+                    self.crash_for_a_while(node);
+                }
+            }
+            5..=7 => self.isolate(true, true),
+            8 => self.isolate(true, false),
+            9 => self.isolate(false, true),
+            10 => {
+                let (from, to) = (self.any(), self.any());
+                self.network.cut(from, to);
+            }
+            11..=14 => self.network.heal(),
+            15..=16 => {
+                let (node, peer) = (self.any(), self.any());
+                let peer = self.nodes[peer].id;
+                self.happen_disconnect(node, peer);
+            }
+            17..=18 => {
+                let node = self.victim();
+                let to = if self.rng.chance(500) { Some(self.any()) } else { None };
+                let to = to.map(|to| self.nodes[to].id);
+                self.step(node, Event::StepDown { to });
+            }
+            _ => self.needless_order(),
+        }
+        let gap = self.rng.between(1, 2 * self.plan.fault_gap);
+        self.after(gap, Happening::Fault);
+    }
+
+    fn any(&mut self) -> usize {
+        self.rng.index(self.nodes.len())
+    }
+
+    /// A leader more often than not.
+    fn victim(&mut self) -> usize {
+        let now = self.now;
+        let leads = |node: &crate::node::Node| {
+            node.core.as_ref().is_some_and(|core| core.view(node.local(now)).role == Role::Leader)
+        };
+        let leaders: Vec<_> = (0..self.nodes.len()).filter(|at| leads(&self.nodes[*at])).collect();
+        if leaders.is_empty() || self.rng.chance(300) { self.any() } else { self.rng.pick(&leaders) }
+    }
+
+    fn crash_for_a_while(&mut self, node: usize) {
+        self.crash(node);
+        let id = self.nodes[node].id;
+        if self.rng.chance(700) {
+            for other in 0..self.nodes.len() {
+                self.after(MILLI, Happening::Disconnect { node: other, peer: id });
+            }
+        }
+        let down = if self.rng.chance(500) { 50 * MILLI } else { 3 * SECOND };
+        let down = self.rng.between(MILLI, down);
+        self.after(down, Happening::Restart { node });
+    }
+
+    fn isolate(&mut self, outward: bool, inward: bool) {
+        let node = self.victim();
+        for other in 0..self.nodes.len() {
+            if outward {
+                self.network.cut(node, other);
+            }
+            if inward {
+                self.network.cut(other, node);
+            }
+        }
+    }
+
+    fn happen_disconnect(&mut self, node: usize, peer: mainstay_record::NodeId) {
+        self.step(node, Event::Disconnected { peer });
+    }
+
+    /// An operator of the past, or one that knows nothing.
+    fn needless_order(&mut self) {
+        let node = self.any();
+        let epoch = self.rng.below(self.operator.epoch + 2);
+        let valid = self.rng.between(0, 2 * SECOND);
+        self.after(0, Happening::Order { node, forced: false, epoch, valid });
+    }
+}

@@ -1,0 +1,136 @@
+//! The runs: chaos first, then calm, in which the group must come back, and what the checks catch when a mistake is
+//! planted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::checks::{Checks, Statistics};
+use crate::plan::{Bug, Kind, MILLI, Plan, SECOND};
+use crate::rng::Rng;
+use crate::world::{Happening, World};
+
+/// How long a group may take to serve again once nothing fails any more.
+const RECOVERY: u64 = 12 * SECOND;
+
+fn run(kind: Kind, seed: u64, bug: Option<Bug>, trace: bool) -> Statistics {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::draw(kind, bug, &mut rng);
+    let chaos = plan.chaos;
+    let mut world = World::new(plan, rng, trace);
+    world.run_until(chaos);
+    world.calm = true;
+    world.plan.disk = 2 * MILLI;
+    world.plan.propose_gap = world.plan.propose_gap.max(50 * MILLI);
+    world.network.calm_down();
+    for node in 0..world.nodes.len() {
+        world.after(0, Happening::Restart { node });
+    }
+    recovers(&mut world);
+    // Stragglers and slow disks have had their time; every node has caught up.
+    world.run_until(world.now + 4 * SECOND);
+    world.stop_clients();
+    world.run_until(world.now + 6 * SECOND);
+    Checks::converged(&world.nodes);
+    world.checks.nothing_destroyed(&world.nodes);
+    world.checks.statistics
+}
+
+/// A leader serves, and commits what is proposed now.
+fn recovers(world: &mut World) {
+    let begin = world.now;
+    let before = world.proposed();
+    while world.now < begin + RECOVERY {
+        world.run_until(world.now + 20 * MILLI);
+        if world.served_since(before) {
+            return;
+        }
+    }
+    panic!("check recovery: nobody serves {} s after the last fault", RECOVERY / SECOND);
+}
+
+fn message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// Runs many seeds, or the one of `MAINSTAY_SEED` with a trace.
+fn runs(kind: Kind, count: u64) -> Statistics {
+    if let Ok(seed) = std::env::var("MAINSTAY_SEED") {
+        return run(kind, seed.parse().expect("MAINSTAY_SEED is a number"), None, true);
+    }
+    let mut total = Statistics::default();
+    for seed in 1..=count {
+        match catch_unwind(AssertUnwindSafe(|| run(kind, seed, None, false))) {
+            Ok(statistics) => total.add(&statistics),
+            Err(payload) => panic!("{kind:?}, MAINSTAY_SEED={seed}: {}", message(&*payload)),
+        }
+    }
+    eprintln!("{kind:?}, {count} runs: {total:?}");
+    total
+}
+
+/// The check that catches a planted bug, and the seed.
+fn caught(kind: Kind, bug: Bug, count: u64) -> (u64, String) {
+    let found = (1..=count).find_map(|seed| {
+        let failed = catch_unwind(AssertUnwindSafe(|| run(kind, seed, Some(bug), false)));
+        failed.err().map(|payload| (seed, message(&*payload)))
+    });
+    let found = found.unwrap_or_else(|| panic!("{bug:?} was not noticed in {count} runs"));
+    eprintln!("{bug:?} in {kind:?}: seed {}: {}", found.0, found.1);
+    found
+}
+
+const RUNS: u64 = 400;
+
+#[test]
+fn raft_survives_chaos() {
+    let total = runs(Kind::Raft, RUNS);
+    assert!(total.reigns > RUNS && total.committed > 100 * RUNS && total.truncations > 0);
+    assert!(total.handovers > 0 && total.served > 0);
+}
+
+#[test]
+fn sync_survives_chaos() {
+    let total = runs(Kind::Sync, RUNS);
+    assert!(total.reigns > RUNS && total.committed > 100 * RUNS && total.truncations > 0);
+    assert!(total.handovers > 0 && total.served > 0);
+}
+
+#[test]
+fn async_survives_chaos() {
+    let total = runs(Kind::Async, RUNS);
+    assert!(total.reigns > RUNS && total.committed > 100 * RUNS);
+    assert!(total.quarantined > 0 && total.overridden > 0 && total.rewinds > 0 && total.served > 0);
+}
+
+#[test]
+fn a_forgotten_hard_state_is_caught() {
+    caught(Kind::Raft, Bug::ForgetHardState, 20);
+}
+
+#[test]
+fn an_early_persisted_report_is_caught() {
+    caught(Kind::Raft, Bug::PersistEarly, 200);
+}
+
+#[test]
+fn a_write_quorum_that_is_too_small_is_caught() {
+    caught(Kind::Sync, Bug::SmallWriteQuorum, 20);
+}
+
+#[test]
+fn clocks_beyond_the_bound_are_caught() {
+    let (_, what) = caught(Kind::Raft, Bug::WildClocks, 400);
+    assert!(what.contains("-serves") || what.contains("-serving"), "{what}");
+}
+
+#[test]
+fn an_operator_lease_counted_from_arrival_is_caught() {
+    let (_, what) = caught(Kind::Async, Bug::LeaseFromArrival, 2000);
+    assert!(what.contains("one-serves"), "{what}");
+}
+
+#[test]
+fn dropped_tails_are_caught() {
+    let (_, what) = caught(Kind::Async, Bug::DropTails, 50);
+    assert!(what.contains("nothing-destroyed"), "{what}");
+}

@@ -1,0 +1,236 @@
+//! Power cuts at every change of the disk, and at random ones over many generations of a log.
+//!
+//! The property is the same everywhere: after a power cut the log opens, what it holds is a prefix of what was written,
+//! and nothing that was reported durable is missing.
+
+mod support;
+
+use mainstay_record::LogIndex;
+use mainstay_storage::{LogCore, MemFileSystem, TailFate, Unsynced};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use support::{Author, core_read_all, epoch, open, open_core, options};
+
+const DIRECTORY: &str = "/data/group-3";
+const ALL: [Unsynced; 4] = [Unsynced::Lost, Unsynced::Kept, Unsynced::Scattered, Unsynced::Torn];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append { count: usize, bytes: usize },
+    Sync,
+    Truncate { keep: u64, fate: TailFate },
+    Close,
+}
+
+/// What may be on the disk: a prefix of `author`'s batches that has at least `durable` of them.
+#[derive(Debug, Clone, Default)]
+struct Expected {
+    author: Author,
+    durable: usize,
+}
+
+/// Runs steps until the power fails. Afterwards `expected` says what may be found.
+fn run(core: LogCore, steps: &[Step], reign: u64, expected: &mut Expected) {
+    let mut core = Some(core);
+    for step in steps {
+        let Some(log) = &mut core else { return };
+        let written = expected.author.batches.len();
+        let done = match step {
+            Step::Append { count, bytes } => {
+                let batches = expected.author.write_many(epoch(reign), *count, *bytes);
+                log.append(&batches).is_ok()
+            }
+            Step::Sync => {
+                let done = log.sync().is_ok();
+                if done {
+                    expected.durable = written;
+                }
+                done
+            }
+            Step::Truncate { keep, fate } => {
+                let keep = (*keep).min(written as u64);
+                expected.durable = expected.durable.min(keep as usize);
+                let done = log.truncate(LogIndex(keep), *fate).is_ok();
+                if done && keep < written as u64 {
+                    expected.author.cut(keep);
+                    expected.durable = keep as usize;
+                }
+                done
+            }
+            Step::Close => {
+                let done = core.take().is_some_and(|core| core.close().is_ok());
+                if done {
+                    expected.durable = written;
+                }
+                done
+            }
+        };
+        if !done {
+            return;
+        }
+    }
+}
+
+/// Opens the log and checks it against what may be there; takes what is there as the new truth.
+fn check(fs: &MemFileSystem, expected: &mut Expected, context: &str) -> LogCore {
+    let (core, recovered) = open_core(fs, DIRECTORY).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let found = core_read_all(&core);
+    assert_eq!(found.len() as u64, recovered.last.index.0, "{context}");
+    assert!(
+        found.len() >= expected.durable,
+        "{context}: {} batches are left of {} durable ones; {:?}",
+        found.len(),
+        expected.durable,
+        recovered.torn_tail,
+    );
+    assert!(expected.author.batches.starts_with(&found), "{context}: found what was never written there");
+    expected.author.batches = found;
+    assert_eq!((recovered.last, recovered.end), (expected.author.last(), expected.author.end()), "{context}");
+    expected.durable = expected.author.batches.len();
+    core
+}
+
+fn workload() -> Vec<Step> {
+    use Step::{Append, Close, Sync, Truncate};
+    let (discard, quarantine) = (TailFate::Discard, TailFate::Quarantine);
+    vec![
+        Append { count: 3, bytes: 700 },
+        Sync,
+        Append { count: 2, bytes: 3000 },
+        Append { count: 1, bytes: 40 },
+        Sync,
+        Truncate { keep: 4, fate: quarantine },
+        Append { count: 4, bytes: 900 },
+        Sync,
+        // Over several segments, and back.
+        Append { count: 9, bytes: 30_000 },
+        Sync,
+        Append { count: 2, bytes: 300 },
+        Truncate { keep: 6, fate: quarantine },
+        Append { count: 5, bytes: 20_000 },
+        Truncate { keep: 2, fate: discard },
+        Append { count: 2, bytes: 1500 },
+        Sync,
+        Close,
+    ]
+}
+
+#[test]
+fn a_power_cut_at_any_change_loses_nothing_durable() {
+    let fs = MemFileSystem::new(0);
+    run(open_core(&fs, DIRECTORY).unwrap().0, &workload(), 1, &mut Expected::default());
+    let changes = fs.changes();
+    assert!(changes > 150, "{changes}");
+    for change in 1..=changes {
+        for unsynced in ALL {
+            let fs = MemFileSystem::new(change);
+            let mut expected = Expected::default();
+            fs.cut_power_at(change);
+            if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
+                run(core, &workload(), 1, &mut expected);
+            }
+            let context = format!("power cut at change {change}, unsynced {unsynced:?}");
+            let after = fs.crash_with(unsynced);
+            drop(check(&after, &mut expected, &context));
+            if unsynced == Unsynced::Torn {
+                // What recovery found is durable from then on.
+                let again = after.crash_with(Unsynced::Lost);
+                check(&again, &mut expected, &format!("{context}, second cut"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_power_cut_during_recovery_is_no_different() {
+    // The change at which the first cut leaves an interrupted truncation over several segments or a torn write.
+    let fs = MemFileSystem::new(0);
+    run(open_core(&fs, DIRECTORY).unwrap().0, &workload(), 1, &mut Expected::default());
+    for first in (1..=fs.changes()).step_by(2) {
+        for second in 1..12 {
+            let fs = MemFileSystem::new(first * 100 + second);
+            let mut expected = Expected::default();
+            fs.cut_power_at(first);
+            if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
+                run(core, &workload(), 1, &mut expected);
+            }
+            let after = fs.crash();
+            after.cut_power_at(second);
+            let _ = open_core(&after, DIRECTORY);
+            check(&after.crash(), &mut expected, &format!("power cuts at {first} and, recovering, {second}"));
+        }
+    }
+}
+
+fn random_steps(rng: &mut StdRng, length: u64) -> Vec<Step> {
+    let largest = if rng.random_bool(0.3) { 25_000 } else { 2_000 };
+    let mut steps = Vec::new();
+    for _ in 0..rng.random_range(3..25) {
+        steps.push(match rng.random_range(0..10) {
+            0..=4 => Step::Append { count: rng.random_range(1..8), bytes: rng.random_range(0..largest) },
+            5..=7 => Step::Sync,
+            _ => Step::Truncate {
+                keep: rng.random_range(0..length + 20),
+                fate: if rng.random() { TailFate::Discard } else { TailFate::Quarantine },
+            },
+        });
+    }
+    if rng.random_bool(0.1) {
+        steps.push(Step::Close);
+    }
+    steps
+}
+
+#[test]
+fn generations_of_crashes_never_lose_or_invent_anything() {
+    for seed in 0..600 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut fs = MemFileSystem::new(seed);
+        let mut expected = Expected::default();
+        let mut core = open_core(&fs, DIRECTORY).unwrap().0;
+        for reign in 1..6 {
+            let steps = random_steps(&mut rng, expected.author.batches.len() as u64);
+            fs.cut_power_at(rng.random_range(1..60));
+            run(core, &steps, reign, &mut expected);
+            fs = if rng.random_bool(0.2) { fs.kill() } else { fs.crash() };
+            core = check(&fs, &mut expected, &format!("seed {seed}, reign {reign}, {steps:?}"));
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_disk() {
+    let disk = |seed| {
+        let fs = MemFileSystem::new(seed);
+        fs.cut_power_at(70);
+        run(open_core(&fs, DIRECTORY).unwrap().0, &workload(), 1, &mut Expected::default());
+        let after = fs.crash();
+        let paths = support::segments(&after, DIRECTORY);
+        paths.into_iter().map(|path| after.contents(&path).unwrap()).collect::<Vec<_>>()
+    };
+    assert!(disk(5) == disk(5));
+    assert!(disk(5) != disk(6));
+}
+
+#[test]
+fn what_the_writer_thread_reports_durable_survives_a_power_cut() {
+    for seed in 0..120 {
+        let fs = MemFileSystem::new(seed);
+        let (log, _, events) = open(&fs, options(DIRECTORY)).unwrap();
+        let mut author = Author::new();
+        fs.cut_power_at(5 + seed);
+        for round in 0..1000 {
+            log.append(author.write_many(epoch(1), 1 + round % 4, 400 + 90 * (seed as usize % 50)));
+            // Mostly one at a time, sometimes several that share a write.
+            if round % 3 != 0 && events.wait_durable_or_failed(author.last()).is_err() {
+                break;
+            }
+        }
+        events.wait_failed();
+        let durable = events.durable();
+        drop(log);
+        let mut expected = Expected { author, durable: durable.index.0 as usize };
+        check(&fs.crash(), &mut expected, &format!("seed {seed}"));
+    }
+}
