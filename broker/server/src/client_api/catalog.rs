@@ -237,10 +237,10 @@ impl Catalog {
             let mut client = AdminClient::new(leader);
             Some(match creation {
                 Command::CreateTopic(create) => {
-                    client.create_topic(topic_request(create)).await.map(|answer| drop(answer))
+                    client.create_topic(topic_request(create)).await.map(drop)
                 }
                 Command::CreateGroup(create) => {
-                    client.create_consumer_group(group_request(create)).await.map(|answer| drop(answer))
+                    client.create_consumer_group(group_request(create)).await.map(drop)
                 }
                 _ => Err(tonic::Status::invalid_argument("creates neither topic nor consumer group")),
             })
