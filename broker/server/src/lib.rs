@@ -22,4 +22,4 @@ pub mod listen;
 mod metrics;
 mod replication;
 
-pub use broker::{Broker, BrokerError, Ports};
+pub use broker::{Addresses, Broker, BrokerError, Ports};
