@@ -1,6 +1,5 @@
 //! `cargo xtask bench`: builds the programs as they are shipped and measures them; arguments go to `mainstay-bench send`.
 
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +16,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let programs = images::build()?;
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.run");
+    let directory = mainstay_clusters::work_folder();
+    std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     let status = Command::new(programs.path("mainstay-bench")?)
         .args(["send", "--broker"])
         .arg(programs.path("mainstay-broker")?)

@@ -56,11 +56,12 @@ impl DevBroker {
         fs::create_dir_all(e2e::results())?;
         // The system's choice, given back for the broker to take.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = e2e::results().join("dev-broker.log");
         let mut child = Command::new(program)
             .args(["dev", "--listen", &format!("127.0.0.1:{port}"), "--data"])
             .arg(&data)
             .stdout(Stdio::piped())
-            .stderr(fs::File::create(e2e::results().join("dev-broker.log"))?)
+            .stderr(fs::File::create(&log)?)
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
         let stdout = child.stdout.take().context("the broker has no output")?;
@@ -69,7 +70,7 @@ impl DevBroker {
         let mut lines = BufReader::new(stdout).lines();
         let ready = lines
             .next()
-            .context("the broker ended before it was ready; see .run/results/dev-broker.log")??;
+            .with_context(|| format!("the broker ended before it was ready; see {}", log.display()))??;
         println!("    {ready}");
         std::thread::spawn(move || lines.for_each(drop));
         until("the broker to listen", Duration::from_secs(5), || {

@@ -95,5 +95,5 @@ pub(crate) fn repository() -> PathBuf {
 
 /// Where histories, logs and diagnoses go.
 pub(crate) fn results() -> PathBuf {
-    repository().join(".run/results")
+    mainstay_clusters::work_folder().join("results")
 }

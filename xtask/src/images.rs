@@ -71,7 +71,7 @@ pub(crate) fn build() -> Result<Programs> {
     );
     let binaries = build_binaries()?;
     step.done();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.run/images");
+    let folder = mainstay_clusters::work_folder().join("images");
     let in_images = binaries.iter().filter(|binary| IN_IMAGES.contains(&binary.name));
     let archives = in_images.map(|binary| write_image(binary, &folder)).collect::<Result<_>>()?;
     Ok(Programs { archives, binaries })

@@ -33,6 +33,7 @@ pub(crate) struct GroupMetrics {
     batch_bytes: Histogram,
     records: Counter,
     latency: Histogram,
+    long_polls: Gauge64,
 }
 
 impl GroupMetrics {
@@ -49,6 +50,7 @@ impl GroupMetrics {
             batch_bytes: Histogram::new(exponential_buckets(256.0, 4.0, 10)),
             records: Counter::default(),
             latency: Histogram::new(exponential_buckets(0.000_1, 2.0, 17)),
+            long_polls: Gauge::default(),
         };
         registry.register("group_leader", "1 while this broker leads its group", metrics.leader.clone());
         registry.register("group_serving", "1 while it leads and holds its lease", metrics.serving.clone());
@@ -74,11 +76,16 @@ impl GroupMetrics {
             Unit::Seconds,
             metrics.latency.clone(),
         );
+        registry.register("long_polls_waiting", "Receives that wait for messages", metrics.long_polls.clone());
         metrics
     }
 
     pub(crate) fn turned(&self, now: Instant) {
         *self.turned.lock() = now;
+    }
+
+    pub(crate) fn polls_waiting(&self, polls: usize) {
+        self.long_polls.set(polls as u64);
     }
 
     /// How long ago the driver last turned.

@@ -45,11 +45,11 @@ impl Log {
     ) -> Result<(Self, Recovered), OpenError> {
         let spares = Arc::new(SpareStatus::default());
         // Opening does not wait for space.
-        spares.closing.store(true, Ordering::Relaxed);
-        let maker = SpareMaker::new(Arc::clone(&fs), options.directory.join("log"));
+        spares.impatient.store(true, Ordering::Relaxed);
+        let maker = SpareMaker::new(Arc::clone(&fs), &options);
         let source = SpareThread::start(maker, Arc::clone(&spares)).map_err(OpenError::Thread)?;
         let (core, recovered) = LogCore::open_with(fs, &options, Box::new(source))?;
-        spares.closing.store(false, Ordering::Relaxed);
+        spares.impatient.store(false, Ordering::Relaxed);
         let view = Arc::new(View::new(
             core.chain().clone(),
             core.quarantined().to_vec(),
@@ -119,7 +119,7 @@ impl Log {
 
 impl Inner {
     fn end(&self, ending: Ending) -> Result<(), Arc<LogError>> {
-        self.spares.closing.store(true, Ordering::Relaxed);
+        self.spares.impatient.store(true, Ordering::Relaxed);
         self.view.end(ending);
         let Some(writer) = self.writer.lock().take() else { return Ok(()) };
         if writer.thread().id() == thread::current().id() {

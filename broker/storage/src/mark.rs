@@ -101,11 +101,16 @@ impl MarkFile {
         self.file.write(&[IoSlice::new(&slot)], slot_offset(self.sequence))
     }
 
+    /// Replaces the mark durably, where the one before may stand in for it.
+    pub(crate) fn advance(&mut self, mark: Mark) -> Result<(), IoFailure> {
+        self.note(mark)?;
+        self.file.sync()
+    }
+
     /// Replaces the mark durably, in both slots: no later torn write brings an older one back.
     pub(crate) fn store(&mut self, mark: Mark) -> Result<(), IoFailure> {
         for _ in 0..2 {
-            self.note(mark)?;
-            self.file.sync()?;
+            self.advance(mark)?;
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Writer {
                 Next::End(Ending::Abandon) => break Ok(()),
                 Next::Failed(error) => break Err(error),
             };
-            self.note(&core);
+            self.figures.lock().busy_since = None;
             if let Err(error) = step {
                 break Err(error);
             }
@@ -120,6 +120,7 @@ impl Writer {
             // A truncation forces what it leaves.
             Flush::Async { .. } if !core.is_dirty() => self.force(core),
             Flush::Async { interval } => {
+                self.note(core, None);
                 (self.events)(LogEvent::Written { last: core.last() });
                 self.flush_due.get_or_insert_with(|| Instant::now() + interval);
                 Ok(())
@@ -141,28 +142,24 @@ impl Writer {
         self.flush_due = None;
         let started = Instant::now();
         core.sync()?;
-        self.note_sync(started.elapsed());
+        self.note(core, Some(started.elapsed()));
         (self.events)(LogEvent::Durable { last: core.last() });
         Ok(())
     }
 
-    fn note_sync(&self, took: Duration) {
-        let metrics = &mut self.figures.lock().metrics;
-        metrics.sync_time += took;
-        metrics.sync_max = metrics.sync_max.max(took);
-    }
-
-    fn note(&self, core: &LogCore) {
+    /// Updates the figures, before the event that lets others look at them.
+    fn note(&self, core: &LogCore, sync: Option<Duration>) {
         let work = core.work();
-        let mut figures = self.figures.lock();
-        figures.busy_since = None;
-        let metrics = &mut figures.metrics;
+        let metrics = &mut self.figures.lock().metrics;
         metrics.batches = work.batches;
         metrics.bytes = work.bytes;
         metrics.writes = work.writes;
         metrics.syncs = work.syncs;
         metrics.rolls = work.rolls;
         metrics.truncations = work.truncations;
+        let took = sync.unwrap_or_default();
+        metrics.sync_time += took;
+        metrics.sync_max = metrics.sync_max.max(took);
     }
 
     fn report_failure(&self, error: &Arc<LogError>) {

@@ -1,5 +1,7 @@
 //! Appending, reading from memory and from the disk, and finding it again after an orderly end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::sync::Arc;
@@ -48,6 +50,21 @@ fn a_log_on_a_real_disk_survives_its_process_and_rolls_segments() {
     assert_eq!(recovered.torn_tail, None);
     assert_eq!(read_all(&log), author.batches);
     log.close().unwrap();
+}
+
+#[test]
+fn one_write_takes_more_batches_than_the_system_takes_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = options(folder.path());
+    let mut author = Author::new();
+    let (log, _, events) = open_on(Arc::new(RealFileSystem), options.clone()).unwrap();
+    log.append(author.write_many(epoch(1), 3000, 1));
+    events.wait_durable(author.last());
+    assert!(log.metrics().writes <= 4);
+    drop(log);
+    let (log, recovered, _) = open_on(Arc::new(RealFileSystem), options).unwrap();
+    assert_eq!(recovered.last, author.last());
+    assert_eq!(read_all(&log), author.batches);
 }
 
 #[test]

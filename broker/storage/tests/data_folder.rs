@@ -1,5 +1,7 @@
 //! Small state that survives a power cut at any moment, and a folder that only one process uses.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::io::ErrorKind;

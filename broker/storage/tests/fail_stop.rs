@@ -1,5 +1,7 @@
 //! A failed write or fdatasync ends the log: nothing is acknowledged, nothing is tried again. A full disk does not.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::io::ErrorKind;

@@ -1,5 +1,7 @@
 //! What recovery makes of a disk that is not as it was left: torn writes are cut, damage is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::io::ErrorKind;

@@ -1,5 +1,7 @@
 //! Taking away a tail: gone at once for readers, for ever for the disk, and kept aside where asked for.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::path::Path;

@@ -84,11 +84,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// `MAINSTAY_RUN_DIR` if it is set, else `.run/local` of this repository.
+    /// `MAINSTAY_RUN_DIR` if it is set, else `local` of this repository's [`crate::work_folder`].
     pub fn default_run_dir() -> PathBuf {
         match env::var_os("MAINSTAY_RUN_DIR") {
             Some(folder) => PathBuf::from(folder),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.run/local"),
+            None => crate::work_folder().join("local"),
         }
     }
 }

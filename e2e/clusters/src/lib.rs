@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod command;
 mod diagnose;
+mod folder;
 mod image;
 mod kind;
 mod local;
@@ -18,6 +19,7 @@ mod tools;
 
 pub use cluster::{Cluster, Options, Provider, attach, down, up};
 pub use command::{output, succeeds};
+pub use folder::work_folder;
 pub use image::{Image, NON_ROOT_ID};
 pub use progress::{Step, until};
 pub use tools::{cache_folder, helm};

@@ -222,7 +222,7 @@ impl Client {
                 _ => {}
             }
         }
-        let program = world.repository().join("e2e/clients/run");
+        let program = world.client_launcher();
         let mut command = client_command(deployment, node, program.as_os_str())?;
         command
             .arg("python")

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,6 +18,7 @@ pub struct World {
     cluster: Box<dyn Cluster>,
     repository: PathBuf,
     cli: PathBuf,
+    clients: PathBuf,
     results: PathBuf,
 }
 
@@ -27,11 +29,13 @@ impl World {
         fs::create_dir_all(results).with_context(|| format!("create {}", results.display()))?;
         // Clients run as another user and write their histories here.
         fs::set_permissions(results, fs::Permissions::from_mode(0o777))?;
+        let results = results.canonicalize()?;
         let world = Self {
             cluster,
             repository: repository.to_owned(),
-            cli: cli.to_owned(),
-            results: results.canonicalize()?,
+            cli: staged(cli, &results)?,
+            clients: staged(&repository.join("e2e/clients"), &results)?,
+            results,
         };
         let step = Step::start("install charts/mainstay with helm", "");
         let chart = repository.join("charts/mainstay");
@@ -65,6 +69,11 @@ impl World {
         &self.cli
     }
 
+    /// Starts the program on an official client.
+    pub(crate) fn client_launcher(&self) -> PathBuf {
+        self.clients.join("run")
+    }
+
     /// Folder for histories and diagnoses.
     pub fn results(&self) -> &Path {
         &self.results
@@ -94,4 +103,13 @@ impl World {
         })?;
         Ok(())
     }
+}
+
+/// A copy of a program or folder where the user that clients run as can reach it.
+fn staged(source: &Path, folder: &Path) -> Result<PathBuf> {
+    let target = folder.join(source.file_name().context("nothing to copy")?);
+    mainstay_clusters::output(Command::new("rm").arg("-rf").arg(&target))?;
+    mainstay_clusters::output(Command::new("cp").arg("-R").arg(source).arg(&target))?;
+    mainstay_clusters::output(Command::new("chmod").args(["-R", "a+rX"]).arg(&target))?;
+    Ok(target)
 }

@@ -148,6 +148,7 @@ impl Driver {
         self.start_polls(now);
         self.propose(now);
         self.expire(now);
+        self.metrics.polls_waiting(self.polls.len());
         if self.proposals.is_empty()
             && let Some(drained) = self.drained.take()
         {

@@ -24,10 +24,10 @@ use crate::spare::SpareSource;
 
 pub use self::truncate::TailFate;
 
-/// Bytes of batches in the first segment, so that a new log is ready at once; each next one is four times as large
+/// Bytes of batches in the first segment, so that a new log is ready at once; each next one is eight times as large
 /// until they have the size that was asked for.
-const FIRST_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
-const SEGMENT_GROWTH: u64 = 4;
+const FIRST_SEGMENT_BYTES: u64 = 1024 * 1024;
+const SEGMENT_GROWTH: u64 = 8;
 
 /// What the core has done since it was opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -208,10 +208,10 @@ impl LogCore {
         self.force()?;
         let planned = next_capacity(Some(self.active.header.capacity), self.segment_bytes);
         let (first, end) = (self.chain.last().index.next(), self.chain.end());
-        let (file, capacity) = self.spares.take(planned.max(needed))?;
+        let (file, capacity) = self.spares.take(planned.max(needed), needed)?;
         let header = SegmentHeader { group: self.group, base: end, first, capacity, salt: self.fs.entropy() };
         let file = begin_segment(&*self.fs, &self.folder, file, &header)?;
-        self.mark.store(self.mark_at(end))?;
+        self.mark.advance(self.mark_at(end))?;
         self.spares.prepare(next_capacity(Some(capacity), self.segment_bytes));
         let segment = IndexedSegment { file: file.clone(), header, entries: Vec::new() };
         self.reader.index().write().begin_segment(segment);

@@ -24,7 +24,7 @@ const REWRITE_CHUNK: u64 = 4 * 1024 * 1024;
 impl LogCore {
     /// Recovers the log; flush and cache of the options are not for the core.
     pub fn open(fs: Arc<dyn FileSystem>, options: &LogOptions) -> Result<(Self, Recovered), OpenError> {
-        let maker = SpareMaker::new(Arc::clone(&fs), options.directory.join("log"));
+        let maker = SpareMaker::new(Arc::clone(&fs), options);
         Self::open_with(fs, options, Box::new(maker))
     }
 
@@ -156,7 +156,8 @@ fn first_segment(
     spares: &mut dyn SpareSource,
     scan: &mut Scan,
 ) -> Result<Active, OpenError> {
-    let (file, capacity) = spares.take(next_capacity(None, options.segment_bytes))?;
+    let planned = next_capacity(None, options.segment_bytes);
+    let (file, capacity) = spares.take(planned, planned)?;
     let header = SegmentHeader {
         group: options.group,
         base: LogPosition(0),

@@ -65,6 +65,10 @@ impl OpenFile {
         self.file.write_all_at(parts, offset).during("write", &*self.path)
     }
 
+    pub(crate) fn allocate(&self, length: u64) -> Result<(), IoFailure> {
+        self.file.allocate(length).during("reserve space for", &*self.path)
+    }
+
     pub(crate) fn sync(&self) -> Result<(), IoFailure> {
         self.file.sync_data().during("fdatasync", &*self.path)
     }

@@ -63,6 +63,9 @@ pub trait File: Debug + Send + Sync {
     /// Writes all parts one after the other.
     fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
 
+    /// Gives an empty file its length and the space for it, reading as zeros. Not durable before `sync_data`.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+
     /// Makes the content durable, and what is needed to read it back (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
 

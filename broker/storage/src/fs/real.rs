@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::{File, FileLock, FileSystem};
 
@@ -115,6 +115,14 @@ impl File for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, length) {
+            // Some file systems cannot reserve space.
+            Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(length),
+            result => Ok(result?),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Makes spare files on a thread of its own, so that beginning a segment does not stall the writer.
 //!
-//! A disk without space is no failure of the log: nothing that was written is in doubt. The thread tries again until
+//! Where the writer is faster than the thread, it takes a file whose space is reserved only, which is there at once. A
+//! disk without space is no failure of the log: nothing that was written is in doubt. The thread tries again until
 //! there is space, and says so meanwhile.
 
 use std::io::{self, ErrorKind};
@@ -23,17 +24,18 @@ type Made = Result<(OpenFile, u64), IoFailure>;
 pub(crate) struct SpareStatus {
     /// The last attempt found no space.
     pub(crate) short_of_space: AtomicBool,
-    /// The log is being closed: do not wait for space any longer.
-    pub(crate) closing: AtomicBool,
+    /// The log is being opened or closed: do not wait for space.
+    pub(crate) impatient: AtomicBool,
     quit: AtomicBool,
 }
 
 #[derive(Debug)]
 pub(crate) struct SpareThread {
+    maker: SpareMaker,
     status: Arc<SpareStatus>,
     requests: Option<Sender<u64>>,
     made: Receiver<Made>,
-    /// A file that was asked for and not yet taken.
+    /// A file was asked for and not yet taken.
     pending: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,28 +44,48 @@ impl SpareThread {
     pub(crate) fn start(maker: SpareMaker, status: Arc<SpareStatus>) -> io::Result<Self> {
         let (requests, wanted) = channel();
         let (results, made) = channel();
-        let shared = Arc::clone(&status);
+        let (worker, shared) = (maker.clone(), Arc::clone(&status));
         let work = move || {
             while let Ok(capacity) = wanted.recv() {
-                if results.send(make(&maker, capacity, &shared)).is_err() {
+                if results.send(make(&worker, capacity, &shared)).is_err() {
                     return;
                 }
             }
         };
         let thread = thread::Builder::new().name("log-spare".to_owned()).spawn(work)?;
-        Ok(Self { status, requests: Some(requests), made, pending: false, thread: Some(thread) })
+        Ok(Self { maker, status, requests: Some(requests), made, pending: false, thread: Some(thread) })
     }
 
-    fn wait(&mut self) -> Made {
+    /// The file that was asked for, if it is ready and large enough.
+    fn ready(&mut self, needed: u64) -> Option<Made> {
+        let made = self.made.try_recv().ok()?;
+        self.pending = false;
+        self.fitting(made, needed)
+    }
+
+    fn fitting(&self, made: Made, needed: u64) -> Option<Made> {
+        match made {
+            Ok((file, length)) if length < needed => {
+                self.maker.discard(&file);
+                None
+            }
+            made => Some(made),
+        }
+    }
+
+    fn wait(&mut self, needed: u64) -> Made {
         loop {
+            self.prepare(needed);
             match self.made.recv_timeout(RETRY) {
                 Ok(made) => {
                     self.pending = false;
-                    return made;
+                    if let Some(made) = self.fitting(made, needed) {
+                        return made;
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let hopeless = self.status.short_of_space.load(Ordering::Relaxed);
-                    if hopeless && self.status.closing.load(Ordering::Relaxed) {
+                    if hopeless && self.status.impatient.load(Ordering::Relaxed) {
                         return Err(gave_up(ErrorKind::StorageFull.into()));
                     }
                 }
@@ -84,14 +106,13 @@ impl SpareSource for SpareThread {
         }
     }
 
-    fn take(&mut self, capacity: u64) -> Made {
-        loop {
-            self.prepare(capacity);
-            let (file, length) = self.wait()?;
-            if length >= capacity {
-                return Ok((file, length));
-            }
-            // Too small for a very large batch. The next start removes it.
+    fn take(&mut self, planned: u64, needed: u64) -> Made {
+        if let Some(made) = self.ready(needed) {
+            return made;
+        }
+        match self.maker.reserve(planned) {
+            Err(error) if is_full(&error) => self.wait(needed),
+            reserved => reserved.map(|file| (file, planned)),
         }
     }
 }
@@ -110,15 +131,17 @@ impl Drop for SpareThread {
 fn make(maker: &SpareMaker, capacity: u64, status: &SpareStatus) -> Made {
     loop {
         let made = maker.make(capacity, &status.quit);
-        let full = made.as_ref().is_err_and(|error| {
-            matches!(error.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-        });
+        let full = made.as_ref().is_err_and(is_full);
         status.short_of_space.store(full, Ordering::Relaxed);
         if !full || status.quit.load(Ordering::Relaxed) {
             return made.map(|file| (file, capacity));
         }
         thread::park_timeout(RETRY);
     }
+}
+
+fn is_full(error: &IoFailure) -> bool {
+    matches!(error.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn gave_up(source: io::Error) -> IoFailure {

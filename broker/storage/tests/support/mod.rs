@@ -1,6 +1,7 @@
 //! Batches that form a log, and events that can be waited for.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,7 +182,15 @@ pub fn open_on(fs: Arc<dyn FileSystem>, options: LogOptions) -> Result<(Log, Rec
 }
 
 pub fn open_core(fs: &MemFileSystem, directory: &str) -> Result<(LogCore, Recovered), OpenError> {
-    LogCore::open(Arc::new(fs.clone()), &options(directory))
+    open_core_with(fs, directory, Flush::Sync)
+}
+
+pub fn open_core_with(
+    fs: &MemFileSystem,
+    directory: &str,
+    flush: Flush,
+) -> Result<(LogCore, Recovered), OpenError> {
+    LogCore::open(Arc::new(fs.clone()), &LogOptions { flush, ..options(directory) })
 }
 
 /// The segments of a log, in order.

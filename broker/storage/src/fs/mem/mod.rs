@@ -325,6 +325,11 @@ impl File for MemFile {
         self.machine.lock().write(self.ino, parts, offset)
     }
 
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        let zeros = vec![0; length as usize];
+        self.machine.lock().write(self.ino, &[IoSlice::new(&zeros)], 0)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.machine.lock().sync(self.ino)
     }

@@ -1,0 +1,230 @@
+//! Bad input over the wire: the protocol's code, a message that names the thing, and never a transport error.
+
+mod client;
+mod server;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{Client, code, handle, message, polling, resource};
+use mainstay_proto::rocketmq::*;
+use tonic::Request;
+
+const SHORT: Duration = Duration::from_millis(100);
+const LONG: Duration = Duration::from_secs(15);
+
+fn with(change: impl FnOnce(&mut Message, &mut SystemProperties)) -> Message {
+    let mut message = message("t", "id", "x");
+    let mut system = message.system_properties.take().unwrap();
+    change(&mut message, &mut system);
+    message.system_properties = Some(system);
+    message
+}
+
+async fn refused_send(client: &Client, message: Message) -> (Code, String) {
+    let answer = client.send(vec![message]).await;
+    assert_eq!(answer.entries.len(), 1, "{answer:?}");
+    let status = answer.entries[0].status.clone().unwrap();
+    assert_eq!(answer.status.unwrap().code, status.code);
+    (status.code(), status.message)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_limit_of_a_message_answers_with_its_code() {
+    let server = server::start().await;
+    let client = server.client();
+    let stamp = prost_types::Timestamp { seconds: 4_000_000_000, nanos: 0 };
+    let rows: Vec<(Message, Code, &str)> = vec![
+        (with(|m, _| m.body = Bytes::new()), Code::MessageBodyEmpty, "body"),
+        (with(|m, _| m.body = vec![0; 4_194_305].into()), Code::MessageBodyTooLarge, "body"),
+        (with(|_, s| s.message_id = " ".into()), Code::IllegalMessageId, "message_id"),
+        (with(|_, s| s.tag = Some("a|b".into())), Code::IllegalMessageTag, "tag"),
+        (with(|_, s| s.keys = vec![String::new()]), Code::IllegalMessageKey, "key"),
+        (
+            with(|m, _| m.user_properties = (0..129).map(|i| (format!("p{i}"), "v".into())).collect()),
+            Code::MessagePropertiesTooLarge,
+            "129",
+        ),
+        (
+            with(|m, _| drop(m.user_properties.insert("p".into(), "v".repeat(16_384)))),
+            Code::MessagePropertiesTooLarge,
+            "user_properties",
+        ),
+        (
+            with(|m, _| drop(m.user_properties.insert("DELAY".into(), "3".into()))),
+            Code::IllegalMessagePropertyKey,
+            "DELAY",
+        ),
+        (with(|_, s| s.message_group = Some("g".repeat(64))), Code::IllegalMessageGroup, "message_group"),
+        (
+            with(|_, s| s.message_group = Some("g".into())),
+            Code::MessagePropertyConflictWithType,
+            "not supported yet",
+        ),
+        (
+            with(|_, s| s.delivery_timestamp = Some(stamp)),
+            Code::MessagePropertyConflictWithType,
+            "not supported yet",
+        ),
+        (
+            with(|_, s| s.message_type = MessageType::Transaction as i32),
+            Code::MessagePropertyConflictWithType,
+            "not supported yet",
+        ),
+        (with(|_, s| s.priority = Some(1)), Code::MessagePropertyConflictWithType, "not supported yet"),
+        (
+            with(|_, s| s.lite_topic = Some("l".into())),
+            Code::MessagePropertyConflictWithType,
+            "not supported yet",
+        ),
+        (with(|m, _| m.topic = Some(resource("no good"))), Code::IllegalTopic, "topic"),
+        (with(|m, _| m.topic = Some(resource(&"t".repeat(128)))), Code::IllegalTopic, "topic"),
+        (with(|m, _| m.topic = Some(resource("TBW102"))), Code::IllegalTopic, "TBW102"),
+        (with(|m, _| m.topic = None), Code::IllegalTopic, "topic"),
+    ];
+    for (at, (message, expected, words)) in rows.into_iter().enumerate() {
+        let (code, text) = refused_send(&client, message).await;
+        assert_eq!(code, expected, "row {at}: {text}");
+        assert!(text.contains(words), "row {at}: {text}");
+    }
+    client.send_ok(vec![with(|m, _| m.body = vec![0; 4_194_304].into())]).await;
+    let received = client.receive(polling("g", "t", LONG)).await;
+    assert_eq!(received.messages.len(), 1, "nothing that was refused was stored");
+    assert_eq!(received.messages[0].body.len(), 4_194_304);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_limit_of_a_receive_answers_with_its_code() {
+    let server = server::start().await;
+    let client = server.client();
+    let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let with = |change: &dyn Fn(&mut ReceiveMessageRequest)| {
+        let mut request = polling("g", "t", SHORT);
+        change(&mut request);
+        request
+    };
+    let sql = FilterExpression { r#type: FilterType::Sql as i32, expression: "a > 1".into() };
+    let pipe = FilterExpression { r#type: FilterType::Tag as i32, expression: "a|b".into() };
+    let rows = [
+        (with(&|r| r.invisible_duration = duration(9)), Code::IllegalInvisibleTime, "invisible_duration"),
+        (with(&|r| r.invisible_duration = duration(43_201)), Code::IllegalInvisibleTime, "invisible_duration"),
+        (with(&|r| r.long_polling_timeout = duration(-1)), Code::IllegalPollingTime, "long_polling_timeout"),
+        (with(&|r| r.filter_expression = Some(sql.clone())), Code::NotImplemented, "SQL"),
+        (
+            with(&|r| r.filter_expression = Some(pipe.clone())),
+            Code::IllegalFilterExpression,
+            "filter_expression",
+        ),
+        (with(&|r| r.group = Some(resource("no good"))), Code::IllegalConsumerGroup, "consumer group"),
+        (with(&|r| r.group = None), Code::IllegalConsumerGroup, "consumer group"),
+        (with(&|r| r.message_queue = None), Code::IllegalTopic, "topic"),
+        (with(&|_| {}), Code::MessageNotFound, "no message"),
+    ];
+    for (at, (request, expected, words)) in rows.into_iter().enumerate() {
+        let received = client.receive(request).await;
+        assert_eq!(received.status.code(), expected, "row {at}: {:?}", received.status);
+        assert!(received.status.message.contains(words), "row {at}: {:?}", received.status);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_handle_is_an_invalid_one() {
+    let server = server::start().await;
+    let client = server.client();
+    client.send_ok(vec![message("t", "m", "x")]).await;
+    client.send_ok(vec![message("u", "m", "x")]).await;
+    let foreign = client.receive(polling("g", "u", LONG)).await;
+    let foreign = handle(&foreign.messages[0]);
+    let damaged = foreign.replace(&foreign[10..11], if &foreign[10..11] == "A" { "B" } else { "A" });
+    for bad in ["", "x", "ünïcode", foreign, &damaged, &"A".repeat(10_000)] {
+        let answer = client.acknowledge("g", "t", &[bad]).await;
+        assert_eq!(answer.entries.len(), 1, "{bad}");
+        assert_eq!(code(&answer.entries[0].status), Code::InvalidReceiptHandle, "{bad}");
+        assert_eq!(code(&answer.status), Code::InvalidReceiptHandle, "{bad}");
+        assert_eq!(answer.entries[0].receipt_handle, bad);
+        let change = client.change("g", "t", bad, Duration::from_secs(10)).await;
+        assert_eq!(code(&change.status), Code::InvalidReceiptHandle, "{bad}");
+        assert_eq!(change.receipt_handle, bad, "a failed change gives the handle back");
+    }
+    let late = client.change("g", "u", foreign, Duration::from_secs(43_201)).await;
+    assert_eq!(code(&late.status), Code::IllegalInvisibleTime);
+    assert_eq!(late.receipt_handle, foreign);
+    assert_eq!(code(&client.acknowledge("g", "t", &[]).await.status), Code::BadRequest);
+    let good = client.acknowledge("g", "u", &[foreign]).await;
+    assert_eq!(code(&good.status), Code::Ok, "a foreign try does no harm");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_a_client_id_is_told_so() {
+    let server = server::start().await;
+    let mut grpc = server.client().grpc;
+    let send = SendMessageRequest { messages: vec![message("t", "m", "x")] };
+    let sent = grpc.send_message(Request::new(send)).await.unwrap().into_inner();
+    assert_eq!(code(&sent.status), Code::ClientIdRequired);
+    assert_eq!(sent.entries.len(), 1);
+    let route = QueryRouteRequest { topic: Some(resource("t")), endpoints: None };
+    let route = grpc.query_route(Request::new(route)).await.unwrap().into_inner();
+    assert_eq!(code(&route.status), Code::ClientIdRequired);
+    let acknowledge = AckMessageRequest { entries: vec![AckMessageEntry::default()], ..Default::default() };
+    let acknowledged = grpc.ack_message(Request::new(acknowledge)).await.unwrap().into_inner();
+    assert_eq!(code(&acknowledged.entries[0].status), Code::ClientIdRequired);
+    let beat = HeartbeatRequest { group: None, client_type: ClientType::Producer as i32 };
+    let beat = grpc.heartbeat(Request::new(beat)).await.unwrap().into_inner();
+    assert_eq!(code(&beat.status), Code::Ok, "the first heartbeat of a recovering Go client has none");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_exist_is_named_where_nothing_is_created_on_first_use() {
+    let server = server::start_with(|config| {
+        config.topics.auto_create = false;
+        config.consumer_groups.auto_create = false;
+    })
+    .await;
+    let client = server.client();
+    let (code_of_send, text) = refused_send(&client, message("nowhere", "m", "x")).await;
+    assert_eq!(code_of_send, Code::TopicNotFound);
+    assert!(text.contains("'nowhere'"), "{text}");
+    assert_eq!(code(&client.route("nowhere").await.status), Code::TopicNotFound);
+    let received = client.receive(polling("g", "nowhere", SHORT)).await;
+    assert_eq!(received.status.code(), Code::TopicNotFound);
+    server.create_topic("t", 4).await;
+    client.send_ok(vec![message("t", "m", "x")]).await;
+    let received = client.receive(polling("nobody", "t", SHORT)).await;
+    assert_eq!(received.status.code(), Code::ConsumerGroupNotFound);
+    assert!(received.status.message.contains("'nobody'"), "{:?}", received.status);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_for_later_say_so() {
+    let server = server::start().await;
+    let client = server.client();
+    let mut grpc = client.grpc.clone();
+    let mut statuses = Vec::new();
+    macro_rules! status_of {
+        ($call:ident, $request:ident) => {
+            let answer = grpc.$call(client.request($request::default())).await.unwrap().into_inner();
+            statuses.push(answer.status.unwrap());
+        };
+    }
+    status_of!(forward_message_to_dead_letter_queue, ForwardMessageToDeadLetterQueueRequest);
+    status_of!(end_transaction, EndTransactionRequest);
+    status_of!(recall_message, RecallMessageRequest);
+    status_of!(sync_lite_subscription, SyncLiteSubscriptionRequest);
+    status_of!(update_offset, UpdateOffsetRequest);
+    status_of!(get_offset, GetOffsetRequest);
+    status_of!(query_offset, QueryOffsetRequest);
+    let pull = grpc.pull_message(client.request(PullMessageRequest::default())).await.unwrap();
+    let pulled = pull.into_inner().message().await.unwrap().unwrap().content;
+    let Some(pull_message_response::Content::Status(status)) = pulled else { panic!("{pulled:?}") };
+    statuses.push(status);
+    for status in statuses {
+        assert_eq!(status.code(), Code::NotImplemented);
+        assert!(status.message.contains("not supported yet"), "{status:?}");
+    }
+    server.stop().await;
+}

@@ -1,0 +1,96 @@
+//! A broker by itself inside the test's process, on ports of the system's choice, with its data in a folder that goes
+//! away with it.
+#![allow(dead_code)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mainstay_broker::config::{Config, Listen};
+use mainstay_broker::{Addresses, Broker, Ports};
+use mainstay_messaging::{Command, CreateTopic, Outcome, QueueCount, TopicKind, TopicName};
+use md5::{Digest, Md5};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+
+/// Bound of everything that waits for a state.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    broker: Broker,
+    addresses: Addresses,
+    _data: TempDir,
+}
+
+pub(crate) async fn start() -> Server {
+    start_with(|_| {}).await
+}
+
+pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
+    let data = tempfile::tempdir().unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let listen = Listen { client: any, internal: any, http: any };
+    let mut config = Config::single(data.path().join("data"), listen);
+    // Small files: each is written in full when it is made.
+    config.storage.segment_bytes = 16 << 20;
+    change(&mut config);
+    let ports = Ports::bind(&config).await.unwrap();
+    let addresses = ports.addresses().unwrap();
+    let broker = Broker::start(config, ports).await.unwrap();
+    let serving = async { broker.group().watch().wait_for(|view| view.serving).await.map(drop) };
+    tokio::time::timeout(PATIENCE, serving).await.expect("serves in time").unwrap();
+    Server { broker, addresses, _data: data }
+}
+
+impl Server {
+    pub(crate) fn client_port(&self) -> u16 {
+        self.addresses.client.port()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::plain(self.client_port())
+    }
+
+    pub(crate) async fn create_topic(&self, name: &str, queues: u32) {
+        let create = Command::CreateTopic(CreateTopic {
+            name: TopicName::new(name).unwrap(),
+            kind: TopicKind::Normal,
+            queues: QueueCount::new(queues).unwrap(),
+        });
+        let outcome = self.broker.group().propose(create, Instant::now() + PATIENCE).await.unwrap();
+        assert_eq!(outcome, Outcome::TopicCreated { created: true });
+    }
+
+    /// Returns once exactly `expected` long polls wait in the broker, by its metrics.
+    pub(crate) async fn until_polls_wait(&self, expected: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let waiting = self.metric("mainstay_long_polls_waiting").await;
+            if waiting == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{waiting} long polls wait, expected {expected}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn metric(&self, name: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.broker.stop().await;
+    }
+}
+
+pub(crate) fn md5_upper_hex(body: &[u8]) -> String {
+    Md5::digest(body).iter().map(|byte| format!("{byte:02X}")).collect()
+}

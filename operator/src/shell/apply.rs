@@ -1,0 +1,195 @@
+//! Brings a cluster's objects about, by server-side apply with one field manager. An object of that name that belongs to
+//! somebody else is never touched.
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{PersistentVolumeClaim, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use rand::RngCore;
+use serde_json::json;
+use tracing::info;
+
+use crate::{
+    names,
+    plan::{
+        Plan, objects,
+        objects::{Kind, Object},
+        workload::{self, Existing},
+    },
+};
+
+/// Why the objects are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error("{kind} {name} exists already and belongs to {owner}")]
+    Taken { kind: &'static str, name: String, owner: String },
+    #[error("{kind} {name}: {error}")]
+    Kube { kind: &'static str, name: String, error: Box<kube::Error> },
+    #[error("the configuration file cannot be written: {0}")]
+    Config(#[from] toml::ser::Error),
+}
+
+/// Applies everything a cluster consists of.
+///
+/// # Errors
+/// The first object that could not be applied.
+pub async fn apply(
+    client: &Client,
+    plan: &Plan,
+    domain: &str,
+    default_image: &str,
+) -> Result<(), ApplyError> {
+    ensure_secret(client, plan).await?;
+    for object in objects::supporting(plan, domain)? {
+        apply_object(client, plan, &object).await?;
+    }
+    for group in 0..plan.groups {
+        let api = api(client, plan, Kind::StatefulSet);
+        let name = names::group(&plan.identity.name, group);
+        let found = api.get_opt(&name).await.map_err(|error| failed(Kind::StatefulSet, &name, error))?;
+        let existing = found.map(|set| Existing::of(&set.data)).unwrap_or_default();
+        let object = workload::stateful_set(plan, group, domain, default_image, &existing)?;
+        apply_object(client, plan, &object).await?;
+    }
+    grow_volumes(client, plan).await
+}
+
+fn api(client: &Client, plan: &Plan, kind: Kind) -> Api<DynamicObject> {
+    let (group, version, name, plural) = kind.api();
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, name), plural);
+    Api::namespaced_with(client.clone(), &plan.identity.namespace, &resource)
+}
+
+fn failed(kind: Kind, name: &str, error: kube::Error) -> ApplyError {
+    ApplyError::Kube { kind: kind.api().2, name: name.to_owned(), error: Box::new(error) }
+}
+
+async fn apply_object(client: &Client, plan: &Plan, object: &Object) -> Result<(), ApplyError> {
+    let api = api(client, plan, object.kind);
+    let failed = |error| failed(object.kind, &object.name, error);
+    let found = api.get_opt(&object.name).await.map_err(failed)?;
+    if let Some(found) = &found {
+        ours(plan, object.kind.api().2, &object.name, &found.metadata)?;
+    }
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    let written = api.patch(&object.name, &params, &Patch::Apply(&object.body)).await.map_err(failed)?;
+    let before = found.and_then(|found| found.resource_version());
+    if before != written.resource_version() {
+        info!(kind = object.kind.api().2, name = object.name, created = before.is_none(), "applied");
+    }
+    Ok(())
+}
+
+fn ours(plan: &Plan, kind: &'static str, name: &str, metadata: &ObjectMeta) -> Result<(), ApplyError> {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    if owners.iter().any(|owner| owner.uid == plan.identity.uid) {
+        return Ok(());
+    }
+    let owner = owners.iter().find(|owner| owner.controller == Some(true));
+    let owner =
+        owner.map_or("nobody".to_owned(), |owner| format!("{} {} ({})", owner.kind, owner.name, owner.uid));
+    Err(ApplyError::Taken { kind, name: name.to_owned(), owner })
+}
+
+/// The token of the internal port: made once, never changed.
+async fn ensure_secret(client: &Client, plan: &Plan) -> Result<(), ApplyError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &plan.identity.namespace);
+    let name = names::secret(&plan.identity.name);
+    let failed = |error| ApplyError::Kube { kind: "Secret", name: name.clone(), error: Box::new(error) };
+    if let Some(found) = api.get_opt(&name).await.map_err(failed)? {
+        return ours(plan, "Secret", &name, &found.metadata);
+    }
+    let mut bytes = [0_u8; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(names::cluster_labels(&plan.identity.name)),
+            ..ObjectMeta::default()
+        },
+        data: Some([(names::TOKEN_KEY.to_owned(), ByteString(token.into_bytes()))].into()),
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    };
+    secret.metadata.owner_references = serde_json::from_value(json!([objects::owner(&plan.identity)])).ok();
+    api.create(&PostParams::default(), &secret).await.map_err(failed)?;
+    info!(name, "made the internal secret");
+    Ok(())
+}
+
+/// Asks for more where volumes are smaller than the spec says; the StatefulSet's own template can never change.
+async fn grow_volumes(client: &Client, plan: &Plan) -> Result<(), ApplyError> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &plan.identity.namespace);
+    let failed = |name: &str, error| ApplyError::Kube {
+        kind: "PersistentVolumeClaim",
+        name: name.to_owned(),
+        error: Box::new(error),
+    };
+    let selector = names::cluster_selector(&plan.identity.name);
+    let claims =
+        api.list(&ListParams::default().labels(&selector)).await.map_err(|error| failed("*", error))?;
+    let wanted = &plan.spec.storage.size;
+    for claim in claims {
+        let name = claim.name_any();
+        let requests = claim.spec.and_then(|spec| spec.resources).and_then(|resources| resources.requests);
+        let asked = requests.and_then(|requests| requests.get("storage").cloned());
+        let smaller = asked.is_some_and(|asked| match (bytes(&asked.0), bytes(wanted)) {
+            (Some(asked), Some(wanted)) => asked < wanted,
+            _ => false,
+        });
+        if smaller {
+            info!(name, size = wanted, "growing the volume");
+            let patch = json!({ "spec": { "resources": { "requests": { "storage": wanted } } } });
+            let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            patched.map_err(|error| failed(&name, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a quantity such as 20Gi; absent for what is not one.
+pub fn bytes(quantity: &str) -> Option<u128> {
+    let at = quantity.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(quantity.len());
+    let unit: u128 = match &quantity[at..] {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1000_u128.pow(2),
+        "G" => 1000_u128.pow(3),
+        "T" => 1000_u128.pow(4),
+        "P" => 1000_u128.pow(5),
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        "Pi" => 1 << 50,
+        _ => return None,
+    };
+    let (whole, fraction) = quantity[..at].split_once('.').unwrap_or((&quantity[..at], ""));
+    let whole = whole.parse::<u128>().ok()?.checked_mul(unit)?;
+    if fraction.is_empty() {
+        return Some(whole);
+    }
+    let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    whole.checked_add(fraction.parse::<u128>().ok()?.checked_mul(unit)? / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn quantities_are_compared_by_what_they_are() {
+        assert_eq!(bytes("1Ki"), Some(1024));
+        assert_eq!(bytes("1.5Gi"), Some(3 << 29));
+        assert!(bytes("1Gi") > bytes("1G"));
+        assert_eq!(bytes("1024Mi"), bytes("1Gi"));
+        assert_eq!(bytes("x"), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! Looks after one `BrokerCluster`: checks the spec, applies its objects, keeps an agent for each of its groups, and tells
+//! how it stands. A spec that is refused changes nothing: its groups live on as they are on record.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, CustomResourceExt, ResourceExt,
+    api::{ListParams, PostParams},
+    core::DynamicObject,
+};
+use mainstay_crds::{BrokerCluster, BrokerClusterStatus, BrokerGroup, condition::reason};
+use serde_json::Value;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use super::{
+    Context, agent,
+    apply::{self, ApplyError},
+    cluster_status::{self, GroupView, Refusal},
+    events,
+    pods::Pods,
+};
+use crate::{
+    names,
+    plan::{FieldError, Identity, Plan, read_spec},
+};
+
+/// How often everything is applied again, whatever anybody did to it.
+const RESYNC: Duration = Duration::from_secs(60);
+/// How soon it is tried again after it failed.
+const RETRY: Duration = Duration::from_secs(3);
+/// How often the status is looked over.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Looks after the cluster, whose newest version is in `object`, until `stop` is called.
+pub async fn run(
+    context: Context,
+    object: watch::Receiver<DynamicObject>,
+    pods: Pods,
+    stop: CancellationToken,
+) {
+    let mut keeper = Keeper::new(&context, object, pods, stop.child_token());
+    tokio::select! {
+        () = keeper.work() => {}
+        () = stop.cancelled() => {}
+    }
+    keeper.agents.close();
+    keeper.agents.wait().await;
+}
+
+struct Agent {
+    record: BrokerGroup,
+    view: watch::Receiver<agent::View>,
+    stop: CancellationToken,
+}
+
+struct Keeper<'a> {
+    context: &'a Context,
+    object: watch::Receiver<DynamicObject>,
+    pods: Pods,
+    stop: CancellationToken,
+    agents: TaskTracker,
+    groups: BTreeMap<i32, Agent>,
+    applied: Option<(Option<i64>, Instant)>,
+    refusal: Option<Refusal>,
+    /// The generation and refusal that people have been told about.
+    told: Option<(Option<i64>, String)>,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(
+        context: &'a Context,
+        object: watch::Receiver<DynamicObject>,
+        pods: Pods,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            context,
+            object,
+            pods,
+            stop,
+            agents: TaskTracker::new(),
+            groups: BTreeMap::new(),
+            applied: None,
+            refusal: None,
+            told: None,
+        }
+    }
+
+    async fn work(&mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                changed = self.object.changed() => if changed.is_err() { return },
+            }
+            if !self.context.tenure.holds() {
+                continue;
+            }
+            let object = self.object.borrow().clone();
+            let generation = object.metadata.generation;
+            let now = Instant::now();
+            if now >= due || self.applied.is_none_or(|(applied, _)| applied != generation) {
+                self.refusal = self.bring_about(&object).await;
+                let fine = self.refusal.is_none();
+                due = now + if fine { RESYNC } else { RETRY };
+                self.applied = Some((generation, now));
+                self.tell_refusal(&object).await;
+            }
+            self.publish(&object).await;
+        }
+    }
+
+    /// Applies the spec if it can be accepted, and looks after whatever groups there are either way.
+    async fn bring_about(&mut self, object: &DynamicObject) -> Option<Refusal> {
+        let refusal = self.accept(object).await.err();
+        if let Err(error) = self.find_groups(object).await {
+            warn!(cluster = object.name_any(), %error, "the cluster's groups cannot be listed");
+        }
+        refusal
+    }
+
+    async fn accept(&self, object: &DynamicObject) -> Result<(), Refusal> {
+        let identity = Identity {
+            name: object.name_any(),
+            namespace: object.namespace().unwrap_or_default(),
+            uid: object.uid().unwrap_or_default(),
+        };
+        let null = Value::Null;
+        let spec = read_spec(object.data.get("spec").unwrap_or(&null)).map_err(|errors| invalid(&errors))?;
+        let plan = Plan::new(identity, spec).map_err(|errors| invalid(&errors))?;
+        let existing = self.owned_groups(object).await.map_err(|error| Refusal {
+            reason: reason::APPLY_FAILED,
+            message: format!("the cluster's groups cannot be listed: {error}"),
+        })?;
+        let specs: Vec<_> = existing.into_iter().map(|group| group.spec).collect();
+        let forbidden = plan.forbidden_changes(&specs);
+        if !forbidden.is_empty() {
+            return Err(Refusal { reason: reason::IMMUTABLE_FIELD, message: join(&forbidden) });
+        }
+        let settings = &self.context.settings;
+        apply::apply(&self.context.client, &plan, &settings.domain, &settings.broker_image).await.map_err(
+            |error| {
+                warn!(cluster = plan.identity.name, %error, "not applied");
+                let reason = match error {
+                    ApplyError::Taken { .. } => reason::NAME_TAKEN,
+                    _ => reason::APPLY_FAILED,
+                };
+                Refusal { reason, message: error.to_string() }
+            },
+        )
+    }
+
+    async fn owned_groups(&self, object: &DynamicObject) -> Result<Vec<BrokerGroup>, kube::Error> {
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<BrokerGroup> = Api::namespaced(self.context.client.clone(), &namespace);
+        let selector = names::cluster_selector(&object.name_any());
+        let mut groups = api.list(&ListParams::default().labels(&selector)).await?.items;
+        let uid = object.uid().unwrap_or_default();
+        groups.retain(|group| group.owner_references().iter().any(|owner| owner.uid == uid));
+        groups.sort_by_key(|group| group.spec.group);
+        Ok(groups)
+    }
+
+    /// Starts an agent for every group that has none.
+    async fn find_groups(&mut self, object: &DynamicObject) -> Result<(), kube::Error> {
+        let found = self.owned_groups(object).await?;
+        self.groups.retain(|id, agent| {
+            let stays =
+                found.iter().any(|group| group.spec.group == *id && group.uid() == agent.record.uid());
+            if !stays {
+                agent.stop.cancel();
+            }
+            stays
+        });
+        for record in found {
+            let id = record.spec.group;
+            if let Some(agent) = self.groups.get_mut(&id) {
+                agent.record = record;
+                continue;
+            }
+            let (sender, view) = watch::channel(None);
+            let stop = self.stop.child_token();
+            let key = (record.namespace().unwrap_or_default(), record.name_any());
+            self.agents.spawn(agent::run(self.context.clone(), key, self.pods.clone(), sender, stop.clone()));
+            self.groups.insert(id, Agent { record, view, stop });
+        }
+        Ok(())
+    }
+
+    async fn tell_refusal(&mut self, object: &DynamicObject) {
+        let Some(refusal) = &self.refusal else {
+            self.told = None;
+            return;
+        };
+        let telling = (object.metadata.generation, refusal.message.clone());
+        if self.told.as_ref() == Some(&telling) {
+            return;
+        }
+        let resource = BrokerCluster::api_resource();
+        let regarding = kube::Resource::object_ref(object, &resource);
+        let identity = &self.context.settings.identity;
+        events::tell(&self.context.client, identity, &regarding, true, refusal.reason, &refusal.message)
+            .await;
+        self.told = Some(telling);
+    }
+
+    async fn publish(&self, object: &DynamicObject) {
+        let views: Vec<GroupView> = self
+            .groups
+            .iter()
+            .map(|(id, agent)| GroupView {
+                id: *id,
+                name: agent.record.name_any(),
+                mode: agent.record.spec.mode,
+                replicas: agent.record.spec.replicas,
+                observed: agent.view.borrow().clone(),
+            })
+            .collect();
+        let recorded: BrokerClusterStatus = object
+            .data
+            .get("status")
+            .and_then(|status| serde_json::from_value(status.clone()).ok())
+            .unwrap_or_default();
+        let status = cluster_status::status(
+            &object.name_any(),
+            object.metadata.generation,
+            &views,
+            self.refusal.as_ref(),
+            &recorded,
+            Timestamp::now(),
+        );
+        if status == recorded {
+            return;
+        }
+        let Ok(status) = serde_json::to_value(status) else { return };
+        let mut wanted = object.clone();
+        wanted.data["status"] = status;
+        let namespace = object.namespace().unwrap_or_default();
+        let resource = BrokerCluster::api_resource();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.context.client.clone(), &namespace, &resource);
+        match api.replace_status(&object.name_any(), &PostParams::default(), &wanted).await {
+            Ok(_) => info!(cluster = object.name_any(), "status written"),
+            // The watch brings the newer version, and with it the next try.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => warn!(cluster = object.name_any(), %error, "the status cannot be written"),
+        }
+    }
+}
+
+fn invalid(errors: &[FieldError]) -> Refusal {
+    Refusal { reason: reason::INVALID_SPEC, message: join(errors) }
+}
+
+fn join(errors: &[FieldError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
