@@ -76,7 +76,11 @@ impl GroupMetrics {
             Unit::Seconds,
             metrics.latency.clone(),
         );
-        registry.register("long_polls_waiting", "Receives that wait for messages", metrics.long_polls.clone());
+        registry.register(
+            "long_polls_waiting",
+            "Receives that wait for messages",
+            metrics.long_polls.clone(),
+        );
         metrics
     }
 

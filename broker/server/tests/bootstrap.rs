@@ -70,14 +70,18 @@ async fn probes_tell_whether_a_call_can_be_answered() {
     let mut group = Group::start(Plan::raft()).await;
     group.leader().await;
     for index in 0..3 {
-        until("every broker is ready", async || (probe(&group, index, "/readyz").await.0 == 200).then_some(()))
-            .await;
+        until("every broker is ready", async || {
+            (probe(&group, index, "/readyz").await.0 == 200).then_some(())
+        })
+        .await;
         assert_eq!(probe(&group, index, "/livez").await.0, 200);
     }
     let leader = group.leader().await;
     let (code, text) = probe(&group, leader, "/metrics").await;
     assert_eq!(code, 200);
-    for name in ["mainstay_group_leader 1", "mainstay_log_syncs_total", "mainstay_group_follower_lag_batches{node="] {
+    for name in
+        ["mainstay_group_leader 1", "mainstay_log_syncs_total", "mainstay_group_follower_lag_batches{node="]
+    {
         assert!(text.contains(name), "{name} in\n{text}");
     }
     for index in 0..3 {
@@ -85,7 +89,8 @@ async fn probes_tell_whether_a_call_can_be_answered() {
             group.kill(index);
         }
     }
-    until("alone it is not ready", async || (probe(&group, leader, "/readyz").await.0 == 503).then_some(())).await;
+    until("alone it is not ready", async || (probe(&group, leader, "/readyz").await.0 == 503).then_some(()))
+        .await;
     assert_eq!(probe(&group, leader, "/livez").await.0, 200);
 }
 

@@ -24,7 +24,10 @@ async fn a_route_names_every_queue_at_the_address_that_reached_the_broker() {
     let server = server::start().await;
     let route = server.client().route("t").await;
     assert_eq!(code(&route.status), Code::Ok);
-    assert_eq!(route.message_queues.iter().map(|queue| queue.id).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(
+        route.message_queues.iter().map(|queue| queue.id).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5, 6, 7]
+    );
     for queue in route.message_queues {
         let broker = queue.broker.unwrap();
         assert_eq!(broker.id, 0);
@@ -81,7 +84,9 @@ async fn a_client_may_hold_several_streams_each_answers_its_settings_and_stays_o
             let answer = incoming.message().await.unwrap().unwrap();
             assert_eq!(code(&answer.status), Code::Ok);
             let Some(Command::Settings(settings)) = answer.command else { panic!("{answer:?}") };
-            let Some(settings::PubSub::Publishing(publishing)) = settings.pub_sub else { panic!("no publishing") };
+            let Some(settings::PubSub::Publishing(publishing)) = settings.pub_sub else {
+                panic!("no publishing")
+            };
             assert_eq!(publishing.max_body_size, 4_194_304);
         }
     }

@@ -155,9 +155,8 @@ async fn tags_select_and_what_does_not_match_is_passed_over() {
 async fn a_batch_has_one_result_for_each_message_in_order() {
     let server = server::start().await;
     let client = server.client();
-    let answer = client
-        .send(vec![message("t", "1", "a"), message("t", "2", ""), message("t", "3", "c")])
-        .await;
+    let answer =
+        client.send(vec![message("t", "1", "a"), message("t", "2", ""), message("t", "3", "c")]).await;
     assert_eq!(code(&answer.status), Code::MultipleResults);
     let results: Vec<_> =
         answer.entries.iter().map(|entry| (entry.message_id.as_str(), code(&entry.status))).collect();

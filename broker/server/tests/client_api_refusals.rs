@@ -108,7 +108,11 @@ async fn every_limit_of_a_receive_answers_with_its_code() {
     let pipe = FilterExpression { r#type: FilterType::Tag as i32, expression: "a|b".into() };
     let rows = [
         (with(&|r| r.invisible_duration = duration(9)), Code::IllegalInvisibleTime, "invisible_duration"),
-        (with(&|r| r.invisible_duration = duration(43_201)), Code::IllegalInvisibleTime, "invisible_duration"),
+        (
+            with(&|r| r.invisible_duration = duration(43_201)),
+            Code::IllegalInvisibleTime,
+            "invisible_duration",
+        ),
         (with(&|r| r.long_polling_timeout = duration(-1)), Code::IllegalPollingTime, "long_polling_timeout"),
         (with(&|r| r.filter_expression = Some(sql.clone())), Code::NotImplemented, "SQL"),
         (

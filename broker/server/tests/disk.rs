@@ -131,7 +131,7 @@ async fn late_replicas_are_told_from_a_late_disk() {
     assert_eq!(bodies(&group.handle(0)).await, ["slow", "fast"]);
 }
 
-/// While set, fdatasync of a log segment does not return.
+/// While set, fdatasync of the log's files does not return.
 #[derive(Debug, Clone, Default)]
 struct Stall(Arc<(Mutex<bool>, Condvar)>);
 
@@ -163,8 +163,8 @@ struct StallingFile {
 
 impl StallingFileSystem {
     fn wrap(&self, path: &Path, below: Arc<dyn File>) -> Arc<dyn File> {
-        let segment = path.extension().is_some_and(|extension| extension == "seg");
-        Arc::new(StallingFile { below, stall: segment.then(|| self.stall.clone()) })
+        let of_log = path.parent().is_some_and(|folder| folder.ends_with("log"));
+        Arc::new(StallingFile { below, stall: of_log.then(|| self.stall.clone()) })
     }
 }
 
@@ -216,6 +216,9 @@ impl File for StallingFile {
             stall.wait();
         }
         self.below.sync_data()
+    }
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.below.allocate(bytes)
     }
     fn len(&self) -> io::Result<u64> {
         self.below.len()

@@ -29,6 +29,17 @@ async fn campaign(group: &Group, index: usize, epoch: u64) {
     until("it leads", async || (group.leader().await == index).then_some(())).await;
 }
 
+/// As the operator does: looks, decides, grants; then the leader serves.
+async fn grant_lease(group: &Group, index: usize, duration_ms: u64) -> GrantLeaseRequest {
+    let mut control = group.control(index).await;
+    let status = control.status(StatusRequest {}).await.unwrap().into_inner();
+    let grant = GrantLeaseRequest { epoch: status.epoch, duration_ms, as_of_clock_ms: status.clock_ms };
+    let answer = control.grant_lease(grant).await.unwrap().into_inner();
+    assert!(answer.accepted, "{answer:?}");
+    until("it serves under the lease", async || group.view(index).serving.then_some(())).await;
+    grant
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_sync_mode_a_replica_leads_when_it_is_told_to_and_not_before() {
     let mut group = Group::start(plan("mode = \"sync\"\nmin_in_sync = 2", 3)).await;
@@ -86,7 +97,10 @@ async fn a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped() {
     let request = PromoteRequest { epoch: 2, valid_ms: VALID_MS };
     let answer = group.control(1).await.promote(request).await.unwrap().into_inner();
     assert!(answer.accepted, "{answer:?}");
-    until("the other one leads", async || group.view(1).serving.then_some(())).await;
+    until("the other one leads", async || (group.view(1).role == Role::Leader).then_some(())).await;
+    let answer = group.handle(1).propose(publish("letters", "without lease"), soon()).await;
+    assert!(matches!(answer, Err(ProposeError::NotServing)), "alone it needs the operator: {answer:?}");
+    grant_lease(&group, 1, 60_000).await;
     assert!(!group.view(0).serving, "no two leaders serve");
     send(&group.handle(1), "after").await;
     group.network.heal(0);
@@ -110,7 +124,8 @@ async fn in_async_mode_a_lone_leader_serves_under_the_operators_lease_only() {
     assert!(matches!(answer, Err(ProposeError::NotServing)), "{answer:?}");
     let mut control = group.control(0).await;
     let status = control.status(StatusRequest {}).await.unwrap().into_inner();
-    let grant = GrantLeaseRequest { epoch: status.epoch, duration_ms: 2_000, as_of_clock_ms: status.clock_ms };
+    let grant =
+        GrantLeaseRequest { epoch: status.epoch, duration_ms: 2_000, as_of_clock_ms: status.clock_ms };
     let answer = control.grant_lease(grant).await.unwrap().into_inner();
     assert!(answer.accepted, "{answer:?}");
     until("it serves again", async || group.view(0).serving.then_some(())).await;
@@ -118,12 +133,12 @@ async fn in_async_mode_a_lone_leader_serves_under_the_operators_lease_only() {
     until("the operator's lease ends", async || (!group.view(0).serving).then_some(())).await;
     let wrong = GrantLeaseRequest {
         epoch: Some(mainstay_proto::control::Epoch { number: 99, candidate: 1 }),
-        duration_ms: 2_000,
-        as_of_clock_ms: status.clock_ms,
+        ..grant
     };
+    let mut control = group.control(0).await;
     let answer = control.grant_lease(wrong).await.unwrap().into_inner();
     assert!(!answer.accepted, "a lease for another epoch");
-    let future = GrantLeaseRequest { as_of_clock_ms: status.clock_ms + 1_000_000, ..grant };
+    let future = GrantLeaseRequest { as_of_clock_ms: grant.as_of_clock_ms + 1_000_000, ..grant };
     let answer = control.grant_lease(future).await.unwrap().into_inner();
     assert!(!answer.accepted && answer.reason.contains("future"), "{answer:?}");
 }

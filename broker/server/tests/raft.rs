@@ -16,10 +16,8 @@ use support::{Group, PATIENCE, Plan, bodies, prepare_topic, publish, send, soon,
 async fn caught_up(group: &Group, expected: &[String]) {
     for index in group.running() {
         let handle = group.handle(index);
-        until("every replica has every message", async || {
-            (bodies(&handle).await == expected).then_some(())
-        })
-        .await;
+        until("every replica has every message", async || (bodies(&handle).await == expected).then_some(()))
+            .await;
     }
 }
 
@@ -104,13 +102,11 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_gives_way() {
     group.network.isolate(old);
     let start = Instant::now();
     let answer = group.handle(old).propose(publish("letters", "lost"), soon()).await;
-    assert!(
-        matches!(answer, Err(ProposeError::TooFewReplicas | ProposeError::LeadershipLost)),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Err(ProposeError::TooFewReplicas | ProposeError::LeadershipLost)), "{answer:?}");
     assert!(start.elapsed() < PATIENCE / 2);
     let new = until("another leader", async || {
-        let serves = |index: &usize| *index != old && group.view(*index).is_leader() && group.view(*index).serving;
+        let serves =
+            |index: &usize| *index != old && group.view(*index).is_leader() && group.view(*index).serving;
         group.running().into_iter().find(serves)
     })
     .await;
@@ -131,12 +127,14 @@ async fn a_graceful_stop_hands_leadership_over() {
     send(&group.handle(old), "before").await;
     let start = Instant::now();
     let others: Vec<_> = group.running().into_iter().filter(|index| *index != old).collect();
-    let handles: Vec<_> = others.iter().map(|index| group.handle(*index)).collect();
-    let watching = tokio::spawn(async move {
-        until("a successor", async || handles.iter().any(|h| h.view().is_leader()).then(|| start.elapsed())).await
+    let watching = others.iter().map(|index| {
+        let mut view = group.handle(*index).watch();
+        tokio::spawn(async move { view.wait_for(|view| view.is_leader()).await.map(|_| start.elapsed()) })
     });
+    let watching: Vec<_> = watching.collect();
     group.stop(old).await;
-    let took = watching.await.unwrap();
+    let (took, _, _) = futures::future::select_all(watching).await;
+    let took = took.unwrap().unwrap();
     println!("handed over after {took:?}");
     assert!(took < Duration::from_millis(900), "an election by silence takes longer than {took:?}");
     let new = group.leader().await;

@@ -128,7 +128,8 @@ async fn competing_polls_share_the_messages_and_none_gets_one_twice() {
                 let mut got = Vec::new();
                 loop {
                     let deadline = Instant::now() + Duration::from_millis(500);
-                    let answer = handle.receive(receive("letters", "readers", 60_000), deadline).await.unwrap();
+                    let answer =
+                        handle.receive(receive("letters", "readers", 60_000), deadline).await.unwrap();
                     if answer.is_empty() {
                         return got;
                     }

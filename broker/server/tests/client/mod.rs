@@ -119,8 +119,8 @@ impl Client {
             scheme: AddressScheme::IPv4 as i32,
             addresses: vec![Address { host: "127.0.0.1".to_owned(), port: 4711 }],
         };
-        let request = self
-            .request(QueryRouteRequest { topic: Some(resource(topic)), endpoints: Some(endpoints) });
+        let request =
+            self.request(QueryRouteRequest { topic: Some(resource(topic)), endpoints: Some(endpoints) });
         self.grpc.clone().query_route(request).await.unwrap().into_inner()
     }
 }
@@ -172,8 +172,10 @@ pub(crate) fn code(status: &Option<Status>) -> Code {
 }
 
 pub(crate) fn ids(messages: &[Message]) -> Vec<String> {
-    let mut ids: Vec<_> =
-        messages.iter().map(|message| message.system_properties.as_ref().unwrap().message_id.clone()).collect();
+    let mut ids: Vec<_> = messages
+        .iter()
+        .map(|message| message.system_properties.as_ref().unwrap().message_id.clone())
+        .collect();
     ids.sort();
     ids
 }

@@ -23,18 +23,18 @@ use mainstay_storage::{FileSystem, MemFileSystem};
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
-pub use network::Network;
+pub(crate) use network::Network;
 
 /// Nothing in a test may take longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-pub const SECRET: &str = "a-test-secret";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const SECRET: &str = "a-test-secret";
 
-pub fn soon() -> Instant {
+pub(crate) fn soon() -> Instant {
     Instant::now() + PATIENCE
 }
 
 /// Polls until `probe` gives something; the test fails after [`PATIENCE`].
-pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = soon();
     loop {
         if let Some(found) = probe().await {
@@ -47,40 +47,40 @@ pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> 
 
 /// How a group is configured.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub replication: &'static str,
-    pub flush: &'static str,
-    pub members: usize,
+pub(crate) struct Plan {
+    pub(crate) replication: &'static str,
+    pub(crate) flush: &'static str,
+    pub(crate) members: usize,
 }
 
 impl Plan {
-    pub fn single() -> Self {
+    pub(crate) fn single() -> Self {
         Self { replication: "mode = \"none\"", flush: "type = \"sync\"", members: 1 }
     }
 
-    pub fn raft() -> Self {
+    pub(crate) fn raft() -> Self {
         Self { replication: "mode = \"raft\"", flush: "type = \"sync\"", members: 3 }
     }
 }
 
-pub struct Node {
-    pub name: String,
-    pub fs: MemFileSystem,
-    pub broker: Option<Broker>,
-    pub internal: String,
-    pub addresses: Option<Addresses>,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) fs: MemFileSystem,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) internal: String,
+    pub(crate) addresses: Option<Addresses>,
 }
 
-pub struct Group {
+pub(crate) struct Group {
     plan: Plan,
     secret: tempfile::NamedTempFile,
-    pub network: Network,
-    pub nodes: Vec<Node>,
+    pub(crate) network: Network,
+    pub(crate) nodes: Vec<Node>,
 }
 
 impl Group {
     /// All nodes, not started.
-    pub async fn prepare(plan: Plan) -> Self {
+    pub(crate) async fn prepare(plan: Plan) -> Self {
         let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), SECRET).unwrap();
         let mut nodes = Vec::new();
@@ -95,7 +95,7 @@ impl Group {
         Self { plan, secret, network: Network::between(&targets).await, nodes }
     }
 
-    pub async fn start(plan: Plan) -> Self {
+    pub(crate) async fn start(plan: Plan) -> Self {
         let mut group = Self::prepare(plan).await;
         for index in 0..group.nodes.len() {
             group.start_node(index).await;
@@ -104,7 +104,7 @@ impl Group {
     }
 
     /// The configuration of a node, which reaches the others through the network.
-    pub fn config(&self, index: usize) -> Config {
+    pub(crate) fn config(&self, index: usize) -> Config {
         let members: Vec<String> = (0..self.nodes.len())
             .map(|other| {
                 let direct = &self.nodes[other].internal;
@@ -128,12 +128,16 @@ impl Group {
         Config::parse(&text, None).unwrap()
     }
 
-    pub async fn start_node(&mut self, index: usize) {
+    pub(crate) async fn start_node(&mut self, index: usize) {
         let fs: Arc<dyn FileSystem> = Arc::new(self.nodes[index].fs.clone());
         self.start_node_on(index, fs).await.unwrap();
     }
 
-    pub async fn start_node_on(&mut self, index: usize, fs: Arc<dyn FileSystem>) -> Result<(), BrokerError> {
+    pub(crate) async fn start_node_on(
+        &mut self,
+        index: usize,
+        fs: Arc<dyn FileSystem>,
+    ) -> Result<(), BrokerError> {
         let config = self.config(index);
         // A port that was just given up may be busy for a moment.
         let ports = until("the ports are free", async || Ports::bind(&config).await.ok()).await;
@@ -143,34 +147,34 @@ impl Group {
     }
 
     /// As `kill -9`: the disk keeps what was written.
-    pub fn kill(&mut self, index: usize) {
+    pub(crate) fn kill(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         node.fs = node.fs.kill();
         node.broker = None;
     }
 
-    pub async fn stop(&mut self, index: usize) {
+    pub(crate) async fn stop(&mut self, index: usize) {
         self.nodes[index].broker.take().unwrap().stop().await;
     }
 
-    pub fn handle(&self, index: usize) -> GroupHandle {
+    pub(crate) fn handle(&self, index: usize) -> GroupHandle {
         self.nodes[index].broker.as_ref().unwrap().group().clone()
     }
 
-    pub fn view(&self, index: usize) -> GroupView {
+    pub(crate) fn view(&self, index: usize) -> GroupView {
         self.handle(index).view()
     }
 
-    pub async fn status(&self, index: usize) -> Status {
+    pub(crate) async fn status(&self, index: usize) -> Status {
         self.handle(index).status().await.unwrap()
     }
 
-    pub fn running(&self) -> Vec<usize> {
+    pub(crate) fn running(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|index| self.nodes[*index].broker.is_some()).collect()
     }
 
     /// Waits for a leader that serves.
-    pub async fn leader(&self) -> usize {
+    pub(crate) async fn leader(&self) -> usize {
         until("a leader that serves", async || {
             let serves = |index: &usize| {
                 let view = self.view(*index);
@@ -181,7 +185,7 @@ impl Group {
         .await
     }
 
-    pub async fn control(&self, index: usize) -> Control {
+    pub(crate) async fn control(&self, index: usize) -> Control {
         control(&self.nodes[index].internal, Some(SECRET)).await
     }
 }
@@ -189,7 +193,7 @@ impl Group {
 type Control = ControlClient<tonic::service::interceptor::InterceptedService<Channel, Token>>;
 
 #[derive(Clone)]
-pub struct Token(Option<String>);
+pub(crate) struct Token(Option<String>);
 
 impl tonic::service::Interceptor for Token {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
@@ -200,26 +204,26 @@ impl tonic::service::Interceptor for Token {
     }
 }
 
-pub async fn control(address: &str, secret: Option<&str>) -> Control {
+pub(crate) async fn control(address: &str, secret: Option<&str>) -> Control {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     ControlClient::with_interceptor(channel, Token(secret.map(str::to_owned)))
 }
 
-pub fn data() -> PathBuf {
+pub(crate) fn data() -> PathBuf {
     PathBuf::from("/data")
 }
 
-pub fn create_topic(name: &str) -> Command {
+pub(crate) fn create_topic(name: &str) -> Command {
     let name = TopicName::new(name).unwrap();
     Command::CreateTopic(CreateTopic { name, kind: TopicKind::Normal, queues: QueueCount::new(1).unwrap() })
 }
 
-pub fn create_group(name: &str) -> Command {
+pub(crate) fn create_group(name: &str) -> Command {
     let name = GroupName::new(name).unwrap();
     Command::CreateGroup(CreateGroup { name, start: StartPosition::Earliest, max_attempts: 3 })
 }
 
-pub fn publish(topic: &str, body: &str) -> Command {
+pub(crate) fn publish(topic: &str, body: &str) -> Command {
     Command::Publish(Publish {
         topic: TopicName::new(topic).unwrap(),
         queue: QueueId(0),
@@ -236,7 +240,7 @@ pub fn publish(topic: &str, body: &str) -> Command {
     })
 }
 
-pub fn receive(topic: &str, group: &str, invisible_ms: u64) -> Receive {
+pub(crate) fn receive(topic: &str, group: &str, invisible_ms: u64) -> Receive {
     Receive {
         group: GroupName::new(group).unwrap(),
         topic: TopicName::new(topic).unwrap(),
@@ -249,20 +253,20 @@ pub fn receive(topic: &str, group: &str, invisible_ms: u64) -> Receive {
 }
 
 /// Topic `letters` and consumer group `readers`.
-pub async fn prepare_topic(handle: &GroupHandle) {
+pub(crate) async fn prepare_topic(handle: &GroupHandle) {
     for command in [create_topic("letters"), create_group("readers")] {
         let outcome = handle.propose(command, soon()).await.unwrap();
         assert!(!matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
     }
 }
 
-pub async fn send(handle: &GroupHandle, body: &str) {
+pub(crate) async fn send(handle: &GroupHandle, body: &str) {
     let outcome = handle.propose(publish("letters", body), soon()).await.unwrap();
     assert!(matches!(outcome, Outcome::Published { .. }), "{outcome:?}");
 }
 
 /// Bodies of all messages of `letters` on this node, in order.
-pub async fn bodies(handle: &GroupHandle) -> Vec<String> {
+pub(crate) async fn bodies(handle: &GroupHandle) -> Vec<String> {
     let located = handle.query(|state| {
         let range = state.queue_range("letters", QueueId(0));
         let range = range.map_or(0..0, |range| range.start.0..range.end.0);
@@ -277,7 +281,7 @@ pub async fn bodies(handle: &GroupHandle) -> Vec<String> {
     bodies
 }
 
-pub async fn bodies_of(handle: &GroupHandle, deliveries: &[Delivery]) -> Vec<String> {
+pub(crate) async fn bodies_of(handle: &GroupHandle, deliveries: &[Delivery]) -> Vec<String> {
     let mut bodies = Vec::new();
     for delivery in deliveries {
         let publish = handle.load(delivery.record).await.unwrap();

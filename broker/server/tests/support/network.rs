@@ -6,7 +6,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-pub struct Network {
+pub(crate) struct Network {
     relays: BTreeMap<(usize, usize), Relay>,
 }
 
@@ -17,7 +17,7 @@ struct Relay {
 
 impl Network {
     /// Relays between all pairs of nodes with these addresses.
-    pub async fn between(targets: &[String]) -> Self {
+    pub(crate) async fn between(targets: &[String]) -> Self {
         let mut relays = BTreeMap::new();
         for from in 0..targets.len() {
             for (to, target) in targets.iter().enumerate().filter(|(to, _)| *to != from) {
@@ -28,15 +28,15 @@ impl Network {
     }
 
     /// Where `from` reaches `to`.
-    pub fn address(&self, from: usize, to: usize) -> Option<String> {
+    pub(crate) fn address(&self, from: usize, to: usize) -> Option<String> {
         self.relays.get(&(from, to)).map(|relay| relay.address.clone())
     }
 
-    pub fn isolate(&self, node: usize) {
+    pub(crate) fn isolate(&self, node: usize) {
         self.set(node, false);
     }
 
-    pub fn heal(&self, node: usize) {
+    pub(crate) fn heal(&self, node: usize) {
         self.set(node, true);
     }
 
