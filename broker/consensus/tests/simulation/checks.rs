@@ -147,13 +147,18 @@ impl Checks {
     /// What leaves a node is backed by what it has stored.
     pub(crate) fn sends(node: &Node, action: &Action) {
         let Action::Send { message, .. } = action else { return };
+        let stored = node.hard.granted.max(node.disk.last().map_or(Epoch::ZERO, |batch| batch.id().epoch));
         let told = match message {
-            Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, epoch, .. }) => *epoch,
+            Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, epoch, .. }) => {
+                if *epoch < stored {
+                    violated!("grants-only-newest", "{} grants {epoch} after {stored}", node.id);
+                }
+                *epoch
+            }
             Message::VoteRequest(request) if !request.pre_vote => request.epoch,
             Message::AppendResponse(AppendResponse { epoch, .. }) => *epoch,
             _ => return,
         };
-        let stored = node.hard.granted.max(node.disk.last().map_or(Epoch::ZERO, |batch| batch.id().epoch));
         if told > stored {
             violated!("stored-before-told", "{} tells of epoch {told}, but has stored {stored}", node.id);
         }

@@ -10,7 +10,7 @@ impl World {
         if self.calm {
             return;
         }
-        match self.rng.below(20) {
+        match self.rng.below(25) {
             0..=3 => {
                 let victim = self.victim();
                 self.crash_for_a_while(victim);
@@ -39,6 +39,7 @@ impl World {
                 let to = to.map(|to| self.nodes[to].id);
                 self.step(node, Event::StepDown { to });
             }
+            19..=21 => self.part_two(),
             _ => self.needless_order(),
         }
         let gap = self.rng.between(1, 2 * self.plan.fault_gap);
@@ -84,6 +85,13 @@ impl World {
         }
     }
 
+    /// Two nodes lose each other; the rest hears both.
+    fn part_two(&mut self) {
+        let (one, other) = (self.victim(), self.any());
+        self.network.cut(one, other);
+        self.network.cut(other, one);
+    }
+
     fn happen_disconnect(&mut self, node: usize, peer: mainstay_record::NodeId) {
         self.step(node, Event::Disconnected { peer });
     }
@@ -91,7 +99,8 @@ impl World {
     /// An operator of the past, or one that knows nothing.
     fn needless_order(&mut self) {
         let node = self.any();
-        let epoch = self.rng.below(self.operator.epoch + 2);
+        let highest = self.nodes.iter().map(|node| node.hard.granted.number).max().unwrap_or(0);
+        let epoch = (highest + 2).saturating_sub(self.rng.below(4));
         let valid = self.rng.between(0, 2 * SECOND);
         self.after(0, Happening::Order { node, forced: false, epoch, valid });
     }

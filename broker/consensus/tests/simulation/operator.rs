@@ -65,7 +65,7 @@ impl World {
     fn see_to_leader(&mut self, forced: bool) {
         let views = self.views();
         let led = views.iter().any(|(_, view)| view.role == Role::Leader && view.quorum_reachable);
-        if led && (self.calm || !self.rng.chance(50)) {
+        if led && (self.calm || !self.rng.chance(100)) {
             self.operator.leaderless_since = None;
             return;
         }

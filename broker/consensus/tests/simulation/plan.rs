@@ -94,7 +94,7 @@ impl Plan {
             disk: rng.pick(&[MILLI, 10 * MILLI, 100 * MILLI, 400 * MILLI]),
             chaos: rng.between(6, 14) * SECOND,
             fault_gap: rng.pick(&[200, 600, 1500]) * MILLI,
-            propose_gap: rng.pick(&[20, 60, 200]) * MILLI,
+            propose_gap: rng.pick(&[20, 60, 200, 1500]) * MILLI,
             operator_gap: rng.pick(&[100, 400, 1000]) * MILLI,
             order_delay: rng.pick(&[MILLI, 100 * MILLI, 3 * SECOND]),
         }

@@ -79,7 +79,7 @@ fn caught(kind: Kind, bug: Bug, count: u64) -> (u64, String) {
     found
 }
 
-const RUNS: u64 = 400;
+const RUNS: u64 = 1000;
 
 #[test]
 fn raft_survives_chaos() {

@@ -1,0 +1,221 @@
+//! A group on a bench: messages arrive at once, disks persist at once, and time passes only when a test says so.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use mainstay_consensus::{
+    Action, Append, AppendHeader, Config, Core, Event, HardState, LogSummary, Membership, Message, Mode,
+    Moment, Role, StepError, Timing, View,
+};
+use mainstay_record::{
+    Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, LogPosition, NodeId, Timestamp,
+};
+
+pub(crate) const fn node(raw: u64) -> NodeId {
+    NodeId::new(raw).expect("not zero")
+}
+
+pub(crate) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(crate) struct Replica {
+    pub(crate) core: Core,
+    pub(crate) log: Vec<Batch>,
+    pub(crate) actions: Vec<Action>,
+}
+
+pub(crate) struct Rig {
+    pub(crate) now: Moment,
+    pub(crate) replicas: BTreeMap<u64, Replica>,
+    /// Neither send nor receive nor tick.
+    pub(crate) down: BTreeSet<u64>,
+    /// Messages of these are lost.
+    pub(crate) mute: BTreeSet<u64>,
+    pub(crate) persists: bool,
+    inbox: VecDeque<(u64, u64, Message)>,
+    /// How many messages were delivered.
+    pub(crate) delivered: usize,
+}
+
+impl Rig {
+    pub(crate) fn new(mode: Mode, members: u64) -> Self {
+        Self::with_logs(mode, members, &BTreeMap::new())
+    }
+
+    /// A group whose members start with logs of these epochs, one entry each.
+    pub(crate) fn with_logs(mode: Mode, members: u64, logs: &BTreeMap<u64, Vec<u64>>) -> Self {
+        let ids = (1..=members).map(node).collect();
+        let membership = Membership::new(1, mode, ids).unwrap();
+        let mut rig = Self {
+            now: Moment::default(),
+            replicas: BTreeMap::new(),
+            down: BTreeSet::new(),
+            mute: BTreeSet::new(),
+            persists: true,
+            inbox: VecDeque::new(),
+            delivered: 0,
+        };
+        for raw in 1..=members {
+            let log = log_of(logs.get(&raw).map_or(&[], Vec::as_slice));
+            let core = start(raw, &log, &membership, rig.now);
+            rig.replicas.insert(raw, Replica { core, log, actions: Vec::new() });
+        }
+        rig
+    }
+
+    pub(crate) fn view(&self, raw: u64) -> View {
+        self.replicas[&raw].core.view(self.now)
+    }
+
+    pub(crate) fn leader(&self) -> Option<u64> {
+        let leads = |raw: &&u64| !self.down.contains(raw) && self.view(**raw).role == Role::Leader;
+        self.replicas.keys().filter(leads).max_by_key(|raw| self.view(**raw).epoch).copied()
+    }
+
+    /// Steps one node and delivers everything that comes of it.
+    pub(crate) fn step(&mut self, raw: u64, event: Event) -> Result<(), StepError> {
+        let result = self.step_quietly(raw, event);
+        self.pump();
+        result
+    }
+
+    pub(crate) fn order(&mut self, raw: u64, order: mainstay_consensus::Order) -> Result<(), StepError> {
+        self.step(raw, Event::Order(order))
+    }
+
+    pub(crate) fn propose(&mut self, raw: u64) -> Result<(), StepError> {
+        let batch = self.sealed(raw, BatchKind::Data, b"data");
+        self.step(raw, Event::Propose { batch })
+    }
+
+    /// A batch that would be next on this node, leader or not.
+    pub(crate) fn sealed(&self, raw: u64, kind: BatchKind, payload: &[u8]) -> Batch {
+        let replica = &self.replicas[&raw];
+        let next = LogIndex(replica.log.len() as u64 + 1);
+        let id = replica.core.next_entry().unwrap_or(EntryId { epoch: self.view(raw).epoch, index: next });
+        seal(kind, payload, id)
+    }
+
+    fn step_quietly(&mut self, raw: u64, event: Event) -> Result<(), StepError> {
+        let mut actions = Vec::new();
+        let Some(replica) = self.replicas.get_mut(&raw) else { return Ok(()) };
+        let result = replica.core.step(event, self.now, &mut actions);
+        replica.actions.extend(actions.iter().cloned());
+        let mut later = Vec::new();
+        for action in actions {
+            self.execute(raw, action, &mut later);
+        }
+        for event in later {
+            self.step_quietly(raw, event).unwrap();
+        }
+        result
+    }
+
+    fn execute(&mut self, raw: u64, action: Action, later: &mut Vec<Event>) {
+        let Some(replica) = self.replicas.get_mut(&raw) else { return };
+        match action {
+            Action::Append(batches) => {
+                replica.log.extend(batches);
+                let last = replica.log.last().map(Batch::id).unwrap();
+                if self.persists {
+                    later.push(Event::Persisted { last });
+                }
+            }
+            Action::Truncate { keep, .. } => replica.log.truncate(keep.0 as usize),
+            Action::Send { to, message } => self.inbox.push_back((raw, to.get(), message)),
+            Action::SendEntries { to, header, from, through } => {
+                let batches = replica.log[from.0 as usize - 1..through.0 as usize].to_vec();
+                let message = Message::Append(Append { header: AppendHeader { ..header }, batches });
+                self.inbox.push_back((raw, to.get(), message));
+            }
+            Action::Seal { kind, payload } => {
+                let batch = self.sealed(raw, kind, &payload);
+                later.push(Event::Propose { batch });
+            }
+            Action::StoreHardState(_)
+            | Action::Rewind { .. }
+            | Action::Commit { .. }
+            | Action::RoleChanged => {}
+        }
+    }
+
+    fn pump(&mut self) {
+        while let Some((from, to, message)) = self.inbox.pop_front() {
+            if self.down.contains(&from) || self.down.contains(&to) || self.mute.contains(&from) {
+                continue;
+            }
+            self.delivered += 1;
+            // A refusal is the receiver's business; tests look at what it did.
+            let _ = self.step_quietly(to, Event::Message { from: node(from), message });
+        }
+    }
+
+    /// Lets time pass in small steps, waking whoever is due.
+    pub(crate) fn pass(&mut self, duration: Duration) {
+        let end = self.now.plus(duration);
+        while self.now < end {
+            self.now = self.now.plus(millis(5)).min(end);
+            self.wake();
+        }
+    }
+
+    /// Lets time pass until `done`, at most `limit`; tells how long it took.
+    pub(crate) fn pass_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> Duration {
+        let begin = self.now;
+        while !done(self) {
+            assert!(self.now.since(begin) < limit, "still not after {limit:?}");
+            self.pass(millis(5));
+        }
+        self.now.since(begin)
+    }
+
+    fn wake(&mut self) {
+        let raws: Vec<_> = self.replicas.keys().copied().filter(|raw| !self.down.contains(raw)).collect();
+        for raw in raws {
+            if self.replicas[&raw].core.next_wakeup() <= self.now {
+                self.step(raw, Event::Tick).unwrap();
+            }
+        }
+    }
+
+    /// A Raft group with a serving leader.
+    pub(crate) fn led(mode: Mode, members: u64) -> (Self, u64) {
+        let mut rig = Self::new(mode, members);
+        if mode != Mode::Raft {
+            let expires = rig.now.plus(millis(1000));
+            rig.order(1, mainstay_consensus::Order::Campaign { epoch: 1, expires }).unwrap();
+        }
+        rig.pass_until(millis(5000), |rig| rig.leader().is_some_and(|raw| rig.view(raw).serving));
+        let leader = rig.leader().unwrap();
+        (rig, leader)
+    }
+}
+
+pub(crate) fn start(raw: u64, log: &[Batch], membership: &Membership, now: Moment) -> Core {
+    let mut epochs: Vec<(Epoch, LogIndex)> = Vec::new();
+    for id in log.iter().map(Batch::id) {
+        if epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
+            epochs.push((id.epoch, id.index));
+        }
+    }
+    let config = Config { node: node(raw), timing: Timing::default(), seed: raw, max_inflight_batches: 8 };
+    let last = log.last().map_or(EntryId::ZERO, Batch::id);
+    let membership = membership.clone();
+    let summary = LogSummary { last, epochs, membership, membership_at: LogIndex::ZERO };
+    Core::new(config, HardState::default(), summary, now)
+}
+
+fn log_of(epochs: &[u64]) -> Vec<Batch> {
+    let entry = |(at, epoch): (usize, &u64)| {
+        let id = EntryId { epoch: Epoch::new(*epoch, node(1 + epoch % 3)), index: LogIndex(at as u64 + 1) };
+        seal(BatchKind::Data, &epoch.to_le_bytes(), id)
+    };
+    epochs.iter().enumerate().map(entry).collect()
+}
+
+pub(crate) fn seal(kind: BatchKind, payload: &[u8], id: EntryId) -> Batch {
+    let mut builder = BatchBuilder::default();
+    builder.push(payload);
+    builder.seal(kind, GroupId(0), id, LogPosition(id.index.0 * 100), Timestamp(0))
+}
