@@ -23,7 +23,7 @@ pub struct LogMetrics {
     pub queued_batches: u64,
     pub queued_bytes: u64,
     /// How long the writer has been busy with what it is doing now; `None` while it waits for work. A value that keeps
-    /// growing is a disk that does not answer.
+    /// growing is a disk that does not answer, or one that is full (see `short_of_space`).
     pub busy_for: Option<Duration>,
     /// There is no space for the segment after this one. What is appended still fits for a while, then waits; free
     /// space is noticed by itself.

@@ -87,8 +87,11 @@ fn damaged_state_is_refused_and_names_its_file() {
 fn a_folder_is_used_by_one_at_a_time() {
     let real = tempfile::tempdir().unwrap();
     let path = real.path().join("deep/data");
-    let disks: [(Arc<dyn FileSystem>, &Path); 2] =
-        [(Arc::new(RealFileSystem), &path), (Arc::new(MemFileSystem::new(3)), Path::new("/a/b/data"))];
+    let disks: [(Arc<dyn FileSystem>, &Path); 3] = [
+        (Arc::new(RealFileSystem), &path),
+        (Arc::new(MemFileSystem::new(3)), Path::new("/a/b/data")),
+        (Arc::new(MemFileSystem::new(3)), Path::new("relative")),
+    ];
     for (fs, path) in disks {
         let folder = DataFolder::open(&*fs, path).unwrap();
         assert_eq!(folder.path(), path);

@@ -7,10 +7,10 @@ mod support;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use mainstay_record::{EntryId, LogIndex};
+use mainstay_record::{BatchKind, EntryId, LogIndex};
 use mainstay_storage::{Flush, LogError, LogEvent, MemFileSystem, Operation, TailFate, Unsynced};
 
-use support::{Author, core_read_all, epoch, open, open_core, options, read_all};
+use support::{Author, core_read_all, epoch, find, open, open_core, options, read_all, segments};
 
 #[test]
 fn after_a_failed_fdatasync_the_core_touches_the_disk_no_more() {
@@ -49,6 +49,32 @@ fn what_recovery_finds_after_a_failed_fdatasync_is_really_on_the_disk() {
     let (core, recovered) = open_core(&fs, "/data").unwrap();
     assert_eq!(recovered.last.index, LogIndex(3));
     drop(core);
+    let (core, _) = open_core(&fs.crash_with(Unsynced::Lost), "/data").unwrap();
+    assert_eq!(core_read_all(&core), author.batches);
+}
+
+#[test]
+fn a_torn_tail_whose_cut_failed_is_cut_again_though_reading_shows_it_gone() {
+    let fs = MemFileSystem::new(9);
+    let mut author = Author::new();
+    let (mut core, _) = open_core(&fs, "/data").unwrap();
+    core.append(&author.write_many(epoch(1), 3, 300)).unwrap();
+    core.sync().unwrap();
+    core.append(&author.write_many(epoch(1), 2, 300)).unwrap();
+    drop(core);
+    let segment = segments(&fs, "/data").remove(0);
+    let fs = fs.kill();
+    let fourth = find(&fs.contents(&segment).unwrap(), &author.batches[3]);
+    fs.flip_bit(&segment, fourth + 100, 1).unwrap();
+    fs.fail(Operation::SyncData, ".seg", 0, ErrorKind::Other);
+    open_core(&fs, "/data").unwrap_err();
+
+    let fs = fs.kill();
+    let (mut core, _) = open_core(&fs, "/data").unwrap();
+    author.cut(3);
+    // As long as the fourth before it: the old fifth would follow.
+    core.append(&[author.write_as(BatchKind::Data, epoch(1), &[9; 300])]).unwrap();
+    core.sync().unwrap();
     let (core, _) = open_core(&fs.crash_with(Unsynced::Lost), "/data").unwrap();
     assert_eq!(core_read_all(&core), author.batches);
 }

@@ -1,3 +1,4 @@
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -7,7 +8,7 @@ import org.apache.rocketmq.client.apis.ClientConfiguration;
 /** The command line. */
 final class Arguments {
     private static final Set<String> COMMANDS = Set.of("produce", "consume", "smoke");
-    private static final Set<String> COMMON = Set.of("endpoints", "topic", "group", "name", "tls");
+    private static final Set<String> COMMON = Set.of("endpoints", "topic", "group", "name", "tls", "start-timeout");
     private static final Set<String> RECEIVING = Set.of("invisible", "batch", "wait", "filter");
     private static final Set<String> HISTORY = Set.of("history", "progress", "count", "in-flight");
     private static final Map<String, Set<String>> OWN = Map.of(
@@ -87,6 +88,10 @@ final class Arguments {
 
     String topic() {
         return values.get("topic");
+    }
+
+    Duration startTimeout() {
+        return Duration.ofMillis((long) (number("start-timeout", 30) * 1000));
     }
 
     ClientConfiguration configuration() {

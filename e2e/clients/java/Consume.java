@@ -51,7 +51,8 @@ final class Consume {
 
     private void run() throws Exception {
         List<Thread> threads = new ArrayList<>();
-        Closeable consumer = kind().equals("push") ? push() : simple(threads);
+        Closeable consumer = Starting.retry(arguments.startTimeout(),
+            () -> kind().equals("push") ? push() : simple(threads));
         String reason = reason();
         while (reason == null) {
             stop.awaitRequest(100);

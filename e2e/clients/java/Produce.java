@@ -33,8 +33,9 @@ final class Produce {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("producer")));
         history.start(new Json().put("topic", arguments.topic()));
-        this.producer = ClientServiceProvider.loadService().newProducerBuilder()
-            .setClientConfiguration(arguments.configuration()).setTopics(arguments.topic()).build();
+        this.producer = Starting.retry(arguments.startTimeout(), () -> ClientServiceProvider.loadService()
+            .newProducerBuilder().setClientConfiguration(arguments.configuration()).setTopics(arguments.topic())
+            .build());
         this.progress = new Progress(arguments.number("progress", 1), "sent", "acknowledged", "unknown", "failed");
     }
 

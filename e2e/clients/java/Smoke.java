@@ -32,12 +32,12 @@ final class Smoke {
 
     private void run(Stop stop) throws Exception {
         ClientServiceProvider provider = ClientServiceProvider.loadService();
-        SimpleConsumer consumer = provider.newSimpleConsumerBuilder()
+        SimpleConsumer consumer = Starting.retry(arguments.startTimeout(), () -> provider.newSimpleConsumerBuilder()
             .setClientConfiguration(arguments.configuration())
             .setConsumerGroup(arguments.text("group", "smoke-" + run))
             .setSubscriptionExpressions(Map.of(arguments.topic(), FilterExpression.SUB_ALL))
             .setAwaitDuration(Duration.ofSeconds(arguments.whole("wait", 5)))
-            .build();
+            .build());
         Producer producer = provider.newProducerBuilder()
             .setClientConfiguration(arguments.configuration()).setTopics(arguments.topic()).build();
         for (int number = 0; number < MESSAGES; number++) {

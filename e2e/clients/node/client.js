@@ -1,10 +1,18 @@
 'use strict';
 // The command line of the test client on the official Node library.
 
+const { setMaxListeners } = require('node:events');
 const { parseArgs } = require('node:util');
 
 const text = { type: 'string' };
-const COMMON = { endpoints: text, topic: text, group: text, name: text, tls: { type: 'boolean', default: false } };
+const COMMON = {
+  endpoints: text,
+  topic: text,
+  group: text,
+  name: text,
+  tls: { type: 'boolean', default: false },
+  'start-timeout': { type: 'string', default: '30' },
+};
 const RECEIVING = {
   invisible: { type: 'string', default: '30' },
   batch: { type: 'string', default: '32' },
@@ -31,6 +39,7 @@ const COMMANDS = {
 };
 const NUMBERS = [
   'count', 'rate', 'in-flight', 'size', 'until-idle', 'duration', 'invisible', 'batch', 'wait', 'progress',
+  'start-timeout',
 ];
 
 function parse(words) {
@@ -67,6 +76,8 @@ async function main() {
     process.exit(2);
   }
   const stop = new AbortController();
+  // Every session waits for it.
+  setMaxListeners(0, stop.signal);
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, () => stop.abort());
   }

@@ -3,11 +3,15 @@
 // Nothing is changed in what goes over the wire.
 
 const { AsyncLocalStorage } = require('node:async_hooks');
+const { setTimeout: sleep } = require('node:timers/promises');
 const { Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
 const { version } = require('rocketmq-client-nodejs/package.json');
 
 // Refused for what the request is: no repetition of it can have been stored.
 const CERTAIN_REFUSALS = [[40000, 40199], [40300, 40499], [41300, 41399], [43100, 43199]];
+
+// Between two attempts to start.
+const START_PAUSE = 500;
 
 const sends = new AsyncLocalStorage();
 
@@ -18,7 +22,25 @@ function options(parsed) {
   return { endpoints: parsed.endpoints, sslEnabled: parsed.tls, logger };
 }
 
-async function newProducer(parsed) {
+/** The broker may still be on its way up. A client of the library starts once, so each attempt has its own. */
+async function started(create, parsed) {
+  const deadline = performance.now() + parsed.startTimeout * 1000;
+  for (;;) {
+    const client = create();
+    try {
+      await client.startup();
+      return client;
+    } catch (error) {
+      await client.shutdown().catch(() => {});
+      if (performance.now() > deadline) {
+        throw error;
+      }
+      await sleep(START_PAUSE);
+    }
+  }
+}
+
+function createProducer(parsed) {
   const producer = new Producer({ ...options(parsed), topics: [parsed.topic] });
   const manager = producer.rpcClientManager;
   const send = manager.sendMessage.bind(manager);
@@ -29,8 +51,11 @@ async function newProducer(parsed) {
     }
     return send(endpoints, request, duration);
   };
-  await producer.startup();
   return producer;
+}
+
+function newProducer(parsed) {
+  return started(() => createProducer(parsed), parsed);
 }
 
 /** Sends, and returns the receipt or the error together with the number of requests. */
@@ -68,7 +93,7 @@ function observeQueues(consumer) {
   };
 }
 
-async function newSimpleConsumer(parsed) {
+function createSimpleConsumer(parsed) {
   const consumer = new SimpleConsumer({
     ...options(parsed),
     consumerGroup: parsed.group,
@@ -78,11 +103,14 @@ async function newSimpleConsumer(parsed) {
     maxRetryAttempts: 1,
   });
   observeQueues(consumer);
-  await consumer.startup();
   return consumer;
 }
 
-async function newPushConsumer(parsed, consume) {
+function newSimpleConsumer(parsed) {
+  return started(() => createSimpleConsumer(parsed), parsed);
+}
+
+function createPushConsumer(parsed, consume) {
   const consumer = new PushConsumer({
     ...options(parsed),
     consumerGroup: parsed.group,
@@ -90,8 +118,11 @@ async function newPushConsumer(parsed, consume) {
     messageListener: { consume },
   });
   observeQueues(consumer);
-  await consumer.startup();
   return consumer;
+}
+
+function newPushConsumer(parsed, consume) {
+  return started(() => createPushConsumer(parsed, consume), parsed);
 }
 
 /** Code, text, and whether the operation certainly had no effect. */

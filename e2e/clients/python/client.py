@@ -21,6 +21,7 @@ def parse(arguments):
     parser.add_argument("--group", help="consumer group")
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--name", help="name of this client in histories; must be unique")
+    parser.add_argument("--start-timeout", type=float, default=30, metavar="SECONDS", help="for the broker to be there")
     commands = parser.add_subparsers(dest="command", required=True)
 
     produce = commands.add_parser("produce")

@@ -7,6 +7,7 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
+import time
 from importlib.metadata import version
 
 import grpc
@@ -14,6 +15,9 @@ import rocketmq.v5.consumer.consumer as consumer_module
 from rocketmq import ClientConfiguration, Credentials, FilterExpression, Message, Producer, SimpleConsumer
 
 VERSION = version("rocketmq-python-client")
+
+# Between two attempts to start, in seconds.
+START_PAUSE = 0.5
 
 # Refused for what the request is: no repetition of it can have been stored.
 CERTAIN_REFUSALS = [range(40000, 40200), range(40300, 40500), range(41300, 41400), range(43100, 43200)]
@@ -71,21 +75,41 @@ def configuration(endpoints):
 
 
 def new_producer(arguments):
-    producer = ObservedProducer(configuration(arguments.endpoints), [arguments.topic], tls_enable=arguments.tls)
-    producer.startup()
-    return producer
+    def create():
+        return ObservedProducer(configuration(arguments.endpoints), [arguments.topic], tls_enable=arguments.tls)
+
+    return started(create, arguments)
 
 
 def new_consumer(arguments):
-    consumer = ObservedConsumer(
-        configuration(arguments.endpoints),
-        arguments.group,
-        {arguments.topic: FilterExpression(arguments.filter)},
-        await_duration=arguments.wait,
-        tls_enable=arguments.tls,
-    )
-    consumer.startup()
-    return consumer
+    def create():
+        return ObservedConsumer(
+            configuration(arguments.endpoints),
+            arguments.group,
+            {arguments.topic: FilterExpression(arguments.filter)},
+            await_duration=arguments.wait,
+            tls_enable=arguments.tls,
+        )
+
+    return started(create, arguments)
+
+
+def started(create, arguments):
+    """A client that knows the way to the topic; the broker may still be on its way up."""
+    deadline = time.monotonic() + arguments.start_timeout
+    while True:
+        client = create()
+        try:
+            client.startup()
+            # The library starts without a route too, and then fails every call.
+            client._retrieve_topic_route_data(arguments.topic)
+            return client
+        except Exception:
+            if client.is_running:
+                client.shutdown()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(START_PAUSE)
 
 
 def explain(error):

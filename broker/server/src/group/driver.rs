@@ -409,8 +409,8 @@ impl Driver {
         let error = ProposeError::Failed(Arc::clone(&reason));
         self.proposals.refuse_all(&error, &error);
         self.answer_polls(&error);
-        self.publisher.fatal.send_replace(Some(reason));
         self.publish();
+        self.publisher.fatal.send_replace(Some(reason));
     }
 
     async fn close(mut self) {

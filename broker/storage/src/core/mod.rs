@@ -98,6 +98,9 @@ impl LogCore {
 
     /// Batches from `from` through `through`: at least one if there is one, at most about `max_bytes`.
     pub fn read(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Result<Vec<Batch>, ReadError> {
+        if from > through.min(self.last().index) {
+            return Ok(Vec::new());
+        }
         self.reader.read(from, through, max_bytes)
     }
 

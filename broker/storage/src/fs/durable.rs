@@ -88,9 +88,8 @@ impl OpenFile {
 
 /// Creates a folder with everything above it.
 pub(crate) fn make_folder(fs: &dyn FileSystem, path: &Path) -> Result<(), IoFailure> {
-    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-        return Ok(());
-    };
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let existed = fs.exists(path).during("look at", path)?;
     if !existed {
         make_folder(fs, parent)?;

@@ -8,7 +8,7 @@ mod thread;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{IoContext, IoFailure};
 use crate::fs::{FileSystem, OpenFile, remove_if_there};
@@ -17,7 +17,7 @@ use crate::options::{Flush, LogOptions};
 pub(crate) use thread::{SpareStatus, SpareThread};
 
 /// Zeros are written in pieces of this size, each forced to the disk, so that batches never wait behind many.
-const PIECE: u64 = 1024 * 1024;
+const PIECE: u64 = 256 * 1024;
 const PREFIX: &str = "spare-";
 
 /// Where the log gets files for new segments from.
@@ -25,7 +25,7 @@ pub(crate) trait SpareSource: std::fmt::Debug + Send {
     /// Announces that a file of `capacity` bytes will be wanted next.
     fn prepare(&mut self, capacity: u64);
 
-    /// A durable file that reads as zeros, under a name of its own, and how long it is: `planned` bytes if possible,
+    /// A file that reads as zeros, not necessarily durable, under a name of its own, and how long it is: `planned` bytes if possible,
     /// `needed` at least.
     fn take(&mut self, planned: u64, needed: u64) -> Result<(OpenFile, u64), IoFailure>;
 }
@@ -45,20 +45,17 @@ impl SpareMaker {
         Self { fs, folder: options.directory.join("log"), fill, made: Arc::default() }
     }
 
-    /// Makes the best file, unless told to quit.
-    fn make(&self, capacity: u64, quit: &AtomicBool) -> Result<OpenFile, IoFailure> {
+    /// Makes the best file, asking after each piece whether to go on.
+    fn make(&self, capacity: u64, go_on: &mut dyn FnMut() -> bool) -> Result<OpenFile, IoFailure> {
         self.create(|file| {
             file.allocate(capacity)?;
-            if self.fill { fill(file, capacity, quit) } else { file.sync() }
+            if self.fill { fill(file, capacity, go_on) } else { Ok(()) }
         })
     }
 
     /// Makes a file at once, with space reserved only.
     fn reserve(&self, capacity: u64) -> Result<OpenFile, IoFailure> {
-        self.create(|file| {
-            file.allocate(capacity)?;
-            file.sync()
-        })
+        self.create(|file| file.allocate(capacity))
     }
 
     /// A file that cannot be completed is removed.
@@ -85,15 +82,15 @@ impl SpareMaker {
     }
 }
 
-fn fill(file: &OpenFile, capacity: u64, quit: &AtomicBool) -> Result<(), IoFailure> {
+fn fill(file: &OpenFile, capacity: u64, go_on: &mut dyn FnMut() -> bool) -> Result<(), IoFailure> {
     let mut at = 0;
     while at < capacity {
-        if quit.load(Ordering::Relaxed) {
-            return Err(ErrorKind::Interrupted.into()).during("fill", file.path());
-        }
         let end = capacity.min(at + PIECE);
         file.write_zeros(at, end)?;
         at = end;
+        if !go_on() {
+            return Err(ErrorKind::Interrupted.into()).during("fill", file.path());
+        }
     }
     Ok(())
 }
@@ -102,7 +99,7 @@ impl SpareSource for SpareMaker {
     fn prepare(&mut self, _capacity: u64) {}
 
     fn take(&mut self, planned: u64, _needed: u64) -> Result<(OpenFile, u64), IoFailure> {
-        self.make(planned, &AtomicBool::new(false)).map(|file| (file, planned))
+        self.make(planned, &mut || true).map(|file| (file, planned))
     }
 }
 

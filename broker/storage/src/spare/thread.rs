@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{SpareMaker, SpareSource};
 use crate::error::IoFailure;
 use crate::fs::OpenFile;
 
 const RETRY: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 type Made = Result<(OpenFile, u64), IoFailure>;
 
@@ -130,13 +131,23 @@ impl Drop for SpareThread {
 
 fn make(maker: &SpareMaker, capacity: u64, status: &SpareStatus) -> Made {
     loop {
-        let made = maker.make(capacity, &status.quit);
+        let made = maker.make(capacity, &mut pace(status));
         let full = made.as_ref().is_err_and(is_full);
         status.short_of_space.store(full, Ordering::Relaxed);
         if !full || status.quit.load(Ordering::Relaxed) {
             return made.map(|file| (file, capacity));
         }
         thread::park_timeout(RETRY);
+    }
+}
+
+/// Leaves the disk to the writer for as long as the last piece took.
+fn pace(status: &SpareStatus) -> impl FnMut() -> bool {
+    let mut began = Instant::now();
+    move || {
+        thread::park_timeout(began.elapsed().min(LONGEST_PAUSE));
+        began = Instant::now();
+        !status.quit.load(Ordering::Relaxed)
     }
 }
 

@@ -14,6 +14,10 @@ pub(crate) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
         let what = format!("topic {} has no consumer history", view.topic);
         report.violations.push(Violation::NothingToCheck { what });
     }
+    if !view.sends.values().any(|sent| sent.send.outcome.ok().is_some()) {
+        let what = format!("no send to topic {} was acknowledged", view.topic);
+        report.violations.push(Violation::NothingToCheck { what });
+    }
     for name in view.groups.keys() {
         report.groups.entry(group_key(view, name)).or_default();
     }

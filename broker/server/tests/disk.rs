@@ -1,0 +1,226 @@
+//! A disk that fails or does not answer: nothing waiting is acknowledged, and each caller is told what is the matter.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use mainstay_broker::group::{ProposeError, Role};
+use mainstay_storage::{File, FileLock, FileSystem, MemFileSystem, Operation};
+use parking_lot::{Condvar, Mutex};
+use support::{Group, Plan, bodies, prepare_topic, publish, send, soon, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_fdatasync_stops_the_broker_and_acknowledges_nothing() {
+    let mut group = Group::start(Plan::single()).await;
+    group.leader().await;
+    prepare_topic(&group.handle(0)).await;
+    send(&group.handle(0), "kept").await;
+    group.nodes[0].fs.fail(Operation::SyncData, ".seg", 0, ErrorKind::Other);
+    let answer = group.handle(0).propose(publish("letters", "lost"), soon()).await;
+    let Err(error @ ProposeError::Failed(_)) = answer else { panic!("{answer:?}") };
+    assert!(error.to_string().contains("outcome unknown"), "{error}");
+    let reason = group.nodes[0].broker.as_ref().unwrap().failed().await.to_string();
+    assert!(reason.contains("the log failed") && reason.contains(".seg"), "{reason}");
+    assert_eq!(group.view(0).role, Role::Fenced);
+    let answer = group.handle(0).propose(publish("letters", "later"), soon()).await;
+    assert!(matches!(answer, Err(ProposeError::Failed(_))), "the next one does not pretend: {answer:?}");
+    group.nodes[0].broker = None;
+    group.nodes[0].fs = group.nodes[0].fs.crash();
+    group.start_node(0).await;
+    group.leader().await;
+    assert_eq!(bodies(&group.handle(0)).await[0], "kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_keeps_what_was_acknowledged() {
+    for seed in 0..10 {
+        let mut group = Group::prepare(Plan::single()).await;
+        group.nodes[0].fs = MemFileSystem::new(seed);
+        group.start_node(0).await;
+        group.leader().await;
+        prepare_topic(&group.handle(0)).await;
+        let mut senders = Vec::new();
+        for sender in 0..4 {
+            let handle = group.handle(0);
+            senders.push(tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for number in 0..1000 {
+                    let body = format!("{sender}-{number}");
+                    if handle.propose(publish("letters", &body), soon()).await.is_err() {
+                        break;
+                    }
+                    acknowledged.push(body);
+                }
+                acknowledged
+            }));
+        }
+        let handle = group.handle(0);
+        until("some are stored", async || (bodies(&handle).await.len() > 50).then_some(())).await;
+        let fs = group.nodes[0].fs.crash();
+        group.nodes[0].broker = None;
+        group.nodes[0].fs = fs;
+        let mut acknowledged = Vec::new();
+        for sender in senders {
+            acknowledged.extend(sender.await.unwrap());
+        }
+        group.start_node(0).await;
+        group.leader().await;
+        let held = bodies(&group.handle(0)).await;
+        let lost: Vec<_> = acknowledged.iter().filter(|body| !held.contains(body)).collect();
+        assert!(lost.is_empty(), "seed {seed}: {} acknowledged, lost {lost:?}", acknowledged.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_does_not_answer_is_told_from_late_replicas() {
+    let stall = Stall::default();
+    let plan = Plan { flush: "type = \"sync\"\ntimeout = \"300ms\"", ..Plan::single() };
+    let mut group = Group::prepare(plan).await;
+    let fs = StallingFileSystem { below: Arc::new(group.nodes[0].fs.clone()), stall: stall.clone() };
+    group.start_node_on(0, Arc::new(fs)).await.unwrap();
+    group.leader().await;
+    prepare_topic(&group.handle(0)).await;
+    stall.set(true);
+    let answer = group.handle(0).propose(publish("letters", "slow"), soon()).await;
+    assert!(matches!(answer, Err(ProposeError::FlushTimeout)), "{answer:?}");
+    // More than may be on its way to the disk at once: these wait in front of the log.
+    for _ in 0..8 {
+        let answer = group.handle(0).propose(publish("letters", "slower"), soon()).await;
+        assert!(matches!(answer, Err(ProposeError::FlushTimeout)), "{answer:?}");
+    }
+    stall.set(false);
+    send(&group.handle(0), "fast").await;
+    let held = bodies(&group.handle(0)).await;
+    assert_eq!(held.first().map(String::as_str), Some("slow"), "late, not gone");
+    assert_eq!(held.last().map(String::as_str), Some("fast"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_replicas_are_told_from_a_late_disk() {
+    let stall = Stall::default();
+    let plan = Plan { replication: "mode = \"raft\"\nack_timeout = \"300ms\"", ..Plan::raft() };
+    let mut group = Group::prepare(plan).await;
+    group.start_node(0).await;
+    for index in 1..3 {
+        let fs = StallingFileSystem { below: Arc::new(group.nodes[index].fs.clone()), stall: stall.clone() };
+        group.start_node_on(index, Arc::new(fs)).await.unwrap();
+    }
+    let leader = group.leader().await;
+    if leader != 0 {
+        let to = group.view(0).node;
+        until("node 0 leads", async || {
+            let leader = group.leader().await;
+            if leader != 0 {
+                let _ = group.handle(leader).step_down(Some(to)).await;
+            }
+            (leader == 0).then_some(())
+        })
+        .await;
+    }
+    prepare_topic(&group.handle(0)).await;
+    stall.set(true);
+    let answer = group.handle(0).propose(publish("letters", "slow"), soon()).await;
+    assert!(matches!(answer, Err(ProposeError::ReplicaTimeout)), "{answer:?}");
+    stall.set(false);
+    send(&group.handle(0), "fast").await;
+    assert_eq!(bodies(&group.handle(0)).await, ["slow", "fast"]);
+}
+
+/// While set, fdatasync of the log's files does not return.
+#[derive(Debug, Clone, Default)]
+struct Stall(Arc<(Mutex<bool>, Condvar)>);
+
+impl Stall {
+    fn set(&self, stalled: bool) {
+        *self.0.0.lock() = stalled;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut stalled = self.0.0.lock();
+        while *stalled {
+            self.0.1.wait(&mut stalled);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct StallingFileSystem {
+    below: Arc<dyn FileSystem>,
+    stall: Stall,
+}
+
+#[derive(Debug)]
+struct StallingFile {
+    below: Arc<dyn File>,
+    stall: Option<Stall>,
+}
+
+impl StallingFileSystem {
+    fn wrap(&self, path: &Path, below: Arc<dyn File>) -> Arc<dyn File> {
+        let of_log = path.parent().is_some_and(|folder| folder.ends_with("log"));
+        Arc::new(StallingFile { below, stall: of_log.then(|| self.stall.clone()) })
+    }
+}
+
+impl FileSystem for StallingFileSystem {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.below.create_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(path, self.below.create(path)?))
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(path, self.below.open(path)?))
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.below.exists(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.below.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.below.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.below.remove(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.below.sync_dir(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        self.below.lock(path)
+    }
+    fn boot_id(&self) -> u64 {
+        self.below.boot_id()
+    }
+    fn entropy(&self) -> u64 {
+        self.below.entropy()
+    }
+}
+
+impl File for StallingFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.below.read_at(buffer, offset)
+    }
+    fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.below.write_all_at(parts, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        if let Some(stall) = &self.stall {
+            stall.wait();
+        }
+        self.below.sync_data()
+    }
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.below.allocate(bytes)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.below.len()
+    }
+}

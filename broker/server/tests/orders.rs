@@ -1,0 +1,160 @@
+//! Groups whose elections the operator calls: campaigns in sync mode, forced promotion and leases in async mode.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use mainstay_broker::group::{ProposeError, Role};
+use mainstay_proto::control::{
+    CampaignRequest, GrantLeaseRequest, PromoteRequest, StatusRequest, StepDownRequest,
+};
+use support::{Group, Plan, bodies, prepare_topic, publish, send, soon, until};
+
+const VALID_MS: u64 = 10_000;
+
+fn plan(replication: &'static str, members: usize) -> Plan {
+    Plan { replication, flush: "type = \"sync\"", members }
+}
+
+/// Orders `index` to campaign as soon as it has met the others, and waits until it serves.
+async fn campaign(group: &Group, index: usize, epoch: u64) {
+    until("the order is taken", async || {
+        let request = CampaignRequest { epoch, valid_ms: VALID_MS };
+        let answer = group.control(index).await.campaign(request).await.unwrap().into_inner();
+        answer.accepted.then_some(())
+    })
+    .await;
+    until("it leads", async || (group.leader().await == index).then_some(())).await;
+}
+
+/// As the operator does: looks, decides, grants; then the leader serves.
+async fn grant_lease(group: &Group, index: usize, duration_ms: u64) -> GrantLeaseRequest {
+    let mut control = group.control(index).await;
+    let status = control.status(StatusRequest {}).await.unwrap().into_inner();
+    let grant = GrantLeaseRequest { epoch: status.epoch, duration_ms, as_of_clock_ms: status.clock_ms };
+    let answer = control.grant_lease(grant).await.unwrap().into_inner();
+    assert!(answer.accepted, "{answer:?}");
+    until("it serves under the lease", async || group.view(index).serving.then_some(())).await;
+    grant
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_sync_mode_a_replica_leads_when_it_is_told_to_and_not_before() {
+    let mut group = Group::start(plan("mode = \"sync\"\nmin_in_sync = 2", 3)).await;
+    for index in 0..3 {
+        until("all have met", async || (group.view(index).role == Role::Follower).then_some(())).await;
+    }
+    campaign(&group, 1, 5).await;
+    assert_eq!(group.view(1).epoch.number, 5);
+    prepare_topic(&group.handle(1)).await;
+    send(&group.handle(1), "one").await;
+    let stale = CampaignRequest { epoch: 5, valid_ms: VALID_MS };
+    let answer = group.control(2).await.campaign(stale).await.unwrap().into_inner();
+    assert!(!answer.accepted && answer.reason.contains("stale"), "{answer:?}");
+    group.kill(1);
+    let late = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < late {
+        assert!(!group.view(0).is_leader() && !group.view(2).is_leader(), "nobody campaigns by himself");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    campaign(&group, 2, 6).await;
+    send(&group.handle(2), "two").await;
+    assert_eq!(bodies(&group.handle(2)).await, ["one", "two"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_sync_mode_too_few_replicas_are_told_as_such() {
+    let mut group = Group::start(plan("mode = \"sync\"\nmin_in_sync = 2\nack_timeout = \"300ms\"", 2)).await;
+    campaign(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    group.kill(1);
+    let answer = until("the loss is noticed", async || {
+        let answer = group.handle(0).propose(publish("letters", "x"), soon()).await;
+        matches!(answer, Err(ProposeError::TooFewReplicas)).then_some(answer)
+    })
+    .await;
+    assert!(answer.unwrap_err().to_string().contains("outcome unknown"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped() {
+    let group = Group::start(plan("mode = \"async\"", 2)).await;
+    campaign(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    send(&group.handle(0), "shipped").await;
+    until("the follower has it", async || (bodies(&group.handle(1)).await.len() == 1).then_some(())).await;
+    group.network.isolate(0);
+    // The lease still runs: acknowledged by one copy, which is what this mode promises.
+    send(&group.handle(0), "not shipped").await;
+    until("the old leader's authority ends", async || {
+        let answer = group.handle(0).propose(publish("letters", "too late"), soon()).await;
+        matches!(answer, Err(ProposeError::NotServing | ProposeError::NotLeader { .. })).then_some(())
+    })
+    .await;
+    let accepted_late = bodies(&group.handle(0)).await.iter().filter(|body| *body == "too late").count();
+    let request = PromoteRequest { epoch: 2, valid_ms: VALID_MS };
+    let answer = group.control(1).await.promote(request).await.unwrap().into_inner();
+    assert!(answer.accepted, "{answer:?}");
+    until("the other one leads", async || (group.view(1).role == Role::Leader).then_some(())).await;
+    let answer = group.handle(1).propose(publish("letters", "without lease"), soon()).await;
+    assert!(matches!(answer, Err(ProposeError::NotServing)), "alone it needs the operator: {answer:?}");
+    grant_lease(&group, 1, 60_000).await;
+    assert!(!group.view(0).serving, "no two leaders serve");
+    send(&group.handle(1), "after").await;
+    group.network.heal(0);
+    until("the old leader has what the new one has", async || {
+        (bodies(&group.handle(0)).await == ["shipped", "after"]).then_some(())
+    })
+    .await;
+    let status = group.control(0).await.status(StatusRequest {}).await.unwrap().into_inner();
+    let records: u64 = status.quarantined.iter().map(|file| file.records).sum();
+    assert_eq!(records as usize, 1 + accepted_late, "{:?}", status.quarantined);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_async_mode_a_lone_leader_serves_under_the_operators_lease_only() {
+    let mut group = Group::start(plan("mode = \"async\"", 2)).await;
+    campaign(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    group.kill(1);
+    until("the lease of the members ends", async || (!group.view(0).serving).then_some(())).await;
+    let answer = group.handle(0).propose(publish("letters", "x"), soon()).await;
+    assert!(matches!(answer, Err(ProposeError::NotServing)), "{answer:?}");
+    let mut control = group.control(0).await;
+    let status = control.status(StatusRequest {}).await.unwrap().into_inner();
+    let grant =
+        GrantLeaseRequest { epoch: status.epoch, duration_ms: 2_000, as_of_clock_ms: status.clock_ms };
+    let answer = control.grant_lease(grant).await.unwrap().into_inner();
+    assert!(answer.accepted, "{answer:?}");
+    until("it serves again", async || group.view(0).serving.then_some(())).await;
+    send(&group.handle(0), "alone").await;
+    until("the operator's lease ends", async || (!group.view(0).serving).then_some(())).await;
+    let wrong = GrantLeaseRequest {
+        epoch: Some(mainstay_proto::control::Epoch { number: 99, candidate: 1 }),
+        ..grant
+    };
+    let mut control = group.control(0).await;
+    let answer = control.grant_lease(wrong).await.unwrap().into_inner();
+    assert!(!answer.accepted, "a lease for another epoch");
+    let future = GrantLeaseRequest { as_of_clock_ms: grant.as_of_clock_ms + 1_000_000, ..grant };
+    let answer = control.grant_lease(future).await.unwrap().into_inner();
+    assert!(!answer.accepted && answer.reason.contains("future"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_hand_over_names_the_new_leader() {
+    let group = Group::start(plan("mode = \"sync\"\nmin_in_sync = 2", 3)).await;
+    campaign(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    let target = group.view(2).node.get();
+    let request = StepDownRequest { to_node_id: Some(target), timeout_ms: 5_000 };
+    let answer = group.control(0).await.step_down(request).await.unwrap().into_inner();
+    assert_eq!((answer.accepted, answer.new_leader_node_id), (true, Some(target)), "{answer:?}");
+    let new = group.leader().await;
+    assert_eq!(new, 2);
+    send(&group.handle(2), "after").await;
+    let answer = group.control(0).await.step_down(request).await.unwrap().into_inner();
+    assert!(!answer.accepted, "who does not lead has nothing to hand over");
+}

@@ -1,0 +1,291 @@
+//! A broker group in one process: real brokers on loopback, each on a disk of its own in memory, with a network
+//! between them that can be cut.
+
+#![allow(dead_code, clippy::unwrap_used)]
+
+mod network;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mainstay_broker::config::Config;
+use mainstay_broker::group::{GroupHandle, GroupView, Status};
+use mainstay_broker::{Addresses, Broker, BrokerError, Ports};
+use mainstay_messaging::{
+    Command, CreateGroup, CreateTopic, Delivery, Encoding, Filter, GroupName, MessageKind, Outcome, Publish,
+    QueueCount, QueueId, QueueSelection, Receive, StartPosition, TopicKind, TopicName,
+};
+use mainstay_proto::control::control_client::ControlClient;
+use mainstay_record::Timestamp;
+use mainstay_storage::{FileSystem, MemFileSystem};
+use tokio::net::TcpListener;
+use tonic::transport::Channel;
+
+pub(crate) use network::Network;
+
+/// Nothing in a test may take longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const SECRET: &str = "a-test-secret";
+
+pub(crate) fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Polls until `probe` gives something; the test fails after [`PATIENCE`].
+pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = soon();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+}
+
+/// How a group is configured.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) replication: &'static str,
+    pub(crate) flush: &'static str,
+    pub(crate) members: usize,
+}
+
+impl Plan {
+    pub(crate) fn single() -> Self {
+        Self { replication: "mode = \"none\"", flush: "type = \"sync\"", members: 1 }
+    }
+
+    pub(crate) fn raft() -> Self {
+        Self { replication: "mode = \"raft\"", flush: "type = \"sync\"", members: 3 }
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) fs: MemFileSystem,
+    pub(crate) broker: Option<Broker>,
+    pub(crate) internal: String,
+    pub(crate) addresses: Option<Addresses>,
+}
+
+pub(crate) struct Group {
+    plan: Plan,
+    secret: tempfile::NamedTempFile,
+    pub(crate) network: Network,
+    pub(crate) nodes: Vec<Node>,
+}
+
+impl Group {
+    /// All nodes, not started.
+    pub(crate) async fn prepare(plan: Plan) -> Self {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), SECRET).unwrap();
+        let mut nodes = Vec::new();
+        for index in 0..plan.members {
+            // The system chooses the port; it is given up here and taken again by the broker.
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let internal = listener.local_addr().unwrap().to_string();
+            let fs = MemFileSystem::new(index as u64 + 1);
+            nodes.push(Node { name: format!("node-{index}"), fs, broker: None, internal, addresses: None });
+        }
+        let targets: Vec<String> = nodes.iter().map(|node| node.internal.clone()).collect();
+        Self { plan, secret, network: Network::between(&targets).await, nodes }
+    }
+
+    pub(crate) async fn start(plan: Plan) -> Self {
+        let mut group = Self::prepare(plan).await;
+        for index in 0..group.nodes.len() {
+            group.start_node(index).await;
+        }
+        group
+    }
+
+    /// The configuration of a node, which reaches the others through the network.
+    pub(crate) fn config(&self, index: usize) -> Config {
+        let members: Vec<String> = (0..self.nodes.len())
+            .map(|other| {
+                let direct = &self.nodes[other].internal;
+                let address = self.network.address(index, other).unwrap_or_else(|| direct.clone());
+                format!("{{name = \"{}\", address = \"{address}\"}}", self.nodes[other].name)
+            })
+            .collect();
+        let text = format!(
+            "cluster = \"test\"\ngroup = 0\nmember = \"{}\"\ndata = \"/data\"\n\
+             [replication]\n{}\n[flush]\n{}\n[storage]\nsegment_bytes = \"1MiB\"\n\
+             [listen]\nclient = \"127.0.0.1:0\"\ninternal = \"{}\"\nhttp = \"127.0.0.1:0\"\n\
+             [internal]\nsecret_file = \"{}\"\n\
+             [[groups]]\nid = 0\naddress = \"127.0.0.1:1\"\nmembers = [{}]\n",
+            self.nodes[index].name,
+            self.plan.replication,
+            self.plan.flush,
+            self.nodes[index].internal,
+            self.secret.path().display(),
+            members.join(", ")
+        );
+        Config::parse(&text, None).unwrap()
+    }
+
+    pub(crate) async fn start_node(&mut self, index: usize) {
+        let fs: Arc<dyn FileSystem> = Arc::new(self.nodes[index].fs.clone());
+        self.start_node_on(index, fs).await.unwrap();
+    }
+
+    pub(crate) async fn start_node_on(
+        &mut self,
+        index: usize,
+        fs: Arc<dyn FileSystem>,
+    ) -> Result<(), BrokerError> {
+        let config = self.config(index);
+        // A port that was just given up may be busy for a moment.
+        let ports = until("the ports are free", async || Ports::bind(&config).await.ok()).await;
+        self.nodes[index].addresses = Some(ports.addresses().unwrap());
+        self.nodes[index].broker = Some(Broker::start_on(config, ports, fs).await?);
+        Ok(())
+    }
+
+    /// As `kill -9`: the disk keeps what was written.
+    pub(crate) fn kill(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.fs = node.fs.kill();
+        node.broker = None;
+    }
+
+    pub(crate) async fn stop(&mut self, index: usize) {
+        self.nodes[index].broker.take().unwrap().stop().await;
+    }
+
+    pub(crate) fn handle(&self, index: usize) -> GroupHandle {
+        self.nodes[index].broker.as_ref().unwrap().group().clone()
+    }
+
+    pub(crate) fn view(&self, index: usize) -> GroupView {
+        self.handle(index).view()
+    }
+
+    pub(crate) async fn status(&self, index: usize) -> Status {
+        self.handle(index).status().await.unwrap()
+    }
+
+    pub(crate) fn running(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|index| self.nodes[*index].broker.is_some()).collect()
+    }
+
+    /// Waits for a leader that serves.
+    pub(crate) async fn leader(&self) -> usize {
+        until("a leader that serves", async || {
+            let serves = |index: &usize| {
+                let view = self.view(*index);
+                view.is_leader() && view.serving
+            };
+            self.running().into_iter().find(serves)
+        })
+        .await
+    }
+
+    pub(crate) async fn control(&self, index: usize) -> Control {
+        control(&self.nodes[index].internal, Some(SECRET)).await
+    }
+}
+
+type Control = ControlClient<tonic::service::interceptor::InterceptedService<Channel, Token>>;
+
+#[derive(Clone)]
+pub(crate) struct Token(Option<String>);
+
+impl tonic::service::Interceptor for Token {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        Ok(request)
+    }
+}
+
+pub(crate) async fn control(address: &str, secret: Option<&str>) -> Control {
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    ControlClient::with_interceptor(channel, Token(secret.map(str::to_owned)))
+}
+
+pub(crate) fn data() -> PathBuf {
+    PathBuf::from("/data")
+}
+
+pub(crate) fn create_topic(name: &str) -> Command {
+    let name = TopicName::new(name).unwrap();
+    Command::CreateTopic(CreateTopic { name, kind: TopicKind::Normal, queues: QueueCount::new(1).unwrap() })
+}
+
+pub(crate) fn create_group(name: &str) -> Command {
+    let name = GroupName::new(name).unwrap();
+    Command::CreateGroup(CreateGroup { name, start: StartPosition::Earliest, max_attempts: 3 })
+}
+
+pub(crate) fn publish(topic: &str, body: &str) -> Command {
+    Command::Publish(Publish {
+        topic: TopicName::new(topic).unwrap(),
+        queue: QueueId(0),
+        kind: MessageKind::Normal,
+        tag: None,
+        message_id: body.to_owned(),
+        keys: Vec::new(),
+        properties: Vec::new(),
+        trace_context: None,
+        born_at: Timestamp(0),
+        born_host: String::new(),
+        encoding: Encoding::Identity,
+        body: Bytes::from(body.to_owned()),
+    })
+}
+
+pub(crate) fn receive(topic: &str, group: &str, invisible_ms: u64) -> Receive {
+    Receive {
+        group: GroupName::new(group).unwrap(),
+        topic: TopicName::new(topic).unwrap(),
+        queues: QueueSelection::All,
+        max: 32,
+        filter: Filter::All,
+        invisible_ms,
+        attempt_id: None,
+    }
+}
+
+/// Topic `letters` and consumer group `readers`.
+pub(crate) async fn prepare_topic(handle: &GroupHandle) {
+    for command in [create_topic("letters"), create_group("readers")] {
+        let outcome = handle.propose(command, soon()).await.unwrap();
+        assert!(!matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+    }
+}
+
+pub(crate) async fn send(handle: &GroupHandle, body: &str) {
+    let outcome = handle.propose(publish("letters", body), soon()).await.unwrap();
+    assert!(matches!(outcome, Outcome::Published { .. }), "{outcome:?}");
+}
+
+/// Bodies of all messages of `letters` on this node, in order.
+pub(crate) async fn bodies(handle: &GroupHandle) -> Vec<String> {
+    let located = handle.query(|state| {
+        let range = state.queue_range("letters", QueueId(0));
+        let range = range.map_or(0..0, |range| range.start.0..range.end.0);
+        let locate = |at| state.locate("letters", QueueId(0), mainstay_messaging::QueueOffset(at)).unwrap();
+        range.map(locate).collect::<Vec<_>>()
+    });
+    let mut bodies = Vec::new();
+    for record in located.await.unwrap() {
+        let publish = handle.load(record).await.unwrap();
+        bodies.push(String::from_utf8(publish.body.to_vec()).unwrap());
+    }
+    bodies
+}
+
+pub(crate) async fn bodies_of(handle: &GroupHandle, deliveries: &[Delivery]) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for delivery in deliveries {
+        let publish = handle.load(delivery.record).await.unwrap();
+        bodies.push(String::from_utf8(publish.body.to_vec()).unwrap());
+    }
+    bodies
+}
