@@ -236,9 +236,7 @@ impl Catalog {
             let leader = self.cluster.leader(GroupId::METADATA).await?;
             let mut client = AdminClient::new(leader);
             Some(match creation {
-                Command::CreateTopic(create) => {
-                    client.create_topic(topic_request(create)).await.map(drop)
-                }
+                Command::CreateTopic(create) => client.create_topic(topic_request(create)).await.map(drop),
                 Command::CreateGroup(create) => {
                     client.create_consumer_group(group_request(create)).await.map(drop)
                 }

@@ -63,7 +63,8 @@ impl GroupHandle {
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
         self.send(Input::Propose(Proposal { commands, since, deadline, reply, room }))?;
-        answer.await.unwrap_or(Err(ProposeError::ShuttingDown))
+        // A driver that ended without an answer may have stored it.
+        answer.await.unwrap_or(Err(ProposeError::LeadershipLost))
     }
 
     /// Long poll: waits until there is something to deliver, or gives an empty answer at the deadline. Dropping the

@@ -20,7 +20,11 @@ const FULL_BATCH_BYTES: usize = 4 << 20;
 /// Who waits for the outcome of records.
 pub(crate) enum Waiter {
     Proposal(Proposal),
-    Poll { waiting: Box<Waiting>, command: Box<Command>, since: Instant },
+    Poll {
+        waiting: Box<Waiting>,
+        command: Box<Command>,
+        since: Instant,
+    },
     /// The broker itself, which does not look at the outcome.
     Nobody {
         commands: Vec<Command>,
