@@ -176,7 +176,9 @@ fn events(decision: &Decision) -> Vec<&'static str> {
 }
 
 fn published(decision: &Decision) -> &BrokerGroupStatus {
-    let status = |action| if let &Action::Publish(ref status) = action { Some(&**status) } else { None };
+    fn status(action: &Action) -> Option<&BrokerGroupStatus> {
+        if let Action::Publish(status) = action { Some(status) } else { None }
+    }
     decision.actions.iter().find_map(status).expect("publishes")
 }
 
@@ -575,14 +577,19 @@ proptest! {
         let mut observed = fresh(mode, 3);
         let mut memory = Memory::new(at(0));
         let mut now = 0;
+        // Epoch numbers that were given out, and to whom.
         let mut given: BTreeMap<u64, String> = BTreeMap::new();
-        let mut leases: Vec<(NodeId, Moment)> = Vec::new();
+        let mut leases: Vec<(NodeId, Epoch, Moment)> = Vec::new();
         for (reports, step, ready) in rounds {
             now += step;
             for ((member, report), ready) in observed.members.iter_mut().zip(reports).zip(ready) {
                 member.report = report.map(|mut report| { report.received = at(now); report });
                 member.pod.as_mut().expect("has a pod").ready = ready;
             }
+            // A broker that says that it leads no more, or in another epoch, has no lease of that epoch any more.
+            leases.retain(|(holder, granted, _)| {
+                observed.reports().all(|(_, r)| r.node != *holder || (r.role == Role::Leader && r.epoch <= *granted))
+            });
             let before = observed.clone();
             let decision = decide(&observed, &memory, at(now));
             let given_now = orders(&decision);
@@ -602,10 +609,8 @@ proptest! {
                     prop_assert!(!healthy, "a healthy leader is left alone");
                 }
                 if kind == OrderKind::Promote {
-                    for (holder, until) in &leases {
-                        let resigned = before.reports().any(|(_, r)| r.node == *holder
-                            && (r.role != Role::Leader || r.epoch.number > 0));
-                        prop_assert!(at(now) > *until || resigned, "{holder} may hold its lease until {until:?}");
+                    for (holder, _, until) in &leases {
+                        prop_assert!(at(now) > *until, "{holder} may hold its lease until {until:?}");
                     }
                     let voters = before.reports().filter(|(_, r)| r.role.takes_part());
                     let best = voters.map(|(_, r)| (r.last_epoch, r.last_index)).max().expect("somebody");
@@ -614,7 +619,13 @@ proptest! {
             }
             for (node, _) in grants(&decision) {
                 prop_assert!(mode == Mode::Async);
-                leases.push((node, at(now).plus(lease::LEASE)));
+                let report = before.reports().find(|(_, r)| r.node == node).expect("answers").1;
+                prop_assert!(report.role == Role::Leader && report.epoch.number >= before.ordered());
+                for (holder, granted, until) in &leases {
+                    let same = *holder == node && *granted == report.epoch;
+                    prop_assert!(same || at(now) > *until, "{holder} may hold its lease until {until:?}");
+                }
+                leases.push((node, report.epoch, at(now).plus(lease::LEASE)));
             }
             let routable = |o: &Observed| o.members.iter().filter(|m| m.pod.as_ref().is_some_and(|p| p.routable)).count();
             execute(&mut observed, &decision.actions);

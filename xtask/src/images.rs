@@ -132,7 +132,7 @@ fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 }
 
 fn write_image(binary: &Binary, folder: &Path) -> Result<PathBuf> {
-    let path = format!("/usr/local/bin/{}", binary.name);
+    let path = format!("/{}", binary.name);
     let archive = folder.join(format!("{}.tar", binary.name));
     Image::new(format!("{}:dev", binary.name))
         .entrypoint([&path])

@@ -53,6 +53,7 @@ final class Consume {
         List<Thread> threads = new ArrayList<>();
         Closeable consumer = Starting.retry(arguments.startTimeout(),
             () -> kind().equals("push") ? push() : simple(threads));
+        postpone();
         String reason = reason();
         while (reason == null) {
             stop.awaitRequest(100);
@@ -79,6 +80,7 @@ final class Consume {
             .setSubscriptionExpressions(subscription())
             .setAwaitDuration(Duration.ofSeconds(arguments.whole("wait", 5)))
             .build();
+        postpone();
         for (int number = 0; number < arguments.whole("in-flight", 8); number++) {
             String session = "r" + number;
             Thread thread = new Thread(() -> session(consumer, session));
@@ -131,6 +133,7 @@ final class Consume {
             Problem problem = Problem.of(error);
             history.complete("receive", call, problem.outcome(), problem.fields());
             progress.add("receive_errors");
+            postpone();
             Thread.sleep(PAUSE_AFTER_FAILURE);
             return List.of();
         }
@@ -190,6 +193,11 @@ final class Consume {
         lastMessage = System.nanoTime();
         progress.set("received", ids.size());
         progress.add("deliveries", messages.size());
+    }
+
+    /** A library that is starting, or a broker that cannot be asked, is no sign that there is nothing more. */
+    private synchronized void postpone() {
+        lastMessage = System.nanoTime();
     }
 
     /** Why enough has been received, or nothing. */

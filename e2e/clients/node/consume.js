@@ -33,6 +33,11 @@ class Ending {
     return this.#ids.size;
   }
 
+  /** A broker that cannot be asked is no sign that there is nothing more. */
+  postpone() {
+    this.#lastMessage = performance.now();
+  }
+
   reason() {
     const seconds = since => (performance.now() - since) / 1000;
     const { count, duration, untilIdle } = this.limits;
@@ -56,7 +61,7 @@ class Consuming {
     });
     const counters = ['received', 'deliveries', 'acknowledged', 'receive_errors', 'ack_errors'];
     this.progress = new Progress(parsed.progress, counters);
-    this.ending = new Ending(parsed, stop);
+    this.stop = stop;
   }
 
   describe(message, invisible) {
@@ -88,6 +93,7 @@ class Consuming {
       const { code, text, certain } = explain(error);
       this.history.complete('receive', call, certain ? 'fail' : 'unknown', { code, error: text });
       this.progress.add('receive_errors');
+      this.ending.postpone();
       await sleep(PAUSE_AFTER_FAILURE);
       return [];
     }
@@ -122,6 +128,7 @@ class Consuming {
 
   async simple() {
     this.consumer = await newSimpleConsumer(this.parsed);
+    this.ending = new Ending(this.parsed, this.stop);
     const session = async name => {
       while (!this.ending.reason()) {
         for (const received of await this.receive(name)) {
@@ -136,6 +143,7 @@ class Consuming {
 
   /** The library acknowledges by itself and does not tell how that ended. */
   async push() {
+    this.ending = new Ending(this.parsed, this.stop);
     this.consumer = await newPushConsumer(this.parsed, async message => {
       const described = this.describe(message, undefined);
       this.history.message(described);
@@ -146,6 +154,7 @@ class Consuming {
 
   async run() {
     await (this.parsed.kind === 'push' ? this.push() : this.simple());
+    this.ending.postpone();
     while (!this.ending.reason()) {
       await sleep(100);
     }

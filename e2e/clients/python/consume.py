@@ -37,6 +37,11 @@ class Ending:
             self._last_message = time.monotonic()
             return len(self._ids)
 
+    def postpone(self):
+        """A broker that cannot be asked is no sign that there is nothing more."""
+        with self._lock:
+            self._last_message = time.monotonic()
+
     def reason(self):
         now = time.monotonic()
         limits = self._arguments
@@ -79,6 +84,7 @@ class Worker(threading.Thread):
             code, text, certain = explain(error)
             self.history.complete("receive", call, "fail" if certain else "unknown", code=code, error=text)
             self.progress.add("receive_errors")
+            self.ending.postpone()
             return None
         described = [self.describe(message) for message in messages]
         self.history.complete("receive", call, "ok", messages=described, count=len(messages))

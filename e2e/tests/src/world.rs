@@ -51,6 +51,8 @@ impl World {
             "--wait",
             "--timeout",
             "180s",
+            "--set",
+            "image.tag=dev,broker.image.tag=dev",
         ])?;
         step.done();
         Ok(world)
@@ -82,10 +84,10 @@ impl World {
     /// Stops or starts the operator, and waits until its pods are gone or available.
     pub(crate) fn scale_operator(&self, replicas: u32) -> Result<()> {
         let replicas_argument = format!("--replicas={replicas}");
-        let name = "deployment/mainstay-operator";
+        let name = "deployment/mainstay";
         self.cluster.kubectl(&["--namespace", SYSTEM, "scale", name, &replicas_argument])?;
         mainstay_clusters::until(&format!("{replicas} operator pods"), Duration::from_secs(60), || {
-            let selector = "app.kubernetes.io/name=mainstay";
+            let selector = "app.kubernetes.io/name=mainstay-operator";
             let pods = self.cluster.kubectl(&[
                 "--namespace",
                 SYSTEM,

@@ -41,6 +41,9 @@ pub fn grant(observed: &Observed, leader: Leader<'_>, memory: &mut Memory, now: 
 /// A leader other than the one that was granted last may be vouched for: nobody else can hold a lease any more, or it is
 /// the leader on record, which an earlier operator must have vouched for if it vouched for any.
 fn may_move(observed: &Observed, leader: Leader<'_>, memory: &Memory, now: Moment) -> bool {
+    if memory.grant.as_ref().is_some_and(|grant| grant.epoch > leader.epoch) {
+        return false;
+    }
     let on_record = memory.grant.is_none()
         && observed.recorded.leader_node_id.as_deref() == Some(leader.node.to_string().as_str())
         && observed.recorded.epoch.and_then(|epoch| u64::try_from(epoch).ok()) == Some(leader.epoch.number);

@@ -173,7 +173,7 @@ impl<'a> Agent<'a> {
     /// Looks, decides and acts once; returns when to look again.
     async fn round(&mut self, view: &watch::Sender<View>) -> Duration {
         let context = self.context;
-        let observed = observe::look(
+        let mut observed = observe::look(
             &self.record,
             &self.key.0,
             &self.pods,
@@ -184,7 +184,6 @@ impl<'a> Agent<'a> {
         .await;
         let decision = decide(&observed, &self.memory, context.clock.now());
         self.memory = decision.memory;
-        view.send_replace(Some(observed));
         let hands = Hands {
             context,
             namespace: &self.key.0,
@@ -205,6 +204,8 @@ impl<'a> Agent<'a> {
                 }
             }
         }
+        observed.recorded = self.record.status.clone().unwrap_or_default();
+        view.send_replace(Some(observed));
         decision.next
     }
 }

@@ -29,10 +29,18 @@ use crate::{
 pub enum ApplyError {
     #[error("{kind} {name} exists already and belongs to {owner}")]
     Taken { kind: &'static str, name: String, owner: String },
-    #[error("{kind} {name}: {error}")]
+    #[error("{kind} {name}: {}", brief(.error))]
     Kube { kind: &'static str, name: String, error: Box<kube::Error> },
     #[error("the configuration file cannot be written: {0}")]
     Config(#[from] toml::ser::Error),
+}
+
+/// What the API server says, without the dump of its whole answer.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Applies everything a cluster consists of.
@@ -144,7 +152,9 @@ async fn grow_volumes(client: &Client, plan: &Plan) -> Result<(), ApplyError> {
             (Some(asked), Some(wanted)) => asked < wanted,
             _ => false,
         });
-        if smaller {
+        // A claim that has no volume yet cannot be changed; it is looked at again later.
+        let bound = claim.status.and_then(|status| status.phase).as_deref() == Some("Bound");
+        if smaller && bound {
             info!(name, size = wanted, "growing the volume");
             let patch = json!({ "spec": { "resources": { "requests": { "storage": wanted } } } });
             let patched = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;

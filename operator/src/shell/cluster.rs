@@ -34,6 +34,8 @@ use crate::{
 const RESYNC: Duration = Duration::from_secs(60);
 /// How soon it is tried again after it failed.
 const RETRY: Duration = Duration::from_secs(3);
+/// How long the groups have to be seen for the first time before it is said that they cannot be.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// How often the status is looked over.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -68,6 +70,7 @@ struct Keeper<'a> {
     groups: BTreeMap<i32, Agent>,
     applied: Option<(Option<i64>, Instant)>,
     refusal: Option<Refusal>,
+    started: Instant,
     /// The generation and refusal that people have been told about.
     told: Option<(Option<i64>, String)>,
 }
@@ -88,6 +91,7 @@ impl<'a> Keeper<'a> {
             groups: BTreeMap::new(),
             applied: None,
             refusal: None,
+            started: Instant::now(),
             told: None,
         }
     }
@@ -213,6 +217,11 @@ impl<'a> Keeper<'a> {
     }
 
     async fn publish(&self, object: &DynamicObject) {
+        // What was written before stands until there is something better to say.
+        let blind = self.groups.values().any(|agent| agent.view.borrow().is_none());
+        if blind && self.started.elapsed() < FIRST_LOOK {
+            return;
+        }
         let views: Vec<GroupView> = self
             .groups
             .iter()

@@ -112,3 +112,22 @@ fn a_grant_is_stored_before_it_is_told() {
         assert!(stored.is_some() && stored < told, "{:?}", replica.actions);
     }
 }
+
+#[test]
+fn a_release_counts_only_for_the_epoch_that_it_names() {
+    let (mut rig, leader) = Rig::led(Mode::Raft, 3);
+    let (voter, candidate) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let reign = rig.view(leader).epoch;
+    rig.down.insert(leader);
+    let mut ask = |released| {
+        let epoch = Epoch::new(reign.number + 1, node(candidate));
+        let last = rig.view(voter).last;
+        let request = VoteRequest { epoch, pre_vote: false, last, released, forced: false };
+        let event = Event::Message { from: node(candidate), message: Message::VoteRequest(request) };
+        rig.step(voter, event).unwrap();
+        rig.view(voter).granted == epoch
+    };
+    assert!(!ask(None), "the lease runs");
+    assert!(!ask(Some(Epoch::new(reign.number, node(candidate)))), "another reign's release");
+    assert!(ask(Some(reign)));
+}

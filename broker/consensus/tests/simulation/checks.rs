@@ -164,13 +164,17 @@ impl Checks {
         }
     }
 
-    /// At this true time at most one node serves.
+    /// At this true time at most one node serves, and it has applied everything that was ever committed.
     pub(crate) fn serving(&mut self, nodes: &[Node], now: u64) {
         let mut serving = None;
         for node in nodes {
             let Some(core) = &node.core else { continue };
             if !core.serving(node.local(now)) {
                 continue;
+            }
+            let committed = self.committed.last_key_value().map_or(0, |(index, _)| index.0);
+            if !self.forced && (node.applied.len() as u64) < committed {
+                violated!("serving-knows-all", "{} serves without knowing of entry {committed}", node.id);
             }
             if let Some(other) = serving.replace(node.id) {
                 violated!("one-serves", "{other} and {} serve at the same time", node.id);

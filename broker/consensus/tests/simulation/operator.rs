@@ -51,7 +51,7 @@ impl World {
         let leaders = views.iter().filter(|(_, view)| view.role == Role::Leader);
         let Some((at, view)) = leaders.max_by_key(|(_, view)| view.epoch) else { return };
         let free = self.operator.vouches.is_none_or(|(epoch, until)| epoch == view.epoch || self.now > until);
-        if !free || (!self.calm && self.rng.chance(400)) {
+        if !free || (!self.calm && self.rng.chance(self.plan.reluctance)) {
             return;
         }
         self.operator.vouches = Some((view.epoch, self.now + WAIT));
@@ -65,7 +65,7 @@ impl World {
     fn see_to_leader(&mut self, forced: bool) {
         let views = self.views();
         let led = views.iter().any(|(_, view)| view.role == Role::Leader && view.quorum_reachable);
-        if led && (self.calm || !self.rng.chance(100)) {
+        if led && (self.calm || !self.rng.chance(self.plan.restlessness)) {
             self.operator.leaderless_since = None;
             return;
         }

@@ -51,6 +51,9 @@ pub(crate) struct Plan {
     pub(crate) fault_gap: u64,
     pub(crate) propose_gap: u64,
     pub(crate) operator_gap: u64,
+    /// How rarely the operator vouches for a leader, and how often it orders needlessly (per mille).
+    pub(crate) reluctance: u64,
+    pub(crate) restlessness: u64,
     /// How long an order may linger before it arrives.
     pub(crate) order_delay: u64,
 }
@@ -78,6 +81,7 @@ impl Plan {
             }
             _ => membership.clone(),
         };
+        let late = bug == Some(Bug::LeaseFromArrival);
         Self {
             bug,
             membership,
@@ -96,7 +100,9 @@ impl Plan {
             fault_gap: rng.pick(&[200, 600, 1500]) * MILLI,
             propose_gap: rng.pick(&[20, 60, 200, 1500]) * MILLI,
             operator_gap: rng.pick(&[100, 400, 1000]) * MILLI,
-            order_delay: rng.pick(&[MILLI, 100 * MILLI, 3 * SECOND]),
+            reluctance: if late { 100 } else { rng.pick(&[100, 400, 950]) },
+            restlessness: rng.pick(&[20, 100, 500]),
+            order_delay: if late { 3 * SECOND } else { rng.pick(&[MILLI, 100 * MILLI, 3 * SECOND]) },
         }
     }
 

@@ -119,13 +119,14 @@ fn a_write_quorum_that_is_too_small_is_caught() {
 
 #[test]
 fn clocks_beyond_the_bound_are_caught() {
-    let (_, what) = caught(Kind::Raft, Bug::WildClocks, 400);
-    assert!(what.contains("-serves") || what.contains("-serving"), "{what}");
+    // In Raft the fastest clock leads, which hides it; in Sync the operator picks the leader.
+    let (_, what) = caught(Kind::Sync, Bug::WildClocks, 400);
+    assert!(what.contains("serves") || what.contains("serving"), "{what}");
 }
 
 #[test]
 fn an_operator_lease_counted_from_arrival_is_caught() {
-    let (_, what) = caught(Kind::Async, Bug::LeaseFromArrival, 2000);
+    let (_, what) = caught(Kind::Async, Bug::LeaseFromArrival, 1000);
     assert!(what.contains("one-serves"), "{what}");
 }
 

@@ -1,0 +1,255 @@
+//! From specs to objects: what is refused, what is rendered, and what stays the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Service},
+    policy::v1::PodDisruptionBudget,
+};
+use mainstay_operator::plan::{
+    Identity, Plan, config_file,
+    objects::{Kind, supporting},
+    read_spec, workload,
+    workload::{Existing, stateful_set},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// Every key that the broker's configuration file may have.
+const CONTRACT: &[&str] = &[
+    "cluster",
+    "group",
+    "member",
+    "data",
+    "replication.mode",
+    "replication.min_in_sync",
+    "replication.ack_timeout",
+    "replication.heartbeat",
+    "replication.lease",
+    "replication.election_min",
+    "replication.election_max",
+    "flush.type",
+    "flush.timeout",
+    "flush.interval",
+    "storage.segment_bytes",
+    "storage.cache_bytes",
+    "listen.client",
+    "listen.internal",
+    "listen.http",
+    "topics.auto_create",
+    "topics.queues",
+    "consumer_groups.auto_create",
+    "consumer_groups.start",
+    "consumer_groups.max_attempts",
+    "internal.secret_file",
+    "tls.cert_file",
+    "tls.key_file",
+    "groups.id",
+    "groups.address",
+    "groups.members.name",
+    "groups.members.address",
+];
+
+fn plan(spec: Value) -> Plan {
+    let identity = Identity { name: "orders".into(), namespace: "shop".into(), uid: "uid-1".into() };
+    Plan::new(identity, read_spec(&spec).expect("has the right shape")).expect("is in order")
+}
+
+fn problems(spec: Value) -> Vec<String> {
+    let identity = Identity { name: "orders".into(), namespace: "shop".into(), uid: "uid-1".into() };
+    let outcome = read_spec(&spec).and_then(|spec| Plan::new(identity, spec));
+    outcome.err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+fn everything() -> Value {
+    json!({
+        "groups": 2, "replicas": 3, "replication": { "mode": "Sync", "minInSync": 2, "ackTimeout": "1500ms" },
+        "flush": { "type": "Async", "timeout": "5s", "interval": "1m30s" }, "tls": { "secretName": "cert" },
+        "resources": { "requests": { "cpu": "100m" } },
+        "scheduling": { "nodeSelector": { "disk": "fast" }, "priorityClassName": "high",
+                        "tolerations": [{ "key": "a", "operator": "Exists" }] },
+        "config": {
+            "replication.heartbeat": "50ms", "replication.lease": "500ms", "replication.election_min": "500ms",
+            "replication.election_max": "900ms", "storage.segment_bytes": "16MiB", "storage.cache_bytes": "8MiB",
+            "topics.auto_create": true, "topics.queues": "16", "consumer_groups.auto_create": "false",
+            "consumer_groups.start": "latest", "consumer_groups.max_attempts": 5,
+        },
+    })
+}
+
+fn keys(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                keys(value, &path, found);
+            }
+        }
+        toml::Value::Array(values) => values.iter().for_each(|value| keys(value, path, found)),
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn a_rendered_file_has_no_key_that_a_broker_does_not_know() {
+    let mut seen = BTreeSet::new();
+    for spec in [json!({}), json!({ "replicas": 1 }), everything()] {
+        let text = config_file::render(&plan(spec), 0, "cluster.local").expect("renders");
+        let table: toml::Table = toml::from_str(&text).expect("is TOML");
+        keys(&toml::Value::Table(table), "", &mut seen);
+    }
+    let contract: BTreeSet<String> = CONTRACT.iter().map(|key| (*key).to_owned()).collect();
+    let unknown: Vec<_> = seen.difference(&contract).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let missing: Vec<_> = contract.difference(&seen).collect();
+    assert_eq!(missing, ["member"], "every other key can be set");
+}
+
+#[test]
+fn a_rendered_file_says_what_the_spec_says() {
+    let text = config_file::render(&plan(everything()), 1, "cluster.local").expect("renders");
+    let file: toml::Table = toml::from_str(&text).expect("is TOML");
+    assert_eq!(file["group"].as_integer(), Some(1));
+    assert_eq!(file["replication"]["mode"].as_str(), Some("sync"));
+    assert_eq!(file["replication"]["min_in_sync"].as_integer(), Some(2));
+    assert_eq!(file["replication"]["ack_timeout"].as_str(), Some("1500ms"));
+    assert_eq!(file["flush"]["interval"].as_str(), Some("90s"));
+    assert_eq!(file["topics"]["queues"].as_integer(), Some(16));
+    assert_eq!(file["consumer_groups"]["auto_create"].as_bool(), Some(false));
+    let second = &file["groups"].as_array().expect("a list")[1];
+    assert_eq!(second["address"].as_str(), Some("orders-1.shop.svc.cluster.local:8081"));
+    let member = &second["members"].as_array().expect("a list")[2];
+    assert_eq!(member["name"].as_str(), Some("orders-1-2"));
+    assert_eq!(member["address"].as_str(), Some("orders-1-2.orders-peers.shop.svc.cluster.local:8082"));
+    let single = config_file::render(&plan(json!({ "replicas": 1 })), 0, "cluster.local").expect("renders");
+    assert!(single.contains("mode = \"none\"") && !single.contains("min_in_sync"), "{single}");
+}
+
+#[test]
+fn what_is_wrong_is_named_by_its_field() {
+    let cases = [
+        (json!({ "replicas": 2 }), "spec.replication.mode"),
+        (json!({ "replicas": "x" }), "spec.replicas"),
+        (json!({ "replication": { "mode": "Quorum" } }), "spec.replication"),
+        (json!({ "replication": { "mode": "Sync", "minInSync": 4 } }), "spec.replication.minInSync"),
+        (json!({ "flush": { "timeout": "0s" } }), "spec.flush.timeout"),
+        (json!({ "failover": { "delay": "1" } }), "spec.failover.delay"),
+        (json!({ "config": { "no.such": 1 } }), "spec.config[\"no.such\"]"),
+        (json!({ "config": { "topics.queues": 0 } }), "spec.config[\"topics.queues\"]"),
+        (json!({ "config": { "topics.auto_create": "yes" } }), "spec.config[\"topics.auto_create\"]"),
+        (
+            json!({ "config": { "replication.mode": "raft" } }),
+            "spec.config[\"replication.mode\"]: is set by spec.replication.mode",
+        ),
+        (
+            json!({ "config": { "listen.client": "x" } }),
+            "spec.config[\"listen.client\"]: is set by the operator",
+        ),
+        (json!({ "config": { "replication.lease": "100ms" } }), "spec.config[\"replication.lease\"]"),
+        (json!({ "config": { "storage.segment_bytes": "1KiB" } }), "spec.config[\"storage.segment_bytes\"]"),
+    ];
+    for (spec, field) in cases {
+        let problems = problems(spec.clone());
+        assert!(problems.iter().any(|problem| problem.starts_with(field)), "{spec}: {problems:?}");
+    }
+    assert_eq!(problems(json!({ "failover": { "delay": "0s" } })), Vec::<String>::new());
+}
+
+/// Reads the body as its Kubernetes type and finds all of it there again: no misspelt field.
+#[track_caller]
+fn typed<T: Serialize + DeserializeOwned>(body: &Value) {
+    let object: T = serde_json::from_value(body.clone()).expect("has the right shape");
+    assert_eq!(&serde_json::to_value(object).expect("is JSON"), body);
+}
+
+#[test]
+fn objects_are_what_kubernetes_knows() {
+    for spec in [json!({}), everything()] {
+        let plan = plan(spec);
+        let mut kinds = BTreeMap::new();
+        for object in supporting(&plan, "cluster.local").expect("renders") {
+            *kinds.entry(object.kind.api().2).or_insert(0) += 1;
+            assert_eq!(object.body["metadata"]["ownerReferences"][0]["uid"], "uid-1");
+            match object.kind {
+                Kind::Service => typed::<Service>(&object.body),
+                Kind::ConfigMap => typed::<ConfigMap>(&object.body),
+                Kind::PodDisruptionBudget => typed::<PodDisruptionBudget>(&object.body),
+                Kind::BrokerGroup => {
+                    let group: mainstay_crds::BrokerGroup =
+                        serde_json::from_value(object.body).expect("fits");
+                    assert_eq!(group.spec.replicas, 3);
+                }
+                Kind::StatefulSet => panic!("comes separately"),
+            }
+        }
+        assert_eq!(kinds["Service"], 2 + plan.groups as usize);
+        let set = stateful_set(&plan, 0, "cluster.local", "broker:1", &Existing::default()).expect("renders");
+        typed::<StatefulSet>(&set.body);
+    }
+}
+
+#[test]
+fn pods_are_restricted() {
+    let set = stateful_set(&plan(json!({})), 0, "cluster.local", "broker:1", &Existing::default())
+        .expect("renders");
+    let spec = &set.body["spec"];
+    assert_eq!(spec["updateStrategy"]["type"], "OnDelete");
+    assert_eq!(spec["podManagementPolicy"], "Parallel");
+    let pod = &spec["template"]["spec"];
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["runAsUser"], workload::USER);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let container = &pod["containers"][0]["securityContext"];
+    assert_eq!(container["allowPrivilegeEscalation"], false);
+    assert_eq!(container["readOnlyRootFilesystem"], true);
+    assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+}
+
+#[test]
+fn a_new_operator_restarts_no_broker_and_a_new_configuration_does() {
+    let template = |spec: Value, image: &str, existing: &Existing| {
+        let set = stateful_set(&plan(spec), 0, "cluster.local", image, existing).expect("renders");
+        (set.body["spec"]["template"].clone(), set.body)
+    };
+    let (old, body) = template(json!({}), "broker:1", &Existing::default());
+    let existing = Existing::of(&body);
+    assert_eq!(template(json!({}), "broker:2", &existing).0, old, "the image stays what it was");
+    assert_ne!(template(json!({ "image": "broker:2" }), "broker:2", &existing).0, old);
+    assert_ne!(template(json!({ "flush": { "type": "Async" } }), "broker:1", &existing).0, old);
+    assert_eq!(template(json!({ "failover": { "delay": "9s" } }), "broker:1", &existing).0, old);
+    let (grown, grown_body) = template(json!({ "storage": { "size": "99Gi" } }), "broker:1", &existing);
+    assert_eq!(grown, old);
+    assert_eq!(
+        grown_body["spec"]["volumeClaimTemplates"], body["spec"]["volumeClaimTemplates"],
+        "it can never change"
+    );
+    assert!(!body.to_string().contains(env!("CARGO_PKG_VERSION")), "no version of the operator anywhere");
+}
+
+#[test]
+fn groups_keep_what_they_were_created_with() {
+    let created = plan(json!({ "groups": 2, "replication": { "mode": "Sync" } }));
+    let existing = [created.group_spec(0), created.group_spec(1)];
+    assert_eq!(created.forbidden_changes(&existing), []);
+    let fields = |spec: Value| -> Vec<String> {
+        plan(spec).forbidden_changes(&existing).into_iter().map(|error| error.field).collect()
+    };
+    assert_eq!(
+        fields(json!({ "groups": 2, "replicas": 5, "replication": { "mode": "Sync", "minInSync": 2 } })),
+        ["spec.replicas"]
+    );
+    assert_eq!(fields(json!({ "groups": 1, "replication": { "mode": "Sync" } })), ["spec.groups"]);
+    assert_eq!(fields(json!({ "groups": 2 })), ["spec.replication.mode", "spec.replication.minInSync"]);
+    assert_eq!(
+        fields(json!({ "groups": 2, "replication": { "mode": "Sync", "minInSync": 3 } })),
+        ["spec.replication.minInSync"]
+    );
+    assert_eq!(
+        fields(json!({ "groups": 2, "replication": { "mode": "Sync" }, "failover": { "delay": "3s" } })),
+        Vec::<String>::new()
+    );
+}
