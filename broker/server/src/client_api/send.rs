@@ -12,7 +12,6 @@ use super::ClientApi;
 use super::caller::{Caller, Dialect};
 use super::limits::{self, MAX_MESSAGES_PER_SEND};
 use super::message::{check_type, message_type, publish};
-use super::names::full_name;
 use super::outcome::{self, NotHere};
 use super::refusal::{Checked, Refusal, combined, ok};
 use crate::forward::{Call, Failure, Peer, Unanswered};
