@@ -1,8 +1,8 @@
 //! Calls reach the leader of their broker group, wherever they came in.
 //!
 //! The broker that has the client (its edge) holds a call while the leader is unknown or moving, within the call's
-//! deadline; brokers behind it never hold, so that no call is parked where nobody looks again. A call whose fate is
-//! unknown is never tried a second time.
+//! deadline; brokers behind it never hold, so that no call is parked where nobody looks again. A send whose fate is
+//! unknown is never tried a second time, since that could store it twice: the client decides.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ use crate::group::{GroupHandle, GroupView};
 const MAX_HOPS: u32 = 2;
 /// Longest pause before the leader is looked for again; a change of view ends it early.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// For a leader that was replaced to answer what it still can.
+const LAST_WORD: Duration = Duration::from_millis(200);
 /// Marks the error of a broker that may not act and did nothing.
 const NOT_LEADER_HEADER: &str = "x-mainstay-not-leader";
 
@@ -70,6 +72,9 @@ impl From<Refusal> for Unanswered {
 /// One client call on its way to the leader. It may be tried several times, each time from the start.
 pub(crate) trait Call: Sync {
     type Answer: Send;
+
+    /// Doing it twice is no worse than doing it once.
+    const REPEATABLE: bool;
 
     /// Does it on this broker.
     fn here(&self) -> impl Future<Output = Result<Self::Answer, Unanswered>> + Send;
@@ -130,7 +135,7 @@ impl Forwarder {
         }
     }
 
-    /// `None` when nothing was done: no leader is known, it cannot be reached, or it does not lead any more.
+    /// `None` when it may be tried again: nothing was done, or doing it twice is fine.
     async fn at_peer<C: Call>(
         &self,
         target: GroupId,
@@ -138,29 +143,49 @@ impl Forwarder {
         call: &C,
     ) -> Result<Option<C::Answer>, Failure> {
         let deadline = tokio::time::Instant::from_std(until);
+        let superseded = self.superseded(target);
         let Ok(Some(channel)) = tokio::time::timeout_at(deadline, self.cluster.leader(target)).await else {
             return Ok(None);
         };
         let peer = MessagingServiceClient::new(channel)
             .max_decoding_message_size(MAX_CALL_BYTES)
             .max_encoding_message_size(MAX_CALL_BYTES);
-        match tokio::time::timeout_at(deadline, call.there(peer)).await {
-            Ok(Ok(answer)) => Ok(Some(answer)),
-            Ok(Err(status)) if nothing_done(&status) => {
-                self.cluster.forget_leader(target);
-                Ok(None)
-            }
-            Ok(Err(status)) => {
-                self.cluster.forget_leader(target);
-                let text = format!("the way to the leader broke ({}); outcome unknown", status.message());
-                Err(Refusal::new(Code::ProxyTimeout, text).into())
-            }
-            Err(_) => {
-                let text = "the leader did not answer before the deadline; outcome unknown";
-                Err(Refusal::new(Code::ProxyTimeout, text).into())
+        let broken = tokio::select! {
+            answer = tokio::time::timeout_at(deadline, call.there(peer)) => match answer {
+                Ok(Ok(answer)) => return Ok(Some(answer)),
+                Ok(Err(status)) => {
+                    self.cluster.forget_leader(target);
+                    if nothing_done(&status) {
+                        return Ok(None);
+                    }
+                    format!("the way to the leader broke ({})", status.message())
+                }
+                Err(_) => return Err(unknown("the leader did not answer in time").into()),
+            },
+            () = superseded => "another broker leads now".to_owned(),
+        };
+        if C::REPEATABLE { Ok(None) } else { Err(unknown(&broken).into()) }
+    }
+
+    /// Ends when another than the leader of now has led for a moment: whoever was asked may be cut off.
+    fn superseded(&self, target: GroupId) -> impl Future<Output = ()> + Send + use<> {
+        let own = target == self.config.group;
+        let mut view = self.group.watch();
+        let asked = view.borrow().leader.as_ref().map(|leader| leader.node);
+        async move {
+            let another =
+                |view: &GroupView| view.leader.as_ref().is_some_and(|leader| Some(leader.node) != asked);
+            if own && view.wait_for(another).await.is_ok() {
+                tokio::time::sleep(LAST_WORD).await;
+            } else {
+                std::future::pending().await
             }
         }
     }
+}
+
+fn unknown(why: &str) -> Refusal {
+    Refusal::new(Code::ProxyTimeout, format!("{why}; outcome unknown"))
 }
 
 /// Waits for a change of view or a moment; false when the time is up.

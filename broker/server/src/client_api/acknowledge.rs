@@ -33,6 +33,7 @@ struct Acknowledging<'a> {
 impl Call for Acknowledging<'_> {
     /// One status for each entry.
     type Answer = Vec<Status>;
+    const REPEATABLE: bool = true;
 
     async fn here(&self) -> Result<Vec<Status>, Unanswered> {
         self.api.acknowledge_here(self.caller, self.request, self.entries, self.deadline).await
@@ -59,6 +60,7 @@ struct Changing<'a> {
 
 impl Call for Changing<'_> {
     type Answer = Checked<ReceiptHandle>;
+    const REPEATABLE: bool = true;
 
     async fn here(&self) -> Result<Checked<ReceiptHandle>, Unanswered> {
         self.api.change_here(self.request, self.shown, self.invisible, self.deadline).await

@@ -146,16 +146,12 @@ impl Catalog {
             return Ok(found);
         }
         let name = E::check(resource)?;
-        if self.newest_has::<E>(&text, deadline).await {
-            return self.until_applied(&text, deadline).await;
+        if !self.exists::<E>(&text, deadline).await? {
+            let Some(creation) = E::creation(&self.config, &name) else {
+                return Err(Refusal::new(E::MISSING, format!("{} '{text}' does not exist", E::WHAT)));
+            };
+            self.create(creation, deadline).await?;
         }
-        if let Some(found) = self.applied(&text) {
-            return Ok(found);
-        }
-        let Some(creation) = E::creation(&self.config, &name) else {
-            return Err(Refusal::new(E::MISSING, format!("{} '{text}' does not exist", E::WHAT)));
-        };
-        self.create(creation, deadline).await?;
         self.until_applied(&text, deadline).await
     }
 
@@ -177,29 +173,45 @@ impl Catalog {
         }
     }
 
+    /// True when what is applied here is the newest there is.
     fn leads_metadata(&self) -> bool {
-        self.config.group == GroupId::METADATA && self.group.view().is_leader()
+        self.config.group == GroupId::METADATA && {
+            let view = self.group.view();
+            view.is_leader() && view.serving
+        }
     }
 
-    /// True when the metadata group's leader knows of it. That leader itself has nobody to ask.
-    async fn newest_has<E: Entry>(&self, name: &str, deadline: Instant) -> bool {
-        if self.leads_metadata() {
-            return false;
-        }
-        let ask = async {
-            let leader = self.cluster.leader(GroupId::METADATA).await?;
-            let request = WatchMetadataRequest { after_version: 0, wait_ms: 0 };
-            let newest = AdminClient::new(leader).watch_metadata(request).await;
-            if newest.is_err() {
-                self.cluster.forget_leader(GroupId::METADATA);
+    /// Waits for somebody who can tell.
+    async fn exists<E: Entry>(&self, name: &str, deadline: Instant) -> Checked<bool> {
+        loop {
+            if self.leads_metadata() {
+                return Ok(self.applied::<E>(name).is_some());
             }
-            let newest = newest.ok()?.into_inner();
-            Some(match E::MISSING {
-                Code::TopicNotFound => newest.topics.iter().any(|topic| topic.name == name),
-                _ => newest.groups.iter().any(|group| group.name == name),
-            })
+            let asked = tokio::time::timeout_at(deadline.into(), self.leader_knows::<E>(name)).await;
+            if let Ok(Some(knows)) = asked {
+                return Ok(knows);
+            }
+            if Instant::now() + LEADER_PAUSE >= deadline {
+                let text = format!("nobody could tell in time whether {} '{name}' exists", E::WHAT);
+                return Err(Refusal::new(Code::ProxyTimeout, text));
+            }
+            tokio::time::sleep(LEADER_PAUSE).await;
+        }
+    }
+
+    /// `None` when the metadata group's leader did not answer.
+    async fn leader_knows<E: Entry>(&self, name: &str) -> Option<bool> {
+        let leader = self.cluster.leader(GroupId::METADATA).await?;
+        let request = WatchMetadataRequest { after_version: 0, wait_ms: 0 };
+        let Ok(newest) = AdminClient::new(leader).watch_metadata(request).await else {
+            self.cluster.forget_leader(GroupId::METADATA);
+            return None;
         };
-        tokio::time::timeout_at(deadline.into(), ask).await.ok().flatten().unwrap_or(false)
+        let newest = newest.into_inner();
+        Some(match E::MISSING {
+            Code::TopicNotFound => newest.topics.iter().any(|topic| topic.name == name),
+            _ => newest.groups.iter().any(|group| group.name == name),
+        })
     }
 
     /// Creates through the metadata group, waiting for its leader as long as the deadline allows.

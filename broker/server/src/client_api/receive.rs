@@ -53,6 +53,7 @@ struct Polling<'a> {
 
 impl Call for Polling<'_> {
     type Answer = Answer;
+    const REPEATABLE: bool = true;
 
     async fn here(&self) -> Result<Answer, Unanswered> {
         self.api.receive_here(self.request, self.poll_end).await.map(Answer::Here)

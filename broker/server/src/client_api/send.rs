@@ -30,6 +30,7 @@ struct Sending<'a> {
 
 impl Call for Sending<'_> {
     type Answer = SendMessageResponse;
+    const REPEATABLE: bool = false;
 
     async fn here(&self) -> Result<SendMessageResponse, Unanswered> {
         self.api.send_here(self.caller, self.topic, &self.request.messages, self.deadline).await

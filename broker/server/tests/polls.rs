@@ -1,0 +1,63 @@
+//! Long polls that are given up: what they were about to get goes to somebody else soon.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Instant;
+
+use mainstay_messaging::{Command, CreateGroup, GroupName, StartPosition};
+use support::{Group, PATIENCE, Plan, bodies_of, prepare_topic, receive, send, soon, until};
+
+/// Longer than any test waits.
+const HIDDEN_MS: u64 = 600_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_that_arrived_when_nobody_waited_any_more_are_made_again() {
+    let group = Group::start(Plan::single()).await;
+    let handle = group.handle(group.leader().await);
+    prepare_topic(&handle).await;
+    let mut given_up = Box::pin(handle.receive(receive("letters", "readers", HIDDEN_MS), soon()));
+    assert!(futures::poll!(&mut given_up).is_pending());
+    send(&handle, "x").await;
+    until("the message is in flight", async || {
+        let progress = handle.query(|state| state.progress("readers", "letters")).await.unwrap()?;
+        progress.iter().any(|queue| queue.in_flight == 1).then_some(())
+    })
+    .await;
+    drop(given_up);
+    let deliveries = handle.receive(receive("letters", "readers", HIDDEN_MS), soon()).await.unwrap();
+    assert_eq!(bodies_of(&handle, &deliveries).await, ["x"]);
+    assert_eq!(deliveries[0].attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_a_poll_is_given_up_no_message_stays_hidden_with_it() {
+    const MESSAGES: usize = 60;
+    let group = Group::start(Plan::single()).await;
+    let handle = group.handle(group.leader().await);
+    prepare_topic(&handle).await;
+    let name = GroupName::new("patient").unwrap();
+    let patient = CreateGroup { name, start: StartPosition::Earliest, max_attempts: 1000 };
+    handle.propose(Command::CreateGroup(patient), soon()).await.unwrap();
+    for number in 0..MESSAGES {
+        let mut given_up = Box::pin(handle.receive(receive("letters", "patient", HIDDEN_MS), soon()));
+        assert!(futures::poll!(&mut given_up).is_pending());
+        let mut sending = Box::pin(send(&handle, "x"));
+        // Given up at another point of the message's way each time.
+        for _ in 0..=number {
+            if futures::poll!(&mut sending).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(given_up);
+    }
+    let mut left = MESSAGES;
+    let started = Instant::now();
+    while left > 0 {
+        let found = handle.receive(receive("letters", "patient", HIDDEN_MS), soon()).await.unwrap();
+        assert!(!found.is_empty() && started.elapsed() < PATIENCE, "{left} messages stay hidden");
+        left -= found.len();
+    }
+}
