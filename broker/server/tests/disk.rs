@@ -4,15 +4,12 @@
 
 mod support;
 
-use std::ffi::OsString;
-use std::io::{self, ErrorKind, IoSlice};
-use std::path::Path;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use mainstay_broker::group::{ProposeError, Role};
-use mainstay_storage::{File, FileLock, FileSystem, MemFileSystem, Operation};
-use parking_lot::{Condvar, Mutex};
-use support::{Group, Plan, bodies, prepare_topic, publish, send, soon, until};
+use mainstay_storage::{FileSystem, MemFileSystem, Operation};
+use support::{Group, Plan, Stall, StallingFileSystem, bodies, prepare_topic, publish, send, soon, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_fdatasync_stops_the_broker_and_acknowledges_nothing() {
@@ -81,7 +78,7 @@ async fn a_disk_that_does_not_answer_is_told_from_late_replicas() {
     let stall = Stall::default();
     let plan = Plan { flush: "type = \"sync\"\ntimeout = \"300ms\"", ..Plan::single() };
     let mut group = Group::prepare(plan).await;
-    let fs = StallingFileSystem { below: Arc::new(group.nodes[0].fs.clone()), stall: stall.clone() };
+    let fs = StallingFileSystem::new(group.nodes[0].fs.clone(), &stall);
     group.start_node_on(0, Arc::new(fs)).await.unwrap();
     group.leader().await;
     prepare_topic(&group.handle(0)).await;
@@ -107,7 +104,7 @@ async fn late_replicas_are_told_from_a_late_disk() {
     let mut group = Group::prepare(plan).await;
     group.start_node(0).await;
     for index in 1..3 {
-        let fs = StallingFileSystem { below: Arc::new(group.nodes[index].fs.clone()), stall: stall.clone() };
+        let fs = StallingFileSystem::new(group.nodes[index].fs.clone(), &stall);
         group.start_node_on(index, Arc::new(fs)).await.unwrap();
     }
     let leader = group.leader().await;
@@ -129,98 +126,4 @@ async fn late_replicas_are_told_from_a_late_disk() {
     stall.set(false);
     send(&group.handle(0), "fast").await;
     assert_eq!(bodies(&group.handle(0)).await, ["slow", "fast"]);
-}
-
-/// While set, fdatasync of the log's files does not return.
-#[derive(Debug, Clone, Default)]
-struct Stall(Arc<(Mutex<bool>, Condvar)>);
-
-impl Stall {
-    fn set(&self, stalled: bool) {
-        *self.0.0.lock() = stalled;
-        self.0.1.notify_all();
-    }
-
-    fn wait(&self) {
-        let mut stalled = self.0.0.lock();
-        while *stalled {
-            self.0.1.wait(&mut stalled);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct StallingFileSystem {
-    below: Arc<dyn FileSystem>,
-    stall: Stall,
-}
-
-#[derive(Debug)]
-struct StallingFile {
-    below: Arc<dyn File>,
-    stall: Option<Stall>,
-}
-
-impl StallingFileSystem {
-    fn wrap(&self, path: &Path, below: Arc<dyn File>) -> Arc<dyn File> {
-        let of_log = path.parent().is_some_and(|folder| folder.ends_with("log"));
-        Arc::new(StallingFile { below, stall: of_log.then(|| self.stall.clone()) })
-    }
-}
-
-impl FileSystem for StallingFileSystem {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.below.create_dir(path)
-    }
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(path, self.below.create(path)?))
-    }
-    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(path, self.below.open(path)?))
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.below.exists(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.below.list(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.below.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.below.remove(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.below.sync_dir(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
-        self.below.lock(path)
-    }
-    fn boot_id(&self) -> u64 {
-        self.below.boot_id()
-    }
-    fn entropy(&self) -> u64 {
-        self.below.entropy()
-    }
-}
-
-impl File for StallingFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.below.read_at(buffer, offset)
-    }
-    fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.below.write_all_at(parts, offset)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        if let Some(stall) = &self.stall {
-            stall.wait();
-        }
-        self.below.sync_data()
-    }
-    fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.below.allocate(bytes)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.below.len()
-    }
 }

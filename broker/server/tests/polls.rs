@@ -4,10 +4,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use mainstay_messaging::{Command, CreateGroup, GroupName, StartPosition};
-use support::{Group, PATIENCE, Plan, bodies_of, prepare_topic, receive, send, soon, until};
+use support::{
+    Group, PATIENCE, Plan, Stall, StallingFileSystem, bodies_of, prepare_topic, receive, send, soon, until,
+};
 
 /// Longer than any test waits.
 const HIDDEN_MS: u64 = 600_000;
@@ -29,6 +32,29 @@ async fn deliveries_that_arrived_when_nobody_waited_any_more_are_made_again() {
     let deliveries = handle.receive(receive("letters", "readers", HIDDEN_MS), soon()).await.unwrap();
     assert_eq!(bodies_of(&handle, &deliveries).await, ["x"]);
     assert_eq!(deliveries[0].attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_given_up_while_its_deliveries_are_on_the_way_to_the_disk_takes_none_with_it() {
+    let stall = Stall::default();
+    let mut group = Group::prepare(Plan::single()).await;
+    let fs = StallingFileSystem::new(group.nodes[0].fs.clone(), &stall);
+    group.start_node_on(0, Arc::new(fs)).await.unwrap();
+    let handle = group.handle(group.leader().await);
+    prepare_topic(&handle).await;
+    send(&handle, "x").await;
+    stall.set(true);
+    let mut given_up = Box::pin(handle.receive(receive("letters", "readers", HIDDEN_MS), soon()));
+    assert!(futures::poll!(&mut given_up).is_pending());
+    // What came before the first of these was taken up in the same turn, and that turn ends before the second.
+    for _ in 0..2 {
+        handle.query(|_| ()).await.unwrap();
+    }
+    drop(given_up);
+    stall.set(false);
+    let deliveries = handle.receive(receive("letters", "readers", HIDDEN_MS), soon()).await.unwrap();
+    assert_eq!(bodies_of(&handle, &deliveries).await, ["x"]);
+    assert_eq!(deliveries[0].attempt, 2, "it was delivered to the poll that was given up");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 mod network;
+mod stall;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
 pub(crate) use network::Network;
+pub(crate) use stall::{Stall, StallingFileSystem};
 
 /// Nothing in a test may take longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
