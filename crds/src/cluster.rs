@@ -2,6 +2,8 @@
 
 // KubeSchema repeats the types inside functions, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
+// Every column repeats `type_`, which clippy takes for a repeated attribute.
+#![allow(clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,8 @@
 
 // KubeSchema repeats the types inside functions, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
+// Every column repeats `type_`, which clippy takes for a repeated attribute.
+#![allow(clippy::duplicated_attributes)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};

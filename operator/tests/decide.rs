@@ -176,7 +176,9 @@ fn events(decision: &Decision) -> Vec<&'static str> {
 }
 
 fn published(decision: &Decision) -> &BrokerGroupStatus {
-    let status = |action| if let &Action::Publish(ref status) = action { Some(&**status) } else { None };
+    fn status(action: &Action) -> Option<&BrokerGroupStatus> {
+        if let Action::Publish(status) = action { Some(status) } else { None }
+    }
     decision.actions.iter().find_map(status).expect("publishes")
 }
 

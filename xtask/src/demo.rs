@@ -79,8 +79,7 @@ fn show(world: &World) -> Result<(Report, Times)> {
         "\n$ kubectl delete pod {} --grace-period=0 --force      # the leader, on {}",
         old.pod, old.node
     );
-    let killed = Moment::now();
-    deployment.kill(&old.pod)?;
+    let killed = deployment.kill(&old.pod)?;
     let first_acknowledged = traffic.wait_acknowledged_after(killed, Duration::from_secs(60))?;
     println!(
         "The first message sent after the kill was acknowledged {:.2} s after it.",

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_record::{BatchKind, EntryId, LogIndex, LogPosition, Timestamp};
+use mainstay_record::{Batch, BatchBuilder, BatchKind, EntryId, GroupId, LogIndex, LogPosition, Timestamp};
 use mainstay_storage::{EpochStart, Flush, LogError, LogEvent, MemFileSystem, ReadError, RealFileSystem};
 
 use support::{Author, Events, epoch, open, open_on, options, read_all, segments};
@@ -135,7 +135,7 @@ fn a_damaged_batch_on_the_disk_is_never_returned() {
 
 #[test]
 fn a_batch_that_does_not_continue_the_log_stops_it() {
-    for break_it in [gap, wrong_position, older_epoch] {
+    for break_it in [gap, wrong_index, wrong_position, wrong_group, older_epoch] {
         let fs = MemFileSystem::new(5);
         let (log, _, events) = open(&fs, options("/data")).unwrap();
         let mut author = Author::new();
@@ -150,16 +150,26 @@ fn a_batch_that_does_not_continue_the_log_stops_it() {
         assert_eq!(recovered.last.index, LogIndex(2));
     }
 
-    fn gap(author: &mut Author) -> mainstay_record::Batch {
+    fn seal(author: &Author, group: GroupId, index: LogIndex) -> Batch {
+        let id = EntryId { epoch: epoch(2), index };
+        BatchBuilder::default().seal(BatchKind::Data, group, id, author.end(), Timestamp(1))
+    }
+    fn wrong_index(author: &mut Author) -> Batch {
+        seal(author, support::GROUP, LogIndex(5))
+    }
+    fn wrong_group(author: &mut Author) -> Batch {
+        seal(author, GroupId(99), author.last().index.next())
+    }
+    fn gap(author: &mut Author) -> Batch {
         author.write(epoch(2), 10);
         author.write(epoch(2), 10)
     }
-    fn wrong_position(author: &mut Author) -> mainstay_record::Batch {
+    fn wrong_position(author: &mut Author) -> Batch {
         author.cut(1);
         author.write(epoch(2), 10);
         author.write(epoch(2), 10)
     }
-    fn older_epoch(author: &mut Author) -> mainstay_record::Batch {
+    fn older_epoch(author: &mut Author) -> Batch {
         author.write(epoch(1), 10)
     }
 }

@@ -5,9 +5,10 @@
 mod support;
 
 use std::io::ErrorKind;
+use std::path::Path;
 
-use mainstay_record::LogIndex;
-use mainstay_storage::{Damage, LogCore, MemFileSystem, OpenError, Operation, Unsynced};
+use mainstay_record::{BatchKind, LogIndex};
+use mainstay_storage::{Damage, LogCore, MemFileSystem, OpenError, Operation, TailFate, Unsynced};
 use proptest::prelude::*;
 
 use support::{Author, core_read_all, epoch, find, open_core, segments};
@@ -176,7 +177,7 @@ fn a_missing_or_damaged_mark_is_refused() {
     let fs = MemFileSystem::new(9);
     written(&fs, 2, 3, 100);
     let fs = fs.kill();
-    let mark = std::path::Path::new("/data/log/mark");
+    let mark = Path::new("/data/log/mark");
     let whole = fs.contents(mark).unwrap();
     // One slot may be torn.
     fs.corrupt(mark, |content| content[20] ^= 1).unwrap();
@@ -200,14 +201,67 @@ fn a_message_that_holds_a_log_does_not_mislead_recovery() {
     let segment = segments(&fs, "/data").remove(0);
     let copy = fs.contents(&segment).unwrap()[..8000].to_vec();
     let (mut core, _) = open_core(&fs, "/data").unwrap();
-    let kind = mainstay_record::BatchKind::Data;
-    core.append(&[author.write_as(kind, epoch(1), &copy)]).unwrap();
+    core.append(&[author.write_as(BatchKind::Data, epoch(1), &copy)]).unwrap();
     let fs = fs.kill();
     let at = find(&fs.contents(&segment).unwrap(), &author.batches[6]);
     fs.flip_bit(&segment, at + 90, 0).unwrap();
     let (_, recovered) = open_core(&fs, "/data").unwrap();
     assert_eq!(recovered.last.index, LogIndex(6));
     assert!(recovered.torn_tail.is_some());
+}
+
+#[test]
+fn a_message_cannot_forge_a_proof_of_damage() {
+    let fs = MemFileSystem::new(14);
+    let mut author = written(&fs, 1, 2, 200);
+    // A well-formed run header that claims the world to be durable, as a client could write it.
+    let mut forged = b"MSR1".to_vec();
+    forged.extend_from_slice(&1u64.to_le_bytes());
+    forged.extend_from_slice(&u64::MAX.to_le_bytes());
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(&0u64.to_le_bytes());
+    digest.update(&forged);
+    forged.extend_from_slice(&(digest.finalize() as u32).to_le_bytes());
+    let (mut core, _) = open_core(&fs, "/data").unwrap();
+    core.append(&[author.write_as(BatchKind::Data, epoch(1), &forged)]).unwrap();
+    let fs = fs.kill();
+    let segment = segments(&fs, "/data").remove(0);
+    let at = find(&fs.contents(&segment).unwrap(), &author.batches[2]);
+    fs.flip_bit(&segment, at + 50, 0).unwrap();
+    let (_, recovered) = open_core(&fs, "/data").unwrap();
+    assert_eq!(recovered.last.index, LogIndex(2));
+}
+
+#[test]
+fn a_torn_mark_never_brings_a_finished_truncation_back() {
+    for slot in [0, 4096] {
+        let fs = MemFileSystem::new(15);
+        let mut author = written(&fs, 1, 5, 200);
+        let (mut core, _) = open_core(&fs, "/data").unwrap();
+        core.truncate(LogIndex(2), TailFate::Discard).unwrap();
+        author.cut(2);
+        core.append(&author.write_many(epoch(2), 2, 200)).unwrap();
+        core.sync().unwrap();
+        let fs = fs.crash_with(Unsynced::Lost);
+        fs.flip_bit(Path::new("/data/log/mark"), slot + 20, 0).unwrap();
+        let (core, _) = open_core(&fs, "/data").unwrap();
+        assert_eq!(core_read_all(&core), author.batches);
+    }
+}
+
+#[test]
+fn a_log_is_clean_only_until_it_is_opened_again() {
+    let fs = MemFileSystem::new(16);
+    let author = written(&fs, 1, 2, 200);
+    let (core, recovered) = open_core(&fs, "/data").unwrap();
+    assert!(!recovered.clean);
+    core.close().unwrap();
+    let (mut core, recovered) = open_core(&fs, "/data").unwrap();
+    assert!(recovered.clean);
+    core.append(&author.clone().write_many(epoch(1), 1, 200)).unwrap();
+    let (_, recovered) = open_core(&fs.crash_with(Unsynced::Lost), "/data").unwrap();
+    assert_eq!(recovered.last, author.last());
+    assert!(!recovered.clean && !recovered.same_boot, "what was written is lost");
 }
 
 #[test]

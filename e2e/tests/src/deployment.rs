@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use mainstay_checker::Moment;
 use mainstay_clusters::until;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::sigkill;
 use crate::world::World;
 
 /// A broker as the brokers themselves describe it (`mainstay cluster status`).
@@ -168,13 +170,16 @@ impl<'w> Deployment<'w> {
         found.context("no leader")
     }
 
-    /// Kills a pod without grace: its processes get SIGKILL.
-    pub fn kill(&self, pod: &str) -> Result<()> {
+    /// Kills a broker with SIGKILL and deletes its pod without grace, so that it comes back as another pod. Returns the
+    /// moment of the kill.
+    pub fn kill(&self, pod: &str) -> Result<Moment> {
+        let object = self.get(&format!("pod/{pod}"))?;
+        let killed = sigkill::kill(&text(&object["metadata"]["uid"]), "mainstay-broker")?;
         let arguments = ["delete", "pod", pod, "--grace-period=0", "--force", "--wait=false"];
         self.world
             .cluster()
-            .kubectl(&[&["--namespace", self.namespace.as_str()][..], &arguments].concat())
-            .map(drop)
+            .kubectl(&[&["--namespace", self.namespace.as_str()][..], &arguments].concat())?;
+        Ok(killed)
     }
 
     /// Waits until every broker of the deployment takes part again: one leader a group, the rest followers.

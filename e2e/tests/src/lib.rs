@@ -8,6 +8,7 @@
 mod deployment;
 mod runner;
 mod scenarios;
+mod sigkill;
 mod traffic;
 mod world;
 

@@ -27,7 +27,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 /// Writes a duration with one unit, which is all that a broker's configuration takes.
 pub fn render(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis % 1000 == 0 { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
 #[cfg(test)]

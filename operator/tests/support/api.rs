@@ -112,8 +112,8 @@ impl FakeApi {
         let given: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let found = store.objects.get(path).cloned();
         match *method {
-            Method::GET if query.contains("watch=") => return self.watch(path),
-            Method::GET if is_collection(path) => return list(&store, path, query),
+            Method::GET if query.contains("watch=") => self.watch(path),
+            Method::GET if is_collection(path) => list(&store, path, query),
             Method::GET => match found {
                 Some(object) => ok(&object),
                 None => refuse(StatusCode::NOT_FOUND, "NotFound"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mainstay_checker::{Moment, Options};
+use mainstay_checker::Options;
 
 use super::{ROLLOUT, Scenario, ensure_clean, manifest, namespace};
 use crate::deployment::Deployment;
@@ -32,8 +32,7 @@ fn run(world: &World) -> Result<()> {
     traffic.wait_acknowledged(so_far + 300, Duration::from_secs(60))?;
 
     let old = deployment.leader(0)?;
-    let killed = Moment::now();
-    deployment.kill(&old.pod)?;
+    let killed = deployment.kill(&old.pod)?;
     traffic.wait_acknowledged_after(killed, Duration::from_secs(60))?;
     let new = deployment.wait_new_leader(0, &old, Duration::from_secs(30))?;
     println!("    {} led, {} leads in epoch {}, no operator runs", old.pod, new.pod, new.epoch);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use mainstay_checker::{Moment, Options};
+use mainstay_checker::Options;
 
 use super::{ROLLOUT, Scenario, ensure_clean, ensure_quick, namespace};
 use crate::deployment::Deployment;
@@ -29,8 +29,7 @@ fn run(world: &World) -> Result<()> {
     traffic.wait_acknowledged(500, Duration::from_secs(60))?;
 
     let old = deployment.leader(0)?;
-    let killed = Moment::now();
-    deployment.kill(&old.pod)?;
+    let killed = deployment.kill(&old.pod)?;
     traffic.wait_acknowledged_after(killed, Duration::from_secs(30))?;
     let new = deployment.wait_new_leader(0, &old, Duration::from_secs(30))?;
     println!("    {} led, {} leads in epoch {}", old.pod, new.pod, new.epoch);
