@@ -16,6 +16,8 @@
 //! | 56 | timestamp in milliseconds, u64 |
 //! | 64 | records: each a u32 length and its bytes |
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -177,39 +179,52 @@ impl Batch {
 
     /// The records in order, sharing the batch's memory.
     pub fn records(&self) -> Records {
-        Records { rest: self.bytes.slice(HEADER_LEN..) }
+        Records { bytes: self.bytes.clone(), at: HEADER_LEN }
     }
 
     /// The record at `slot`, if there is one.
     pub fn record(&self, slot: u32) -> Option<Bytes> {
-        self.records().nth(slot as usize)
+        let mut records = self.records();
+        for _ in 0..slot {
+            records.skip_one()?;
+        }
+        records.next()
     }
 
     fn records_fill(&self) -> bool {
         let mut records = self.records();
-        while records.next().is_some() {}
-        records.rest.is_empty()
+        while records.skip_one().is_some() {}
+        records.at == self.bytes.len()
     }
 }
 
 /// Iterator over the records of a batch.
 #[derive(Debug, Clone)]
 pub struct Records {
-    rest: Bytes,
+    bytes: Bytes,
+    /// Where the next record's length stands.
+    at: usize,
+}
+
+impl Records {
+    /// Goes past the next record without touching the batch's reference count.
+    fn skip_one(&mut self) -> Option<Range<usize>> {
+        let start = self.at.checked_add(4).filter(|start| *start <= self.bytes.len())?;
+        let end = start.checked_add(u32_at(&self.bytes, self.at) as usize)?;
+        if end > self.bytes.len() {
+            return None;
+        }
+        self.at = end;
+        Some(start..end)
+    }
 }
 
 impl Iterator for Records {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
-        if self.rest.len() < 4 {
-            return None;
-        }
-        let length = u32_at(&self.rest, 0) as usize;
-        let end = length.checked_add(4).filter(|end| *end <= self.rest.len())?;
-        let record = self.rest.slice(4..end);
-        self.rest = self.rest.slice(end..);
-        Some(record)
+        let range = self.skip_one()?;
+        Some(self.bytes.slice(range))
     }
 }
 

@@ -12,6 +12,7 @@ use mainstay_proto::rocketmq::Code;
 use mainstay_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use mainstay_record::GroupId;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataValue;
 use tonic::{ConnectError, Status};
 
@@ -82,17 +83,23 @@ pub(crate) struct Forwarder {
     config: Arc<Config>,
     group: GroupHandle,
     cluster: Cluster,
+    stop: CancellationToken,
 }
 
 impl Forwarder {
-    pub(crate) fn new(config: Arc<Config>, group: GroupHandle, cluster: Cluster) -> Self {
-        Self { config, group, cluster }
+    pub(crate) fn new(
+        config: Arc<Config>,
+        group: GroupHandle,
+        cluster: Cluster,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { config, group, cluster, stop }
     }
 
     /// Has `call` answered by the leader of `target`, be it this broker or another.
     ///
     /// # Errors
-    /// At the edge `PROXY_TIMEOUT` when no leader was found until `until`.
+    /// At the edge `PROXY_TIMEOUT` when no leader was found until `until`, or until this broker stops.
     pub(crate) async fn at_leader<C: Call>(
         &self,
         target: GroupId,
@@ -117,7 +124,7 @@ impl Forwarder {
             if caller.hops > 0 {
                 return Err(Failure::NotLeader);
             }
-            if !look_again(&mut view, until).await {
+            if self.stop.is_cancelled() || !look_again(&mut view, until).await {
                 return Err(nobody_leads(target).into());
             }
         }
@@ -172,7 +179,7 @@ async fn look_again(view: &mut watch::Receiver<GroupView>, until: Instant) -> bo
 fn nobody_leads(target: GroupId) -> Refusal {
     Refusal::new(
         Code::ProxyTimeout,
-        format!("no leader of broker group {target} was found before the deadline; nothing was done"),
+        format!("no leader of broker group {target} was found in time; nothing was done"),
     )
 }
 

@@ -1,5 +1,7 @@
 //! What is sent arrives, once acknowledged stays away, and comes back otherwise.
 
+#![allow(clippy::unwrap_used)]
+
 mod client;
 mod server;
 

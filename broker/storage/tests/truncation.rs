@@ -4,13 +4,20 @@
 
 mod support;
 
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::path::Path;
+use std::sync::Arc;
 
 use mainstay_record::LogIndex;
-use mainstay_storage::{LogError, MemFileSystem, QuarantineFile, TailFate, Unsynced};
+use mainstay_storage::{
+    File, FileLock, FileSystem, LogError, MemFileSystem, QuarantineFile, TailFate, Unsynced,
+};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use support::{Author, core_read_all, epoch, open, open_core, options, read_all, segments};
+use support::{Author, core_read_all, epoch, open, open_core, open_on, options, read_all, segments};
 
 #[test]
 fn a_truncated_tail_is_gone_at_once_and_others_take_its_place() {
@@ -160,6 +167,117 @@ fn a_tail_to_be_quarantined_is_in_the_log_or_in_quarantine_whenever_the_power_fa
             }
             assert_eq!(found, author.batches);
         }
+    }
+}
+
+#[test]
+fn a_reader_that_is_overtaken_by_a_truncation_reads_what_is_there_now() {
+    let disk = Arc::new(Interrupted { fs: MemFileSystem::new(6), before_read: Arc::default() });
+    let mut options = options("/data");
+    options.cache_bytes = 0;
+    let (log, _, events) = open_on(Arc::clone(&disk) as Arc<dyn FileSystem>, options).unwrap();
+    let mut author = Author::new();
+    log.append(author.write_many(epoch(1), 6, 500));
+    events.wait_durable(author.last());
+    author.cut(2);
+    let instead = author.write_many(epoch(2), 3, 700);
+    let (writer, last) = (log.clone(), author.last());
+    *disk.before_read.lock() = Some(Box::new(move || {
+        writer.truncate(LogIndex(2), TailFate::Discard);
+        writer.append(instead.clone());
+        events.wait_durable(last);
+    }));
+    let found = log.read(LogIndex(3), LogIndex(5), usize::MAX).unwrap();
+    assert!(disk.before_read.lock().is_none());
+    assert_eq!(found, author.batches[2..]);
+}
+
+type Interruption = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// A disk on which something happens just before the next read.
+struct Interrupted {
+    fs: MemFileSystem,
+    before_read: Interruption,
+}
+
+struct InterruptedFile {
+    file: Arc<dyn File>,
+    before_read: Interruption,
+}
+
+impl fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fs.fmt(f)
+    }
+}
+
+impl fmt::Debug for InterruptedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file.fmt(f)
+    }
+}
+
+impl Interrupted {
+    fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(InterruptedFile { file, before_read: Arc::clone(&self.before_read) })
+    }
+}
+
+impl FileSystem for Interrupted {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.fs.create_dir(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.fs.create(path).map(|file| self.wrap(file))
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.fs.open(path).map(|file| self.wrap(file))
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.fs.exists(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.fs.list(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.fs.remove(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.fs.sync_dir(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        self.fs.lock(path)
+    }
+    fn boot_id(&self) -> u64 {
+        self.fs.boot_id()
+    }
+    fn entropy(&self) -> u64 {
+        self.fs.entropy()
+    }
+}
+
+impl File for InterruptedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let interruption = self.before_read.lock().take();
+        if let Some(interruption) = interruption {
+            interruption();
+        }
+        self.file.read_at(buffer, offset)
+    }
+    fn write_all_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(parts, offset)
+    }
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.file.allocate(length)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
     }
 }
 

@@ -236,11 +236,9 @@ impl Catalog {
             let leader = self.cluster.leader(GroupId::METADATA).await?;
             let mut client = AdminClient::new(leader);
             Some(match creation {
-                Command::CreateTopic(create) => {
-                    client.create_topic(topic_request(create)).await.map(|answer| drop(answer))
-                }
+                Command::CreateTopic(create) => client.create_topic(topic_request(create)).await.map(drop),
                 Command::CreateGroup(create) => {
-                    client.create_consumer_group(group_request(create)).await.map(|answer| drop(answer))
+                    client.create_consumer_group(group_request(create)).await.map(drop)
                 }
                 _ => Err(tonic::Status::invalid_argument("creates neither topic nor consumer group")),
             })

@@ -181,9 +181,8 @@ mod tests {
     #[test]
     fn the_type_follows_the_properties_in_order() {
         let stamp = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
-        let group = Some("g".to_owned());
         let base = SystemProperties::default();
-        let fifo = SystemProperties { message_group: group.clone(), ..base.clone() };
+        let fifo = SystemProperties { message_group: Some("g".to_owned()), ..base.clone() };
         let delay = SystemProperties { delivery_timestamp: stamp, ..fifo.clone() };
         let transaction = SystemProperties { message_type: MessageType::Transaction as i32, ..delay.clone() };
         let declared = SystemProperties { message_type: MessageType::Fifo as i32, ..base.clone() };

@@ -75,7 +75,7 @@ impl ClientApi {
         let api = Self {
             inner: Arc::new(Inner {
                 catalog: Catalog::new(Arc::clone(&config), group.clone(), cluster.clone()),
-                forwarder: Forwarder::new(Arc::clone(&config), group.clone(), cluster),
+                forwarder: Forwarder::new(Arc::clone(&config), group.clone(), cluster, stop.clone()),
                 clients: Clients::default(),
                 leases: Leases::default(),
                 rotation: Rotation::default(),

@@ -1,16 +1,13 @@
 //! ReceiveMessage: a long poll at the leader, answered by a stream of a status, the messages, and the delivery time.
 //!
-//! What was delivered and cannot be handed over is given back after a second instead of waiting its time out.
+//! What was delivered and cannot be handed over is given back, instead of waiting its invisible time out.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::Stream;
-use futures::future::join_all;
-use mainstay_messaging::{
-    ChangeInvisible, Command, Delivery, GroupName, QueueSelection, ReceiptHandle, Receive, TopicName,
-};
+use mainstay_messaging::{Delivery, GroupName, QueueSelection, ReceiptHandle, Receive, TopicName};
 use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::{
     Code, Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status,
@@ -33,8 +30,8 @@ use crate::group::GroupHandle;
 
 /// For the answer of a poll that ended elsewhere to come back.
 const WAY_BACK: Duration = Duration::from_secs(2);
-/// When a message that could not be handed over is delivered again.
-const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
+/// For looking up what a call names, where it may not wait for messages at all.
+const LOOKUP_TIME: Duration = Duration::from_secs(1);
 
 /// Answer to a receive call.
 pub(super) type ReceiveStream =
@@ -84,7 +81,12 @@ impl ClientApi {
             .and_then(|broker| group_of_broker(&self.inner.config, &broker.name))
             .unwrap_or(self.inner.config.group);
         let call = Polling { api: self, caller, request, poll_end, until };
-        let answer = self.inner.forwarder.at_leader(target, caller, until, &call).await?;
+        let answer = tokio::select! {
+            biased;
+            answer = self.inner.forwarder.at_leader(target, caller, until, &call) => answer?,
+            // The client asks again, and finds another broker.
+            () = self.inner.stop.cancelled() => return Ok(refused(empty())),
+        };
         let keeps_leases = request.auto_renew && caller.hops == 0;
         Ok(match answer {
             Answer::Here(hand_over) if keeps_leases => {
@@ -106,8 +108,7 @@ impl ClientApi {
         let invisible =
             if request.auto_renew { LEASE } else { receive_invisible(request.invisible_duration.as_ref())? };
         let filter = filter::parse(request.filter_expression.as_ref())?;
-        // Looking up may take a moment even where the poll may not wait at all.
-        let lookup_end = poll_end.max(Instant::now() + GIVEN_BACK_AFTER);
+        let lookup_end = poll_end.max(Instant::now() + LOOKUP_TIME);
         let topic = self.inner.catalog.topic(topic_resource, lookup_end).await?.name;
         let group = self.inner.catalog.group(request.group.as_ref(), lookup_end).await?.name;
         let receive = Receive {
@@ -144,8 +145,8 @@ impl ClientApi {
         topic: Resource,
         invisible: Duration,
     ) -> Vec<(ReceiptHandle, Message)> {
-        let loads = deliveries.iter().map(|delivery| self.inner.group.load(delivery.record));
-        let loaded = join_all(loads).await;
+        let records: Vec<_> = deliveries.iter().map(|delivery| delivery.record).collect();
+        let loaded = self.inner.group.load_many(&records).await;
         let mut messages = Vec::with_capacity(deliveries.len());
         for (delivery, loaded) in deliveries.iter().zip(loaded) {
             match loaded {
@@ -260,20 +261,9 @@ struct GiveBack {
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
-        if self.handles.is_empty() {
-            return;
+        if !self.handles.is_empty() {
+            let handles = std::mem::take(&mut self.handles);
+            self.handle.give_back(self.group.clone(), self.topic.clone(), handles);
         }
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let commands = self.handles.drain(..).map(|handle| {
-            Command::ChangeInvisible(ChangeInvisible {
-                group: self.group.clone(),
-                topic: self.topic.clone(),
-                handle,
-                invisible_ms: GIVEN_BACK_AFTER.as_millis() as u64,
-            })
-        });
-        let (group, commands) = (self.handle.clone(), commands.collect());
-        // Where it fails, the messages come back after their invisible time.
-        runtime.spawn(async move { group.propose_many(commands, Instant::now() + GIVEN_BACK_AFTER).await });
     }
 }

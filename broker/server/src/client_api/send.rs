@@ -12,7 +12,6 @@ use super::ClientApi;
 use super::caller::{Caller, Dialect};
 use super::limits::{self, MAX_MESSAGES_PER_SEND};
 use super::message::{check_type, message_type, publish};
-use super::names::full_name;
 use super::outcome::{self, NotHere};
 use super::refusal::{Checked, Refusal, combined, ok};
 use crate::forward::{Call, Failure, Peer, Unanswered};
@@ -51,22 +50,27 @@ impl ClientApi {
         caller.require_client_id()?;
         let topic = common_topic(&request.messages)?;
         let deadline = caller.deadline();
-        let target = if caller.hops == 0 { self.group_for_sending(topic) } else { self.inner.config.group };
+        let target = match caller.hops {
+            0 => self.group_for_sending(topic, deadline).await?,
+            _ => self.inner.config.group,
+        };
         let call = Sending { api: self, caller, request, topic, deadline };
         self.inner.forwarder.at_leader(target, caller, deadline, &call).await
     }
 
-    /// This broker's group, unless the topic is known to have queues in others only.
-    fn group_for_sending(&self, topic: Option<&Resource>) -> GroupId {
+    /// This broker's group, unless the topic has queues in others only.
+    async fn group_for_sending(&self, topic: Option<&Resource>, deadline: Instant) -> Checked<GroupId> {
         let own = self.inner.config.group;
         let groups = self.inner.config.groups.len() as u32;
-        let metadata = self.inner.group.metadata();
-        let Some(topic) = metadata.topic(&full_name(topic)) else { return own };
+        if groups == 1 {
+            return Ok(own);
+        }
+        let topic = self.inner.catalog.topic(topic, deadline).await?;
         if queue_share(topic.queues, own, groups) > 0 {
-            return own;
+            return Ok(own);
         }
         // Low groups have queues first.
-        GroupId(self.inner.rotation.turn(topic.name.as_str(), 1) % topic.queues.get().min(groups))
+        Ok(GroupId(self.inner.rotation.turn(topic.name.as_str(), 1) % topic.queues.get().min(groups)))
     }
 
     async fn send_here(

@@ -1,16 +1,19 @@
 //! Applies committed batches to the state machine, in order and a bounded part per turn, and answers those who wait.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mainstay_messaging::{Command, Delivery, Outcome, Receive, Refusal, State};
+use mainstay_messaging::{ChangeInvisible, Command, Delivery, Outcome, Receive, Refusal, State};
 use mainstay_record::{Batch, BatchKind, LogIndex, RecordId, Timestamp};
 
 use super::driver::Driver;
 use super::error::{ProposeError, ReceiveError};
+use super::input::{Poll, Undelivered};
 use super::polls::Waiting;
 use super::proposals::{Placed, Waiter};
 
+/// When messages are delivered again that were delivered to somebody who had gone.
+const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
 /// Bytes of batches applied in one turn, about.
 const TURN_BYTES: usize = 1 << 20;
 
@@ -137,13 +140,14 @@ impl Driver {
                     _ if !vouched => {
                         let _ = waiting.poll.reply.send(Err(ProposeError::LeadershipLost.into()));
                     }
-                    Some(Outcome::Received(deliveries)) => self.answer_poll(waiting, deliveries, now),
+                    Some(Outcome::Received(deliveries)) => self.answer_poll(*waiting, deliveries, now),
                     Some(Outcome::Refused(refusal)) => {
                         let _ = waiting.poll.reply.send(Err(ReceiveError::Refused(refusal)));
                     }
-                    _ => self.polls.park(waiting),
+                    _ => self.polls.park(*waiting),
                 }
             }
+            Waiter::Nobody { .. } => {}
         }
     }
 
@@ -151,8 +155,27 @@ impl Driver {
         if deliveries.is_empty() && waiting.poll.deadline > now {
             self.polls.park(waiting);
         } else {
-            let _ = waiting.poll.reply.send(Ok(deliveries));
+            let Poll { receive, reply, .. } = waiting.poll;
+            if let Err(Ok(deliveries)) = reply.send(Ok(deliveries)) {
+                let Receive { group, topic, .. } = receive;
+                let handles = deliveries.iter().map(|delivery| delivery.handle).collect();
+                self.give_back(Undelivered { group, topic, handles }, now);
+            }
         }
+    }
+
+    /// Has deliveries that nobody got made again soon. Where that cannot be, they are after their invisible time.
+    pub(super) fn give_back(&mut self, undelivered: Undelivered, now: Instant) {
+        let Undelivered { group, topic, handles } = undelivered;
+        if handles.is_empty() || self.core.next_entry().is_none() || self.failed.is_some() {
+            return;
+        }
+        let change = |handle| {
+            let (group, topic) = (group.clone(), topic.clone());
+            let invisible_ms = GIVEN_BACK_AFTER.as_millis() as u64;
+            Command::ChangeInvisible(ChangeInvisible { group, topic, handle, invisible_ms })
+        };
+        self.proposals.add_own(handles.into_iter().map(change).collect(), now);
     }
 
     /// The state is rebuilt from the start of the log, a part per turn.

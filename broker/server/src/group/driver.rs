@@ -161,6 +161,7 @@ impl Driver {
         match input {
             Input::Propose(proposal) => self.take_proposal(proposal),
             Input::Receive(poll) => self.take_poll(poll),
+            Input::GiveBack(undelivered) => self.give_back(undelivered, now),
             Input::Query(ask) => ask(&self.state),
             Input::Peer { from, message } => self.step(Event::Message { from, message }, now),
             Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, now),

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use mainstay_messaging::{Command, Delivery, Metadata, Outcome, Publish, Receive, State};
+use mainstay_messaging::{
+    Command, Delivery, GroupName, Metadata, Outcome, Publish, ReceiptHandle, Receive, State, TopicName,
+};
 use mainstay_record::{Batch, RecordId};
 use mainstay_storage::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::batches::Batches;
 use super::clock::Clock;
 use super::error::{LoadError, ProposeError, ReceiveError};
-use super::input::{InFlight, Input, Poll, Proposal};
+use super::input::{InFlight, Input, Poll, Proposal, Undelivered};
+use super::receiving::Receiving;
 use super::view::GroupView;
 
 /// What a record costs in a batch besides its bytes.
@@ -59,34 +63,34 @@ impl GroupHandle {
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
         self.send(Input::Propose(Proposal { commands, since, deadline, reply, room }))?;
-        answer.await.unwrap_or(Err(ProposeError::ShuttingDown))
+        // A driver that ended without an answer may have stored it.
+        answer.await.unwrap_or(Err(ProposeError::LeadershipLost))
     }
 
     /// Long poll: waits until there is something to deliver, or gives an empty answer at the deadline. Dropping the
-    /// future gives up the wait.
+    /// future gives up the wait; what was delivered meanwhile is delivered again soon.
     pub async fn receive(&self, receive: Receive, deadline: Instant) -> Result<Vec<Delivery>, ReceiveError> {
         let (reply, answer) = oneshot::channel();
+        let receiving = Receiving::new(self, &receive, answer);
         self.send(Input::Receive(Poll { receive, deadline, reply }))?;
-        answer.await.unwrap_or(Err(ReceiveError::Propose(ProposeError::ShuttingDown)))
+        receiving.answer().await
+    }
+
+    /// Has deliveries that could not be handed over made again soon.
+    pub fn give_back(&self, group: GroupName, topic: TopicName, handles: Vec<ReceiptHandle>) {
+        // A driver that has ended delivers nothing any more.
+        let _ = self.send(Input::GiveBack(Undelivered { group, topic, handles }));
     }
 
     /// The message of a delivery: from memory, or from the disk on a thread that may block.
     pub async fn load(&self, record: RecordId) -> Result<Publish, LoadError> {
-        let batch = match self.shared.log.cached(record.index) {
-            Some(batch) => batch,
-            None => self.read_batch(record).await?,
-        };
-        publish_of(&batch, record)
+        self.load_many(&[record]).await.pop().unwrap_or(Err(LoadError::Missing(record)))
     }
 
-    async fn read_batch(&self, record: RecordId) -> Result<Batch, LoadError> {
-        let unreadable =
-            |error: &dyn fmt::Display| LoadError::Unreadable { record, error: error.to_string().into() };
-        let log = self.shared.log.clone();
-        tokio::task::spawn_blocking(move || log.batch(record.index))
-            .await
-            .map_err(|error| unreadable(&error))?
-            .map_err(|error| unreadable(&error))
+    /// The messages of these records, in order. A batch that several are in is read once.
+    pub async fn load_many(&self, records: &[RecordId]) -> Vec<Result<Publish, LoadError>> {
+        let batches = Batches::read(&self.shared.log, records).await;
+        records.iter().map(|record| publish_of(batches.of(*record)?, *record)).collect()
     }
 
     /// Topics and consumer groups as last applied on this broker.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use mainstay_consensus::{Event, Message, StepError};
-use mainstay_messaging::{Command, Delivery, Outcome, Receive, State};
+use mainstay_messaging::{Command, Delivery, GroupName, Outcome, ReceiptHandle, Receive, State, TopicName};
 use mainstay_record::NodeId;
 use mainstay_storage::LogEvent;
 use tokio::sync::oneshot;
@@ -17,6 +17,8 @@ use super::status::Status;
 pub(crate) enum Input {
     Propose(Proposal),
     Receive(Poll),
+    /// Deliveries that nobody got.
+    GiveBack(Undelivered),
     Query(Box<dyn FnOnce(&State) + Send>),
     Peer {
         from: NodeId,
@@ -66,6 +68,14 @@ pub(crate) struct Poll {
     pub(crate) receive: Receive,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<Delivery>, ReceiveError>>,
+}
+
+/// Deliveries of one subscription that nobody got: they are to be made again soon.
+#[derive(Debug)]
+pub(crate) struct Undelivered {
+    pub(crate) group: GroupName,
+    pub(crate) topic: TopicName,
+    pub(crate) handles: Vec<ReceiptHandle>,
 }
 
 /// Bytes of proposals that are not answered yet, bounded so that a slow disk cannot fill the memory.

@@ -3,6 +3,7 @@
 
 mod actions;
 mod apply;
+mod batches;
 mod bootstrap;
 mod clock;
 mod control;
@@ -13,6 +14,7 @@ mod identity;
 mod input;
 mod polls;
 mod proposals;
+mod receiving;
 mod start;
 mod status;
 mod view;

@@ -20,7 +20,16 @@ const FULL_BATCH_BYTES: usize = 4 << 20;
 /// Who waits for the outcome of records.
 pub(crate) enum Waiter {
     Proposal(Proposal),
-    Poll { waiting: Waiting, command: Command, since: Instant },
+    Poll {
+        waiting: Box<Waiting>,
+        command: Box<Command>,
+        since: Instant,
+    },
+    /// The broker itself, which does not look at the outcome.
+    Nobody {
+        commands: Vec<Command>,
+        since: Instant,
+    },
 }
 
 /// A waiter and the slot of its first record in the batch.
@@ -68,7 +77,7 @@ impl Waiter {
     pub(crate) fn since(&self) -> Instant {
         match self {
             Self::Proposal(proposal) => proposal.since,
-            Self::Poll { since, .. } => *since,
+            Self::Poll { since, .. } | Self::Nobody { since, .. } => *since,
         }
     }
 
@@ -76,7 +85,7 @@ impl Waiter {
         match self {
             Self::Proposal(proposal) => Some(proposal.deadline),
             // A Receive that is in the log may have taken messages: its answer is waited for beyond the poll's end.
-            Self::Poll { .. } => None,
+            Self::Poll { .. } | Self::Nobody { .. } => None,
         }
     }
 
@@ -84,13 +93,15 @@ impl Waiter {
         match self {
             Self::Proposal(proposal) => proposal.room.bytes(),
             Self::Poll { command, .. } => command.encoded_len_hint(),
+            Self::Nobody { commands, .. } => commands.iter().map(Command::encoded_len_hint).sum(),
         }
     }
 
     pub(crate) fn commands(&self) -> &[Command] {
         match self {
             Self::Proposal(proposal) => &proposal.commands,
-            Self::Poll { command, .. } => std::slice::from_ref(command),
+            Self::Poll { command, .. } => std::slice::from_ref(&**command),
+            Self::Nobody { commands, .. } => commands,
         }
     }
 
@@ -99,6 +110,7 @@ impl Waiter {
         match self {
             Self::Proposal(proposal) => drop(proposal.reply.send(Err(error))),
             Self::Poll { waiting, .. } => drop(waiting.poll.reply.send(Err(error.into()))),
+            Self::Nobody { .. } => {}
         }
     }
 
@@ -136,8 +148,12 @@ impl Proposals {
     }
 
     pub(crate) fn add_poll(&mut self, waiting: Waiting, since: Instant) {
-        let command = Command::Receive(waiting.poll.receive.clone());
-        self.waiting.push_back(Waiter::Poll { waiting, command, since });
+        let command = Box::new(Command::Receive(waiting.poll.receive.clone()));
+        self.waiting.push_back(Waiter::Poll { waiting: Box::new(waiting), command, since });
+    }
+
+    pub(crate) fn add_own(&mut self, commands: Vec<Command>, since: Instant) {
+        self.waiting.push_back(Waiter::Nobody { commands, since });
     }
 
     pub(crate) fn has_waiting(&self) -> bool {

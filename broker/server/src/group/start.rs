@@ -329,7 +329,8 @@ impl Runner {
                 let _ = done.send(());
                 return true;
             }
-            Input::Peer { .. } | Input::PeerGone(_) | Input::PeerMet | Input::Log(_) => {}
+            Input::Peer { .. } | Input::PeerGone(_) | Input::PeerMet | Input::GiveBack(_) | Input::Log(_) => {
+            }
         }
         false
     }

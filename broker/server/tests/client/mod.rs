@@ -1,5 +1,5 @@
 //! A client for tests of the client API: one call of each kind, with the least that makes it valid.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::time::Duration;
 

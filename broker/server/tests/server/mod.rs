@@ -1,17 +1,18 @@
 //! A broker by itself inside the test's process, on ports of the system's choice, with its data in a folder that goes
 //! away with it.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mainstay_broker::config::{Config, Listen};
+use mainstay_broker::config::{BrokerGroup, Config, Listen, Member};
 use mainstay_broker::{Addresses, Broker, Ports};
 use mainstay_messaging::{Command, CreateTopic, Outcome, QueueCount, TopicKind, TopicName};
+use mainstay_record::GroupId;
 use md5::{Digest, Md5};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::Client;
 
@@ -31,13 +32,53 @@ pub(crate) async fn start() -> Server {
 
 pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
     let data = tempfile::tempdir().unwrap();
+    let mut config = single(&data);
+    change(&mut config);
+    let ports = Ports::bind(&config).await.unwrap();
+    run(config, ports, data).await
+}
+
+/// Two broker groups of one member each, the cluster `pair`.
+pub(crate) async fn start_pair() -> [Server; 2] {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        let data = tempfile::tempdir().unwrap();
+        let internal = TcpListener::bind(any).await.unwrap();
+        members.push((single(&data), internal, data));
+    }
+    let group = |(id, (_, internal, _)): (usize, &(Config, TcpListener, TempDir))| BrokerGroup {
+        id: GroupId(id as u32),
+        address: format!("pair-{id}.test:8081"),
+        members: vec![Member {
+            name: format!("pair-{id}-0"),
+            address: internal.local_addr().unwrap().to_string(),
+        }],
+    };
+    let groups: Vec<_> = members.iter().enumerate().map(group).collect();
+    let mut servers = Vec::new();
+    for (id, (mut config, internal, data)) in members.into_iter().enumerate() {
+        config.cluster = "pair".to_owned();
+        config.group = GroupId(id as u32);
+        config.member = format!("pair-{id}-0");
+        config.topics.queues = 4;
+        config.groups = groups.clone();
+        let ports = Ports::with_internal(&config, internal).await.unwrap();
+        servers.push(run(config, ports, data).await);
+    }
+    servers.try_into().unwrap()
+}
+
+fn single(data: &TempDir) -> Config {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let listen = Listen { client: any, internal: any, http: any };
     let mut config = Config::single(data.path().join("data"), listen);
     // Small files: each is written in full when it is made.
     config.storage.segment_bytes = 16 << 20;
-    change(&mut config);
-    let ports = Ports::bind(&config).await.unwrap();
+    config
+}
+
+async fn run(config: Config, ports: Ports, data: TempDir) -> Server {
     let addresses = ports.addresses().unwrap();
     let broker = Broker::start(config, ports).await.unwrap();
     let serving = async { broker.group().watch().wait_for(|view| view.serving).await.map(drop) };
