@@ -4,13 +4,23 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
-use mainstay_operator::shell::{
-    Clock,
-    leadership::{Leadership, Tenure},
-    supervisor,
-    timing::Timing,
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use kube::{
+    Api,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
+use mainstay_crds::{BrokerGroup, group::OrderKind};
+use mainstay_operator::{
+    decide::{action::Action, memory::Memory, observed::Moment},
+    shell::{
+        Clock,
+        broker::Brokers,
+        execute::{ActError, Hands},
+        leadership::{Leadership, Tenure},
+        pods::Pods,
+        supervisor,
+        timing::Timing,
+    },
 };
 use serde_json::{Value, json};
 use support::{
@@ -341,4 +351,69 @@ async fn one_operator_is_active_and_the_other_takes_over() {
         .expect("a lease that lapsed is taken");
     assert!(first_tenure.holds() && !second_tenure.holds());
     tokio::time::timeout(Duration::from_secs(3), second.keep()).await.expect("the loser notices");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_given_only_after_it_is_on_record() {
+    let api = FakeApi::new();
+    let brokers = FakeGroup::start("orders-0", 3, 2, "secret").await;
+    put_pod(&api, &brokers, 1);
+    let order = |epoch: u64, supersedes: u64| Action::Order {
+        epoch,
+        supersedes,
+        member: "orders-0-1".to_owned(),
+        kind: OrderKind::Campaign,
+        valid: Duration::from_secs(2),
+        reason: "a test".to_owned(),
+    };
+    let group = json!({
+        "apiVersion": "mainstay.dev/v1alpha1", "kind": "BrokerGroup",
+        "metadata": { "name": "orders-0", "namespace": "default" },
+        "spec": { "cluster": "orders", "group": 0, "replicas": 3, "mode": "Sync", "failoverDelay": "0s" },
+    });
+    api.put(GROUP, group);
+    let context = context(api.client(), brokers.port);
+    let groups: Api<BrokerGroup> = Api::namespaced(api.client(), "default");
+    let pod_api: Api<Pod> = Api::namespaced(api.client(), "default");
+    let sets = ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("apps", "v1", "StatefulSet"),
+        "statefulsets",
+    );
+    let stateful_sets: Api<DynamicObject> = Api::namespaced_with(api.client(), "default", &sets);
+    let (pods, watching) = Pods::watch(pod_api.clone());
+    let watching = tokio::spawn(watching);
+    pods.ready().await;
+    let control = Brokers::new("secret", brokers.port).expect("can be sent");
+    let mut hands = Hands {
+        context: &context,
+        namespace: "default",
+        groups: &groups,
+        pod_api: &pod_api,
+        stateful_sets: &stateful_sets,
+        pods: &pods,
+        brokers: &control,
+    };
+    let mut memory = Memory::new(Moment::default());
+    let mut record = groups.get("orders-0").await.expect("there");
+    let epoch_on_record = || api.get(GROUP).expect("there")["status"]["order"]["epoch"].clone();
+
+    hands.act(order(2, 0), &mut record, &mut memory).await.expect("nothing is in the way");
+    assert_eq!((epoch_on_record(), brokers.orders()), (json!(2), vec![(1, 2)]));
+
+    let stale = hands.act(order(3, 0), &mut record, &mut memory).await;
+    assert!(matches!(stale, Err(ActError::Superseded { on_record: 2, expected: 0 })), "{stale:?}");
+    let repeated = hands.act(order(2, 2), &mut record, &mut memory).await;
+    assert!(matches!(repeated, Err(ActError::Superseded { .. })), "{repeated:?}");
+
+    api.interfere(GROUP);
+    let overtaken = hands.act(order(3, 2), &mut record, &mut memory).await;
+    assert!(matches!(overtaken, Err(ActError::Kube(_))), "{overtaken:?}");
+
+    let mut deposed = context.clone();
+    deposed.tenure = Tenure::new(Clock::start());
+    hands.context = &deposed;
+    let late = hands.act(order(3, 2), &mut record, &mut memory).await;
+    assert!(matches!(late, Err(ActError::Deposed)), "{late:?}");
+    assert_eq!((epoch_on_record(), brokers.orders()), (json!(2), vec![(1, 2)]), "none of them was given");
+    watching.abort();
 }

@@ -10,6 +10,7 @@ use tonic::transport::Server;
 use tonic::{Request, Status};
 
 use crate::config::Secret;
+use crate::listen::MAX_RESET_STREAMS;
 
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -54,6 +55,7 @@ pub(crate) async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
         .layer(InterceptorLayer::new(authenticate))
         .add_routes(routes)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mainstay_broker::config::{Config, Listen, MEMBER_VARIABLE};
 use mainstay_broker::{Broker, BrokerError, Ports};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Parser)]
@@ -118,12 +118,14 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let ports = Ports::bind(&config).await?;
     let broker = Broker::start(config, ports).await?;
-    until_stopped(broker).await
+    signals.serve(broker).await
 }
 
 async fn run_dev(dev: Dev) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
     let beside = |port: Option<u16>| SocketAddr::new(dev.listen.ip(), port.unwrap_or(0));
     let port = dev.listen.port();
     let listen = Listen {
@@ -139,6 +141,10 @@ async fn run_dev(dev: Dev) -> anyhow::Result<()> {
     let leads = async { broker.group().watch().wait_for(|view| view.is_leader()).await.is_ok() };
     tokio::select! {
         _ = leads => {}
+        () = signals.received() => {
+            broker.stop().await;
+            return Ok(());
+        }
         error = broker.failed() => return Err(error.into()),
     }
     println!(
@@ -148,25 +154,44 @@ async fn run_dev(dev: Dev) -> anyhow::Result<()> {
         addresses.internal,
         addresses.http
     );
-    until_stopped(broker).await
+    signals.serve(broker).await
 }
 
-/// Serves until SIGTERM or SIGINT, then stops in order; ends at once when the broker cannot go on.
-async fn until_stopped(broker: Broker) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
-    let failed: Option<BrokerError> = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
-        error = broker.failed() => Some(error),
-    };
-    if let Some(error) = failed {
-        let _ = tokio::time::timeout(Duration::from_secs(1), broker.stop()).await;
-        return Err(error.into());
+/// The signals that end a broker. Listened to before anything is started, so that none goes unheard.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
+        Ok(Self { terminate, interrupt })
     }
-    tokio::select! {
-        () = broker.stop() => {}
-        _ = interrupt.recv() => {}
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
-    Ok(())
+
+    /// Serves until a signal comes, then stops in order, or at once when interrupted again. A broker that cannot go on
+    /// ends with the reason.
+    async fn serve(mut self, broker: Broker) -> anyhow::Result<()> {
+        let failed: Option<BrokerError> = tokio::select! {
+            () = self.received() => None,
+            error = broker.failed() => Some(error),
+        };
+        if let Some(error) = failed {
+            let _ = tokio::time::timeout(Duration::from_secs(1), broker.stop()).await;
+            return Err(error.into());
+        }
+        tokio::select! {
+            () = broker.stop() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        Ok(())
+    }
 }

@@ -182,22 +182,30 @@ impl<'w> Deployment<'w> {
         Ok(killed)
     }
 
-    /// Waits until every broker of the deployment takes part again: one leader a group, the rest followers.
+    /// Waits until every broker of the deployment takes part again: one leader a group, the rest its followers.
     pub fn wait_whole(&self, deadline: Duration) -> Result<Duration> {
         until("every broker to take part", deadline, || {
-            let brokers = match self.brokers() {
-                Ok(brokers) => brokers,
-                Err(error) => return Ok(Some(format!("{error:#}"))),
-            };
-            let astray = brokers.iter().find(|broker| {
-                !matches!(broker.role.as_str(), "leader" | "follower") || !broker.problem.is_empty()
-            });
-            Ok(match astray {
-                Some(broker) => Some(format!("{} is {} {}", broker.member, broker.role, broker.problem)),
-                None if brokers.len() != self.brokers.len() => {
-                    Some(format!("{} brokers are known", brokers.len()))
-                }
-                None => None,
+            Ok(match self.brokers() {
+                Ok(brokers) => self.astray(&brokers),
+                Err(error) => Some(format!("{error:#}")),
+            })
+        })
+    }
+
+    /// What keeps these brokers from being whole. A former leader that has not heard of its successor still calls itself
+    /// one, in an older epoch.
+    fn astray(&self, brokers: &[Broker]) -> Option<String> {
+        if brokers.len() != self.brokers.len() {
+            return Some(format!("{} brokers are known", brokers.len()));
+        }
+        brokers.iter().find_map(|broker| {
+            let group = || brokers.iter().filter(|other| other.group == broker.group);
+            let leaders = group().filter(|other| other.role == "leader").count();
+            let together = group().all(|other| other.epoch == broker.epoch);
+            let takes_part =
+                matches!(broker.role.as_str(), "leader" | "follower") && broker.problem.is_empty();
+            (leaders != 1 || !together || !takes_part).then(|| {
+                format!("{} is {} in epoch {} {}", broker.member, broker.role, broker.epoch, broker.problem)
             })
         })
     }

@@ -1,5 +1,6 @@
 //! Official clients that send and receive while a scenario breaks something, and what their histories say afterwards.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mainstay_checker::{
-    History, Moment, Options, Report, check_with, first_acknowledged_after, longest_pause,
+    History, Moment, Options, Promise, Report, check_with, first_acknowledged_after, longest_pause,
 };
 use mainstay_clusters::until;
 
@@ -132,29 +133,33 @@ impl Traffic {
         for producer in std::iter::once(&mut self.producer).chain(&mut self.extra) {
             producer.stop()?;
         }
-        self.drain()?;
+        self.drain(&options.promise)?;
         self.consumer.stop()?;
         let clients = [&self.producer, &self.consumer].into_iter().chain(&self.extra);
         let histories = clients.map(Client::read_history).collect::<Result<Vec<_>>>()?;
         Ok((check_with(&histories, options), histories))
     }
 
-    /// Waits until every acknowledged message was received, or nothing has come for long enough that nothing will:
+    /// Waits until every acknowledged message was received that can be, or for long enough that nothing more will come:
     /// the checker then says what is missing.
-    fn drain(&self) -> Result<()> {
+    fn drain(&self, promise: &Promise) -> Result<()> {
+        let cut_off = match promise {
+            Promise::Kept => &BTreeSet::new(),
+            Promise::TailMayBeCut { quarantined } => quarantined,
+        };
         let producers: Vec<_> = std::iter::once(&self.producer).chain(&self.extra).collect();
         let sent: Vec<_> = producers.iter().map(|producer| producer.read_history()).collect::<Result<_>>()?;
-        let acknowledged: std::collections::BTreeSet<_> = sent
+        let expected: BTreeSet<_> = sent
             .iter()
             .flat_map(|history| &history.sends)
-            .filter(|send| send.outcome.ok().is_some())
+            .filter(|send| send.outcome.ok().is_some() && !cut_off.contains(&send.id))
             .map(|send| send.id.clone())
             .collect();
         let waited = until("every acknowledged message to be received", DRAIN, || {
             let received = self.consumer.read_history()?;
-            let received: std::collections::BTreeSet<_> =
+            let received: BTreeSet<_> =
                 received.deliveries.iter().filter_map(|delivery| delivery.id.clone()).collect();
-            let missing = acknowledged.difference(&received).count();
+            let missing = expected.difference(&received).count();
             Ok((missing > 0).then(|| format!("{missing} are missing")))
         });
         if let Err(missing) = waited {

@@ -23,6 +23,7 @@ struct Store {
     objects: BTreeMap<String, Value>,
     version: u64,
     writes: Vec<(String, String)>,
+    interfere: Option<String>,
 }
 
 /// See the module.
@@ -68,6 +69,11 @@ impl FakeApi {
         }
     }
 
+    /// Somebody else changes the object just before the next time it is replaced.
+    pub fn interfere(&self, path: &str) {
+        self.store.lock().expect("lock").interfere = Some(path.to_owned());
+    }
+
     /// Method and path of every write since the last call.
     pub fn take_writes(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.store.lock().expect("lock").writes)
@@ -108,6 +114,11 @@ impl FakeApi {
         };
         if *method != Method::GET {
             store.writes.push((method.to_string(), path.to_owned()));
+        }
+        if *method == Method::PUT && store.interfere.take_if(|at| at == path).is_some() {
+            let mut object = store.objects.get(path).cloned().unwrap_or_default();
+            object["metadata"]["annotations"]["interfered"] = json!("yes");
+            self.write(&mut store, path, object);
         }
         let given: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let found = store.objects.get(path).cloned();

@@ -32,6 +32,8 @@ pub(crate) struct Rig {
     pub(crate) down: BTreeSet<u64>,
     /// Messages of these are lost.
     pub(crate) mute: BTreeSet<u64>,
+    /// Messages to these are lost.
+    pub(crate) deaf: BTreeSet<u64>,
     pub(crate) persists: bool,
     inbox: VecDeque<(u64, u64, Message)>,
     /// How many messages were delivered.
@@ -52,6 +54,7 @@ impl Rig {
             replicas: BTreeMap::new(),
             down: BTreeSet::new(),
             mute: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             persists: true,
             inbox: VecDeque::new(),
             delivered: 0,
@@ -142,7 +145,8 @@ impl Rig {
 
     fn pump(&mut self) {
         while let Some((from, to, message)) = self.inbox.pop_front() {
-            if self.down.contains(&from) || self.down.contains(&to) || self.mute.contains(&from) {
+            let down = self.down.contains(&from) || self.down.contains(&to);
+            if down || self.mute.contains(&from) || self.deaf.contains(&to) {
                 continue;
             }
             self.delivered += 1;

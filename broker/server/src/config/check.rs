@@ -148,11 +148,9 @@ fn replication(file: &file::Replication, members: usize) -> Result<Replication, 
     if file.election_min.0 < file.lease.0 {
         return Err(ConfigError::invalid("replication.election_min", "must not be below replication.lease"));
     }
-    if file.election_max.0 <= file.election_min.0 {
-        return Err(ConfigError::invalid(
-            "replication.election_max",
-            "must be above replication.election_min",
-        ));
+    if file.election_max.0 < file.election_min.0 + heartbeat {
+        let problem = "must be at least one heartbeat above replication.election_min";
+        return Err(ConfigError::invalid("replication.election_max", problem));
     }
     Ok(Replication {
         mode,

@@ -34,6 +34,9 @@ use crate::replication::{Adopted, Directory, Outbox};
 const MAX_IN_FLIGHT_BYTES: usize = 64 << 20;
 const MAX_INFLIGHT_BATCHES: u64 = 256;
 
+/// How often a replica that waits shows that it is alive.
+const SIGN_OF_LIFE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Why a replica cannot start. Nothing was changed, except what recovery completes.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -272,8 +275,10 @@ impl Runner {
                     }
                 }
             }
+            self.metrics.turned(std::time::Instant::now());
             tokio::select! {
                 _ = changed.changed() => {}
+                () = tokio::time::sleep(SIGN_OF_LIFE) => {}
                 input = self.inputs.recv() => if self.turn_away(input?).await { return None },
             }
         }
@@ -301,7 +306,6 @@ impl Runner {
 
     /// Answers what cannot be done without a membership; true when told to stop.
     async fn turn_away(&mut self, input: Input) -> bool {
-        self.metrics.turned(std::time::Instant::now());
         match input {
             Input::Propose(proposal) => {
                 let _ = proposal.reply.send(Err(ProposeError::NotLeader { leader: None }));

@@ -36,6 +36,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Calls that clients gave up before they were looked at. When a broker was held up, all calls of a connection are given up
+/// at once; the library's default of 20 would take that for an attack and close the connection.
+pub(crate) const MAX_RESET_STREAMS: usize = 4096;
 const MAX_STREAMS: u32 = 4096;
 const MAX_FRAME: u32 = 256 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -89,6 +92,7 @@ impl ClientPort {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(MAX_STREAMS)
             .max_frame_size(MAX_FRAME)
+            .http2_max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_routes(routes);

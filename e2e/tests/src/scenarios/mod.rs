@@ -2,8 +2,8 @@
 
 mod async_promotion;
 mod bad_specs;
+mod leader_killed;
 mod operator_down;
-mod raft_leader_killed;
 mod several_groups;
 mod sync_leader_cut_off;
 mod two_operators;
@@ -42,7 +42,8 @@ fn namespace(name: &str) -> String {
 #[must_use]
 pub fn all() -> &'static [Scenario] {
     &[
-        raft_leader_killed::SCENARIO,
+        leader_killed::RAFT,
+        leader_killed::SYNC,
         sync_leader_cut_off::SCENARIO,
         async_promotion::SCENARIO,
         operator_down::SCENARIO,
