@@ -151,11 +151,15 @@ async fn the_whole_group_comes_back_after_all_were_killed() {
     for number in 0..20 {
         send(&group.handle(leader), &number.to_string()).await;
     }
+    let mut granted = Vec::new();
     for index in 0..3 {
+        granted.push(group.status(index).await.consensus.unwrap().granted);
         group.kill(index);
     }
-    for index in 0..3 {
+    for (index, before) in granted.into_iter().enumerate() {
         group.start_node(index).await;
+        let now = group.status(index).await.consensus.unwrap().granted;
+        assert!(now >= before && before.number > 0, "a grant is never forgotten: {now} after {before}");
     }
     group.leader().await;
     caught_up(&group, &(0..20).map(|n| n.to_string()).collect::<Vec<_>>()).await;
