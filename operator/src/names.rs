@@ -35,6 +35,11 @@ pub fn peers(cluster: &str) -> String {
     format!("{cluster}-peers")
 }
 
+/// Every broker of a group by address, for clients that choose among them.
+pub fn brokers(cluster: &str, group: u32) -> String {
+    format!("{cluster}-{group}-brokers")
+}
+
 pub fn secret(cluster: &str) -> String {
     format!("{cluster}-internal")
 }

@@ -120,12 +120,13 @@ fn a_rendered_file_says_what_the_spec_says() {
     assert_eq!(file["topics"]["queues"].as_integer(), Some(16));
     assert_eq!(file["consumer_groups"]["auto_create"].as_bool(), Some(false));
     let second = &file["groups"].as_array().expect("a list")[1];
-    assert_eq!(second["address"].as_str(), Some("orders-1.shop.svc.cluster.local:8081"));
+    assert_eq!(second["address"].as_str(), Some("orders-1-brokers.shop.svc.cluster.local:8081"));
     let member = &second["members"].as_array().expect("a list")[2];
     assert_eq!(member["name"].as_str(), Some("orders-1-2"));
     assert_eq!(member["address"].as_str(), Some("orders-1-2.orders-peers.shop.svc.cluster.local:8082"));
     let single = config_file::render(&plan(json!({ "replicas": 1 })), 0, "cluster.local").expect("renders");
     assert!(single.contains("mode = \"none\"") && !single.contains("min_in_sync"), "{single}");
+    assert!(single.contains("address = \"orders-0.shop.svc.cluster.local:8081\""), "{single}");
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn objects_are_what_kubernetes_knows() {
                 Kind::StatefulSet => panic!("comes separately"),
             }
         }
-        assert_eq!(kinds["Service"], 2 + plan.groups as usize);
+        assert_eq!(kinds["Service"], 2 + 2 * plan.groups as usize);
         let set = stateful_set(&plan, 0, "cluster.local", "broker:1", &Existing::default()).expect("renders");
         typed::<StatefulSet>(&set.body);
     }

@@ -85,7 +85,8 @@ pub(crate) fn world(run_dir: &Path, keep: bool, programs: &Programs) -> Result<W
         }
     };
     programs.load(&*cluster)?;
-    World::install(cluster, &repository(), programs.path("mainstay")?, &results())
+    let build = programs.operator_build()?;
+    World::install(cluster, &repository(), programs.path("mainstay")?, &build, &results())
 }
 
 pub(crate) fn repository() -> PathBuf {

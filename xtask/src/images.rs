@@ -56,6 +56,12 @@ impl Programs {
         Ok(())
     }
 
+    /// Changes whenever the operator was built anew: its image keeps its tag.
+    pub(crate) fn operator_build(&self) -> Result<String> {
+        let built = std::fs::metadata(self.path("mainstay-operator")?)?.modified()?;
+        Ok(format!("at-{}", built.duration_since(std::time::UNIX_EPOCH)?.as_millis()))
+    }
+
     /// Where one of our programs lies.
     pub(crate) fn path(&self, name: &str) -> Result<&Path> {
         let binary = self.binaries.iter().find(|binary| binary.name == name);

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use mainstay_broker::group::{ProposeError, Role};
-use mainstay_storage::{FileSystem, MemFileSystem, Operation, Unsynced};
+use mainstay_storage::{MemFileSystem, Operation, Unsynced};
 use support::{Group, Plan, Stall, StallingFileSystem, bodies, prepare_topic, publish, send, soon, until};
 
 #[tokio::test(flavor = "multi_thread")]

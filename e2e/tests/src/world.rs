@@ -24,8 +24,15 @@ pub struct World {
 
 impl World {
     /// Takes a running cluster that has the images, and installs the chart in it. `cli` is the `mainstay` program
-    /// that scenarios manage topics with; histories and diagnoses go to `results`.
-    pub fn install(cluster: Box<dyn Cluster>, repository: &Path, cli: &Path, results: &Path) -> Result<Self> {
+    /// that scenarios manage topics with; another `build` than the one that runs replaces the operator's pods; histories
+    /// and diagnoses go to `results`.
+    pub fn install(
+        cluster: Box<dyn Cluster>,
+        repository: &Path,
+        cli: &Path,
+        build: &str,
+        results: &Path,
+    ) -> Result<Self> {
         fs::create_dir_all(results).with_context(|| format!("create {}", results.display()))?;
         // Clients run as another user and write their histories here.
         fs::set_permissions(results, fs::Permissions::from_mode(0o777))?;
@@ -52,7 +59,7 @@ impl World {
             "--timeout",
             "180s",
             "--set",
-            "image.tag=dev,broker.image.tag=dev",
+            &format!("image.tag=dev,broker.image.tag=dev,podAnnotations.build={build}"),
         ])?;
         step.done();
         Ok(world)

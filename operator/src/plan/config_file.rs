@@ -122,9 +122,11 @@ fn broker_group(plan: &Plan, id: u32, domain: &str) -> Group {
         let address = format!("{name}.{peers}.{namespace}.svc.{domain}:{}", names::INTERNAL_PORT);
         Member { name, address }
     };
+    // A single broker comes back under another address, which clients would look up too late; the virtual one stays.
+    let service = if plan.replicas > 1 { names::brokers(cluster, id) } else { names::group(cluster, id) };
     Group {
         id,
-        address: format!("{}.{namespace}.svc.{domain}:{}", names::group(cluster, id), names::CLIENT_PORT),
+        address: format!("{service}.{namespace}.svc.{domain}:{}", names::CLIENT_PORT),
         members: (0..plan.replicas).map(member).collect(),
     }
 }

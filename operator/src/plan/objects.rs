@@ -94,6 +94,7 @@ pub fn supporting(plan: &Plan, domain: &str) -> Result<Vec<Object>, toml::ser::E
             json!({ "data": { "broker.toml": text } }),
         ));
         objects.push(group_service(plan, group));
+        objects.push(brokers_service(plan, group));
         objects.push(Object::new(
             plan,
             Kind::PodDisruptionBudget,
@@ -150,7 +151,26 @@ fn client_service(plan: &Plan) -> Object {
     Object::new(plan, Kind::Service, cluster.clone(), names::cluster_labels(cluster), spec)
 }
 
-/// What routes name: the group's leader while there is one.
+/// What routes name: every ready broker of the group by its own address. Each takes any call, so that a client whose
+/// broker dies goes on with another at once; a virtual address would lead it to the dead one until every node has
+/// heard of the change.
+fn brokers_service(plan: &Plan, group: u32) -> Object {
+    let cluster = &plan.identity.name;
+    let spec = json!({ "spec": {
+        "clusterIP": "None",
+        "selector": selector(cluster, group),
+        "ports": [port("client", names::CLIENT_PORT)],
+    } });
+    Object::new(
+        plan,
+        Kind::Service,
+        names::brokers(cluster, group),
+        names::group_labels(cluster, group),
+        spec,
+    )
+}
+
+/// The group's leader while there is one, under one virtual address.
 fn group_service(plan: &Plan, group: u32) -> Object {
     let cluster = &plan.identity.name;
     let spec = json!({ "spec": {

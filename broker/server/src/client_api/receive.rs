@@ -20,6 +20,7 @@ use super::caller::Caller;
 use super::filter;
 use super::leases::LEASE;
 use super::message::delivered;
+use super::names::full_name;
 use super::outcome;
 use super::refusal::{Refusal, ok};
 use super::route::group_of_broker;
@@ -151,6 +152,12 @@ impl ClientApi {
         let mut messages = Vec::with_capacity(deliveries.len());
         for (delivery, loaded) in deliveries.iter().zip(loaded) {
             match loaded {
+                // After a forced promotion another record may stand where the message was.
+                Ok(stored)
+                    if stored.queue != delivery.queue || full_name(Some(&topic)) != stored.topic.as_str() =>
+                {
+                    error!(record = ?delivery.record, "another record stands where a delivered message was");
+                }
                 Ok(stored) => {
                     let host = &self.inner.store_host;
                     messages

@@ -1,7 +1,7 @@
 //! A broker group in one process: real brokers on loopback, each on a disk of its own in memory, with a network
 //! between them that can be cut.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
 
 mod network;
 mod stall;
