@@ -23,7 +23,7 @@ use crate::group::{self, Clock, GroupHandle, Replica, StartError};
 use crate::http::{self, Health};
 use crate::internal::{self, Authenticate};
 use crate::listen::{ClientPort, ListenError, TlsSource};
-use crate::metrics::{self, GroupMetrics};
+use crate::metrics::{Figures, GroupMetrics};
 use crate::replication::{Introduction, Links, ReplicationService};
 
 /// How long a stopping leader waits for a successor.
@@ -131,7 +131,12 @@ impl Broker {
         let mut registry = Registry::with_prefix("mainstay");
         let metrics = Arc::new(GroupMetrics::register(&mut registry));
         let replica = open(&config, fs, &metrics).await?;
-        metrics::register_log(&mut registry, replica.handle.clone());
+        let figures = Figures {
+            group: replica.handle.clone(),
+            outbox: replica.outbox.clone(),
+            clients: ports.client.open_connections(),
+        };
+        figures.register(&mut registry);
         let cluster = Cluster::new(Arc::clone(&config), replica.handle.clone())?;
         let health = Health {
             group: replica.handle.clone(),

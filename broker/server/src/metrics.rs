@@ -1,6 +1,7 @@
 //! What a broker counts, in the form Prometheus reads.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_consensus::View;
@@ -15,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::group::GroupHandle;
+use crate::replication::Outbox;
 
 type Gauge64 = Gauge<u64, AtomicU64>;
 
@@ -131,17 +133,21 @@ impl GroupMetrics {
     }
 }
 
-/// Figures that the log keeps itself, read when they are asked for.
+/// Figures that others keep, read when they are asked for.
 #[derive(Debug)]
-struct LogFigures {
-    group: GroupHandle,
+pub(crate) struct Figures {
+    pub(crate) group: GroupHandle,
+    pub(crate) outbox: Outbox,
+    pub(crate) clients: Arc<AtomicUsize>,
 }
 
-pub(crate) fn register_log(registry: &mut Registry, group: GroupHandle) {
-    registry.register_collector(Box::new(LogFigures { group }));
+impl Figures {
+    pub(crate) fn register(self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self));
+    }
 }
 
-impl Collector for LogFigures {
+impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let log = self.group.log_metrics();
         let counters = [
@@ -168,6 +174,8 @@ impl Collector for LogFigures {
         let gauges = [
             ("log_sync_max_seconds", "Longest fdatasync so far", log.sync_max.as_secs_f64()),
             ("log_queued_bytes", "Bytes appended and not written yet", log.queued_bytes as f64),
+            ("client_connections", "Clients connected", self.clients.load(Ordering::Relaxed) as f64),
+            ("replica_connections", "Replicas this broker sends to", self.outbox.connections() as f64),
             ("log_quarantined_records", "Records put aside by forced promotions", quarantined as f64),
         ];
         for (name, help, value) in gauges {

@@ -79,9 +79,13 @@ async fn probes_tell_whether_a_call_can_be_answered() {
     let leader = group.leader().await;
     let (code, text) = probe(&group, leader, "/metrics").await;
     assert_eq!(code, 200);
-    for name in
-        ["mainstay_group_leader 1", "mainstay_log_syncs_total", "mainstay_group_follower_lag_batches{node="]
-    {
+    for name in [
+        "mainstay_group_leader 1",
+        "mainstay_log_syncs_total",
+        "mainstay_group_follower_lag_batches{node=",
+        "mainstay_client_connections 0",
+        "mainstay_replica_connections 2",
+    ] {
         assert!(text.contains(name), "{name} in\n{text}");
     }
     for index in 0..3 {

@@ -153,6 +153,23 @@ fn a_mode_with_replicas_needs_replicas() {
     Config::parse(&alone.replace("mode = \"raft\"", "mode = \"none\""), None).unwrap();
 }
 
+/// The documented file is a valid one, and leaving out what it says is a default changes nothing.
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "s3cret").unwrap();
+    let documented = include_str!("../../../docs/broker.toml")
+        .replace("/etc/mainstay/secret/token", &secret.path().display().to_string());
+    let needed =
+        ["cluster", "group ", "member", "data", "mode", "secret_file", "cert_file", "key_file", "id "];
+    let needed = [&needed[..], &["address", "]", "[", "  {"]].concat();
+    let bare = documented.lines().filter(|line| needed.iter().any(|start| line.starts_with(start)));
+    let bare = bare.collect::<Vec<_>>().join("\n");
+    assert!(!bare.contains("ack_timeout") && !bare.contains("max_attempts"));
+    let (full, bare) = (Config::parse(&documented, None).unwrap(), Config::parse(&bare, None).unwrap());
+    assert_eq!(format!("{full:#?}"), format!("{bare:#?}"));
+}
+
 #[test]
 fn secrets_are_read_checked_and_never_printed() {
     let file = tempfile::NamedTempFile::new().unwrap();

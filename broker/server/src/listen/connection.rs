@@ -3,6 +3,8 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,6 +17,17 @@ use tonic::transport::server::Connected;
 pub struct Connection {
     transport: Transport,
     peer: SocketAddr,
+    _open: Option<OpenConnection>,
+}
+
+/// Counts a connection for as long as it is held.
+#[derive(Debug)]
+struct OpenConnection(Arc<AtomicUsize>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -32,11 +45,17 @@ pub struct PeerInfo {
 
 impl Connection {
     pub(super) fn plain(stream: TcpStream, peer: SocketAddr) -> Self {
-        Self { transport: Transport::Plain(stream), peer }
+        Self { transport: Transport::Plain(stream), peer, _open: None }
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>, peer: SocketAddr) -> Self {
-        Self { transport: Transport::Tls(Box::new(stream)), peer }
+        Self { transport: Transport::Tls(Box::new(stream)), peer, _open: None }
+    }
+
+    /// The connection, counted until it is closed.
+    pub(super) fn counted(self, open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self { _open: Some(OpenConnection(Arc::clone(open))), ..self }
     }
 }
 

@@ -8,6 +8,8 @@ mod tls;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -48,6 +50,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct ClientPort {
     listener: TcpListener,
     tls: TlsAcceptor,
+    open: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for ClientPort {
@@ -71,7 +74,7 @@ impl ClientPort {
         let tls = TlsAcceptor::from(tls.server_config()?);
         let listener =
             TcpListener::bind(address).await.map_err(|error| ListenError::Bind { address, error })?;
-        Ok(Self { listener, tls })
+        Ok(Self { listener, tls, open: Arc::default() })
     }
 
     /// # Errors
@@ -80,13 +83,18 @@ impl ClientPort {
         self.listener.local_addr()
     }
 
+    /// How many clients are connected, kept up to date.
+    pub(crate) fn open_connections(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
+    }
+
     /// Serves until `stop`; open calls get a while to end.
     ///
     /// # Errors
     /// When the HTTP server fails as a whole.
     pub async fn serve(self, routes: Routes, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
         let (connections, incoming) = mpsc::channel(ACCEPTED_AHEAD);
-        let accepting = tokio::spawn(accept(self.listener, self.tls, connections, stop.clone()));
+        let accepting = tokio::spawn(accept(self, connections, stop.clone()));
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -119,19 +127,19 @@ async fn drained(stop: CancellationToken) {
 }
 
 async fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
+    port: ClientPort,
     connections: mpsc::Sender<io::Result<Connection>>,
     stop: CancellationToken,
 ) {
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = port.listener.accept() => accepted,
             () = stop.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(open(stream, peer, tls.clone(), connections.clone()));
+                let (tls, counted) = (port.tls.clone(), port.open_connections());
+                tokio::spawn(open(stream, peer, tls, counted, connections.clone()));
             }
             Err(error) => {
                 warn!(%error, "cannot accept a client");
@@ -146,10 +154,11 @@ async fn open(
     stream: TcpStream,
     peer: SocketAddr,
     tls: TlsAcceptor,
+    counted: Arc<AtomicUsize>,
     connections: mpsc::Sender<io::Result<Connection>>,
 ) {
     match timeout(HANDSHAKE_TIME, handshake(stream, peer, tls)).await {
-        Ok(Ok(Some(connection))) => drop(connections.send(Ok(connection)).await),
+        Ok(Ok(Some(connection))) => drop(connections.send(Ok(connection.counted(&counted))).await),
         Ok(Ok(None)) => {}
         Ok(Err(error)) => debug!(%peer, %error, "client failed its handshake"),
         Err(_) => debug!(%peer, "client sent no complete handshake in time"),

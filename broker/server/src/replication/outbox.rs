@@ -51,6 +51,10 @@ impl Outbox {
         self.links.read().contains_key(&node)
     }
 
+    pub(crate) fn connections(&self) -> usize {
+        self.links.read().len()
+    }
+
     pub(crate) fn has_room(&self, to: NodeId) -> bool {
         let links = self.links.read();
         links.get(&to).is_some_and(|lane| lane.waiting.load(Ordering::Relaxed) < MAX_WAITING_BYTES)
