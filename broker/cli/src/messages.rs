@@ -18,6 +18,9 @@ use tonic::Request;
 use crate::connect::{Messaging, Target, refused};
 use crate::output::{Format, Row, print_rows};
 
+/// Characters of a body that a table shows.
+const SHOWN_BODY: usize = 80;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum MessageCommand {
     /// Send one message (or the same several times) and wait for the acknowledgement.
@@ -121,9 +124,19 @@ impl Row for MessageRow {
             self.message_id.clone(),
             self.attempt.to_string(),
             self.tag.clone(),
-            self.body.clone(),
+            shortened(&self.body),
         ]
     }
+}
+
+/// What fits a line of a table; `--output json` has all of it.
+fn shortened(body: &str) -> String {
+    let mut shown: String =
+        body.chars().take(SHOWN_BODY).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if body.chars().nth(SHOWN_BODY).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl MessageRow {
