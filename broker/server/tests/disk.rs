@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use mainstay_broker::group::{ProposeError, Role};
-use mainstay_storage::{MemFileSystem, Operation};
+use mainstay_storage::{MemFileSystem, Operation, Unsynced};
 use support::{Group, Plan, Stall, StallingFileSystem, bodies, prepare_topic, publish, send, soon, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,4 +126,38 @@ async fn late_replicas_are_told_from_a_late_disk() {
     stall.set(false);
     send(&group.handle(0), "fast").await;
     assert_eq!(bodies(&group.handle(0)).await, ["slow", "fast"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_is_not_forgotten_although_nothing_of_its_epoch_reached_the_disk() {
+    let stall = Stall::default();
+    let plan = Plan { replication: "mode = \"sync\"\nmin_in_sync = 2", ..Plan::raft() };
+    let mut group = Group::prepare(plan).await;
+    for index in [0, 2] {
+        group.start_node(index).await;
+    }
+    let fs = StallingFileSystem::new(group.nodes[1].fs.clone(), &stall);
+    group.start_node_on(1, Arc::new(fs)).await.unwrap();
+    until("all have met", async || {
+        (0..3).all(|index| group.view(index).role == Role::Follower).then_some(())
+    })
+    .await;
+    stall.set(true);
+    until("the voter has granted", async || {
+        // Its connections may still be on their way, so that the first request went nowhere.
+        let _ = group.handle(0).campaign(7, support::PATIENCE).await;
+        (group.status(1).await.consensus?.granted.number == 7).then_some(())
+    })
+    .await;
+    group.network.isolate(1).await;
+    let fs = group.nodes[1].fs.crash_with(Unsynced::Lost);
+    stall.set(false);
+    group.nodes[1].broker = None;
+    group.nodes[1].fs = fs;
+    group.start_node(1).await;
+    let after = until("it has started", async || group.status(1).await.consensus).await;
+    assert_eq!(after.last.epoch.number, 0, "its log knows nothing of the epoch");
+    assert_eq!(after.granted.number, 7);
+    let stale = group.handle(1).campaign(7, support::PATIENCE).await;
+    assert!(stale.is_err(), "it does not vote twice");
 }

@@ -85,7 +85,7 @@ async fn a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped() {
     prepare_topic(&group.handle(0)).await;
     send(&group.handle(0), "shipped").await;
     until("the follower has it", async || (bodies(&group.handle(1)).await.len() == 1).then_some(())).await;
-    group.network.isolate(0);
+    group.network.isolate(0).await;
     // The lease still runs: acknowledged by one copy, which is what this mode promises.
     send(&group.handle(0), "not shipped").await;
     until("the old leader's authority ends", async || {

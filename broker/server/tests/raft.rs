@@ -99,7 +99,7 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_gives_way() {
     let old = group.leader().await;
     prepare_topic(&group.handle(old)).await;
     send(&group.handle(old), "kept").await;
-    group.network.isolate(old);
+    group.network.isolate(old).await;
     let start = Instant::now();
     let answer = group.handle(old).propose(publish("letters", "lost"), soon()).await;
     assert!(matches!(answer, Err(ProposeError::TooFewReplicas | ProposeError::LeadershipLost)), "{answer:?}");

@@ -13,6 +13,8 @@ pub(crate) struct Network {
 struct Relay {
     address: String,
     open: watch::Sender<bool>,
+    /// Connections that are open.
+    passing: watch::Sender<usize>,
 }
 
 impl Network {
@@ -32,8 +34,14 @@ impl Network {
         self.relays.get(&(from, to)).map(|relay| relay.address.clone())
     }
 
-    pub(crate) fn isolate(&self, node: usize) {
+    /// Returns when nothing passes any more.
+    pub(crate) async fn isolate(&self, node: usize) {
         self.set(node, false);
+        for ((from, to), relay) in &self.relays {
+            if *from == node || *to == node {
+                let _ = relay.passing.subscribe().wait_for(|passing| *passing == 0).await;
+            }
+        }
     }
 
     pub(crate) fn heal(&self, node: usize) {
@@ -54,12 +62,19 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (open, opened) = watch::channel(true);
+        let passing = watch::Sender::new(0);
+        let counted = passing.clone();
         tokio::spawn(async move {
             while let Ok((incoming, _)) = listener.accept().await {
-                tokio::spawn(pass(incoming, target.clone(), opened.clone()));
+                let (target, opened, counted) = (target.clone(), opened.clone(), counted.clone());
+                counted.send_modify(|passing| *passing += 1);
+                tokio::spawn(async move {
+                    pass(incoming, target, opened).await;
+                    counted.send_modify(|passing| *passing -= 1);
+                });
             }
         });
-        Self { address, open }
+        Self { address, open, passing }
     }
 }
 
