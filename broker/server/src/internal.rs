@@ -15,6 +15,9 @@ use crate::listen::MAX_RESET_STREAMS;
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 const MAX_FRAME: u32 = 1 << 20;
+/// Another broker passes all its clients' calls on over one connection, long polls among them: they must not keep
+/// others waiting.
+const MAX_STREAMS: u32 = 1 << 20;
 
 /// Lets calls pass that carry the secret; all of them where there is none, which is on loopback addresses only.
 #[derive(Debug, Clone)]
@@ -55,6 +58,7 @@ pub(crate) async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME)
+        .max_concurrent_streams(MAX_STREAMS)
         .http2_max_pending_accept_reset_streams(Some(MAX_RESET_STREAMS))
         .layer(InterceptorLayer::new(authenticate))
         .add_routes(routes)

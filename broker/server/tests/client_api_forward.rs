@@ -142,6 +142,32 @@ async fn without_a_majority_every_call_is_answered_before_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn long_polls_passed_on_keep_no_send_waiting() {
+    const POLLS: u64 = 400;
+    let (group, leader) = three().await;
+    let follower = client(&group, (leader + 1) % 3);
+    follower.receive(polling("g", "t", Duration::from_millis(10))).await;
+    let polls: Vec<_> = (0..POLLS)
+        .map(|_| {
+            let follower = follower.clone();
+            tokio::spawn(async move { follower.receive(polling("g", "t", LONG)).await })
+        })
+        .collect();
+    let http = group.nodes[leader].addresses.unwrap().http;
+    until("all polls wait at the leader", async || {
+        (server::polls_waiting(http).await == POLLS).then_some(())
+    })
+    .await;
+    let mut send = follower.request(SendMessageRequest { messages: vec![message("t", "m", "x")] });
+    send.set_timeout(Duration::from_secs(3));
+    let sent = follower.grpc.clone().send_message(send).await.unwrap().into_inner();
+    assert_eq!(code(&sent.status), Code::Ok, "{sent:?}");
+    for poll in polls {
+        poll.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_planned_hand_over_fails_no_send() {
     let (mut group, leader) = three().await;
     let follower = client(&group, (leader + 1) % 3);

@@ -109,7 +109,7 @@ impl Server {
     pub(crate) async fn until_polls_wait(&self, expected: u64) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let waiting = self.metric("mainstay_long_polls_waiting").await;
+            let waiting = polls_waiting(self.addresses.http).await;
             if waiting == expected {
                 return;
             }
@@ -118,19 +118,20 @@ impl Server {
         }
     }
 
-    async fn metric(&self, name: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        let line =
-            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    }
-
     pub(crate) async fn stop(self) {
         self.broker.stop().await;
     }
+}
+
+/// How many long polls wait in the broker with this HTTP port, by its metrics.
+pub(crate) async fn polls_waiting(http: SocketAddr) -> u64 {
+    let name = "mainstay_long_polls_waiting";
+    let mut stream = TcpStream::connect(http).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 pub(crate) fn md5_upper_hex(body: &[u8]) -> String {
