@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, ReceiveError};
 use mainstay_messaging::{Ack, Command, GroupName, Outcome, Refusal, TopicName};
-use support::{Group, Plan, bodies, bodies_of, prepare_topic, publish, receive, send, soon};
+use support::{Group, Plan, bodies, bodies_of, create_topic, prepare_topic, publish, receive, send, soon};
 
 async fn single() -> Group {
     let group = Group::start(Plan::single()).await;
@@ -37,6 +37,17 @@ async fn what_was_acknowledged_survives_a_stop_and_a_kill() {
         group.leader().await;
         assert_eq!(bodies(&group.handle(0)).await, expected);
         assert!(group.handle(0).metadata().topic("letters").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_that_a_topic_exists_finds_it_at_once() {
+    let group = single().await;
+    let handle = group.handle(0);
+    for number in 0..200 {
+        let name = format!("topic-{number}");
+        handle.propose(create_topic(&name), soon()).await.unwrap();
+        assert!(handle.metadata().topic(&name).is_some(), "{name}");
     }
 }
 

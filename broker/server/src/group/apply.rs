@@ -37,6 +37,10 @@ impl Driver {
             Err(reason) => return self.fail(&reason),
         }
         self.metrics.applied(self.applied, self.committed);
+        self.publish_metadata();
+    }
+
+    fn publish_metadata(&self) {
         if self.state.metadata_version() != self.publisher.metadata.load().version {
             self.publisher.metadata.store(Arc::new(self.state.metadata()));
         }
@@ -94,6 +98,8 @@ impl Driver {
                 let commands = placed.waiter.commands();
                 let more = commands.len().saturating_sub(1);
                 let outcomes = self.apply_commands(index, slot, header.timestamp, commands);
+                // Whoever is told that a topic exists must find it.
+                self.publish_metadata();
                 self.answer(placed.waiter, outcomes, now, vouched);
                 if more > 0 {
                     records.nth(more - 1);
