@@ -55,7 +55,7 @@ async fn a_node_whose_volume_was_replaced_stays_out_and_says_why() {
 async fn the_internal_port_refuses_who_does_not_know_the_secret() {
     let group = Group::start(Plan::single()).await;
     group.leader().await;
-    let address = &group.nodes[0].internal;
+    let address = group.nodes[0].addresses.unwrap().internal;
     for wrong in [None, Some(""), Some("a-test-secre"), Some("a-test-secret2")] {
         let refused = control(address, wrong).await.status(StatusRequest {}).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{wrong:?}");

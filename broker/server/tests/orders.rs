@@ -50,6 +50,7 @@ async fn in_sync_mode_a_replica_leads_when_it_is_told_to_and_not_before() {
     assert_eq!(group.view(1).epoch.number, 5);
     prepare_topic(&group.handle(1)).await;
     send(&group.handle(1), "one").await;
+    until("the other one knows of it", async || (group.view(2).epoch.number == 5).then_some(())).await;
     let stale = CampaignRequest { epoch: 5, valid_ms: VALID_MS };
     let answer = group.control(2).await.campaign(stale).await.unwrap().into_inner();
     assert!(!answer.accepted && answer.reason.contains("stale"), "{answer:?}");
@@ -149,6 +150,11 @@ async fn a_planned_hand_over_names_the_new_leader() {
     campaign(&group, 0, 1).await;
     prepare_topic(&group.handle(0)).await;
     let target = group.view(2).node.get();
+    until("the leader hears the successor", async || {
+        let members = group.status(0).await.consensus?.members;
+        members.iter().find(|member| member.id.get() == target)?.heard_at.map(drop)
+    })
+    .await;
     let request = StepDownRequest { to_node_id: Some(target), timeout_ms: 5_000 };
     let answer = group.control(0).await.step_down(request).await.unwrap().into_inner();
     assert_eq!((answer.accepted, answer.new_leader_node_id), (true, Some(target)), "{answer:?}");

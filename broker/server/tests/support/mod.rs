@@ -6,7 +6,7 @@
 mod network;
 mod stall;
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,11 @@ use mainstay_broker::group::{GroupHandle, GroupView, Status};
 use mainstay_broker::{Addresses, Broker, BrokerError, Ports};
 use mainstay_messaging::{
     Command, CreateGroup, CreateTopic, Delivery, Encoding, Filter, GroupName, MessageKind, Outcome, Publish,
-    QueueCount, QueueId, QueueSelection, Receive, StartPosition, TopicKind, TopicName,
+    QueueCount, QueueId, QueueOffset, QueueSelection, Receive, StartPosition, TopicKind, TopicName,
 };
 use mainstay_proto::control::control_client::ControlClient;
 use mainstay_record::Timestamp;
 use mainstay_storage::{FileSystem, MemFileSystem};
-use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
 pub(crate) use network::Network;
@@ -69,7 +68,6 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) fs: MemFileSystem,
     pub(crate) broker: Option<Broker>,
-    pub(crate) internal: String,
     pub(crate) addresses: Option<Addresses>,
 }
 
@@ -87,14 +85,10 @@ impl Group {
         std::fs::write(secret.path(), SECRET).unwrap();
         let mut nodes = Vec::new();
         for index in 0..plan.members {
-            // The system chooses the port; it is given up here and taken again by the broker.
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let internal = listener.local_addr().unwrap().to_string();
             let fs = MemFileSystem::new(index as u64 + 1);
-            nodes.push(Node { name: format!("node-{index}"), fs, broker: None, internal, addresses: None });
+            nodes.push(Node { name: format!("node-{index}"), fs, broker: None, addresses: None });
         }
-        let targets: Vec<String> = nodes.iter().map(|node| node.internal.clone()).collect();
-        Self { plan, secret, network: Network::between(&targets).await, nodes }
+        Self { network: Network::between(plan.members).await, plan, secret, nodes }
     }
 
     pub(crate) async fn start(plan: Plan) -> Self {
@@ -109,21 +103,19 @@ impl Group {
     pub(crate) fn config(&self, index: usize) -> Config {
         let members: Vec<String> = (0..self.nodes.len())
             .map(|other| {
-                let direct = &self.nodes[other].internal;
-                let address = self.network.address(index, other).unwrap_or_else(|| direct.clone());
+                let address = self.network.address(index, other).unwrap_or_else(|| "127.0.0.1:1".to_owned());
                 format!("{{name = \"{}\", address = \"{address}\"}}", self.nodes[other].name)
             })
             .collect();
         let text = format!(
             "cluster = \"test\"\ngroup = 0\nmember = \"{}\"\ndata = \"/data\"\n\
              [replication]\n{}\n[flush]\n{}\n[storage]\nsegment_bytes = \"1MiB\"\n\
-             [listen]\nclient = \"127.0.0.1:0\"\ninternal = \"{}\"\nhttp = \"127.0.0.1:0\"\n\
+             [listen]\nclient = \"127.0.0.1:0\"\ninternal = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
              [internal]\nsecret_file = \"{}\"\n\
              [[groups]]\nid = 0\naddress = \"127.0.0.1:1\"\nmembers = [{}]\n",
             self.nodes[index].name,
             self.plan.replication,
             self.plan.flush,
-            self.nodes[index].internal,
             self.secret.path().display(),
             members.join(", ")
         );
@@ -141,9 +133,10 @@ impl Group {
         fs: Arc<dyn FileSystem>,
     ) -> Result<(), BrokerError> {
         let config = self.config(index);
-        // A port that was just given up may be busy for a moment.
-        let ports = until("the ports are free", async || Ports::bind(&config).await.ok()).await;
-        self.nodes[index].addresses = Some(ports.addresses().unwrap());
+        let ports = Ports::bind(&config).await?;
+        let addresses = ports.addresses().unwrap();
+        self.nodes[index].addresses = Some(addresses);
+        self.network.started(index, addresses.internal);
         self.nodes[index].broker = Some(Broker::start_on(config, ports, fs).await?);
         Ok(())
     }
@@ -188,7 +181,7 @@ impl Group {
     }
 
     pub(crate) async fn control(&self, index: usize) -> Control {
-        control(&self.nodes[index].internal, Some(SECRET)).await
+        control(self.nodes[index].addresses.unwrap().internal, Some(SECRET)).await
     }
 }
 
@@ -206,13 +199,9 @@ impl tonic::service::Interceptor for Token {
     }
 }
 
-pub(crate) async fn control(address: &str, secret: Option<&str>) -> Control {
+pub(crate) async fn control(address: SocketAddr, secret: Option<&str>) -> Control {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     ControlClient::with_interceptor(channel, Token(secret.map(str::to_owned)))
-}
-
-pub(crate) fn data() -> PathBuf {
-    PathBuf::from("/data")
 }
 
 pub(crate) fn create_topic(name: &str) -> Command {
@@ -267,20 +256,23 @@ pub(crate) async fn send(handle: &GroupHandle, body: &str) {
     assert!(matches!(outcome, Outcome::Published { .. }), "{outcome:?}");
 }
 
-/// Bodies of all messages of `letters` on this node, in order.
+/// Bodies of all messages of `letters` on this node, in order. A log that is cut meanwhile is looked at again.
 pub(crate) async fn bodies(handle: &GroupHandle) -> Vec<String> {
-    let located = handle.query(|state| {
-        let range = state.queue_range("letters", QueueId(0));
-        let range = range.map_or(0..0, |range| range.start.0..range.end.0);
-        let locate = |at| state.locate("letters", QueueId(0), mainstay_messaging::QueueOffset(at)).unwrap();
-        range.map(locate).collect::<Vec<_>>()
-    });
-    let mut bodies = Vec::new();
-    for record in located.await.unwrap() {
-        let publish = handle.load(record).await.unwrap();
-        bodies.push(String::from_utf8(publish.body.to_vec()).unwrap());
-    }
-    bodies
+    until("every message can be read", async || {
+        let located = handle.query(|state| {
+            let range = state.queue_range("letters", QueueId(0));
+            let range = range.map_or(0..0, |range| range.start.0..range.end.0);
+            let locate = |at| state.locate("letters", QueueId(0), QueueOffset(at)).unwrap();
+            range.map(locate).collect::<Vec<_>>()
+        });
+        let mut bodies = Vec::new();
+        for record in located.await.unwrap() {
+            let publish = handle.load(record).await.ok()?;
+            bodies.push(String::from_utf8(publish.body.to_vec()).unwrap());
+        }
+        Some(bodies)
+    })
+    .await
 }
 
 pub(crate) async fn bodies_of(handle: &GroupHandle, deliveries: &[Delivery]) -> Vec<String> {

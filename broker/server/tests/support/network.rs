@@ -1,12 +1,16 @@
-//! A relay for each direction between two nodes. A cut closes what is open and lets nothing new through.
+//! A relay for each direction between two nodes, with an address that stays although the node behind it starts on
+//! another port each time. A cut closes what is open and lets nothing new through.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 pub(crate) struct Network {
+    /// Where each node listens, once it does.
+    targets: Vec<watch::Sender<Option<SocketAddr>>>,
     relays: BTreeMap<(usize, usize), Relay>,
 }
 
@@ -18,15 +22,21 @@ struct Relay {
 }
 
 impl Network {
-    /// Relays between all pairs of nodes with these addresses.
-    pub(crate) async fn between(targets: &[String]) -> Self {
+    /// Relays between all pairs of so many nodes.
+    pub(crate) async fn between(nodes: usize) -> Self {
+        let targets: Vec<_> = (0..nodes).map(|_| watch::Sender::new(None)).collect();
         let mut relays = BTreeMap::new();
-        for from in 0..targets.len() {
-            for (to, target) in targets.iter().enumerate().filter(|(to, _)| *to != from) {
-                relays.insert((from, to), Relay::start(target.clone()).await);
+        for from in 0..nodes {
+            for to in (0..nodes).filter(|to| *to != from) {
+                relays.insert((from, to), Relay::start(targets[to].subscribe()).await);
             }
         }
-        Self { relays }
+        Self { targets, relays }
+    }
+
+    /// The node listens there from now on.
+    pub(crate) fn started(&self, node: usize, address: SocketAddr) {
+        self.targets[node].send_replace(Some(address));
     }
 
     /// Where `from` reaches `to`.
@@ -58,7 +68,7 @@ impl Network {
 }
 
 impl Relay {
-    async fn start(target: String) -> Self {
+    async fn start(target: watch::Receiver<Option<SocketAddr>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (open, opened) = watch::channel(true);
@@ -66,7 +76,8 @@ impl Relay {
         let counted = passing.clone();
         tokio::spawn(async move {
             while let Ok((incoming, _)) = listener.accept().await {
-                let (target, opened, counted) = (target.clone(), opened.clone(), counted.clone());
+                let Some(target) = *target.borrow() else { continue };
+                let (opened, counted) = (opened.clone(), counted.clone());
                 counted.send_modify(|passing| *passing += 1);
                 tokio::spawn(async move {
                     pass(incoming, target, opened).await;
@@ -78,11 +89,11 @@ impl Relay {
     }
 }
 
-async fn pass(mut incoming: TcpStream, target: String, mut open: watch::Receiver<bool>) {
+async fn pass(mut incoming: TcpStream, target: SocketAddr, mut open: watch::Receiver<bool>) {
     if !*open.borrow_and_update() {
         return;
     }
-    let Ok(mut outgoing) = TcpStream::connect(&target).await else { return };
+    let Ok(mut outgoing) = TcpStream::connect(target).await else { return };
     let _ = incoming.set_nodelay(true);
     let _ = outgoing.set_nodelay(true);
     tokio::select! {
