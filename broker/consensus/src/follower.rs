@@ -108,6 +108,8 @@ impl Core {
         };
         following.silent = false;
         following.round = following.round.max(header.round);
+        // A campaign that failed is no problem any more once a newer epoch has a leader.
+        self.problem = self.problem.filter(|problem| problem.epoch() >= Some(header.epoch));
         if header.round != 0 {
             self.promise.extend(header.epoch, now.plus(self.config.timing.lease));
         }

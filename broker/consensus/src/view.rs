@@ -38,6 +38,18 @@ pub enum Problem {
     Expired { epoch: Epoch },
 }
 
+impl Problem {
+    /// The epoch that the node failed to lead.
+    pub(crate) const fn epoch(self) -> Option<Epoch> {
+        match self {
+            Self::NotMember => None,
+            Self::Behind { epoch, .. } | Self::Overtaken { epoch, .. } | Self::Expired { epoch } => {
+                Some(epoch)
+            }
+        }
+    }
+}
+
 /// A snapshot of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {

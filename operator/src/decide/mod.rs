@@ -104,6 +104,10 @@ fn note_leader(
         && recorded.leader_node_id.as_deref() == Some(leader.node.to_string().as_str())
         && recorded.epoch == Some(picture::signed(leader.epoch.number));
     let gone_since = memory.leaderless_since.or(memory.leader.as_ref().map(|seen| seen.at));
+    if !same {
+        // A group settles anew under a new leader.
+        memory.sound_since = None;
+    }
     let record = if same { None } else { announce(observed, leader, memory, gone_since, now, actions) };
     memory.leaderless_since = None;
     memory.pending = None;
@@ -203,7 +207,9 @@ fn warn(observed: &Observed, status: &BrokerGroupStatus, blocked: Option<&str>, 
     }
     let known =
         observed.recorded.conditions.iter().any(|c| c.type_ == WRITABLE && c.reason == ELECTION_BLOCKED);
-    if let Some(why) = blocked.filter(|_| !known) {
+    // Before the first leader it is only the brokers' start that is waited for.
+    let led = observed.recorded.leader.is_some();
+    if let Some(why) = blocked.filter(|_| led && !known) {
         actions.push(Action::Event { warning: true, reason: "ElectionBlocked", note: why.to_owned() });
     }
 }

@@ -65,6 +65,22 @@ fn a_campaign_against_a_leader_in_charge_expires_and_disturbs_nobody() {
 }
 
 #[test]
+fn a_failed_campaign_is_forgotten_when_a_newer_epoch_has_a_leader() {
+    let (mut rig, leader) = Rig::led(SYNC, 3);
+    let expires = rig.now.plus(millis(2000));
+    rig.order(2, Order::Campaign { epoch: 7, expires }).unwrap();
+    rig.pass(millis(3000));
+    assert_eq!(rig.view(2).problem, Some(Problem::Expired { epoch: Epoch::new(7, node(2)) }));
+    rig.down.insert(leader);
+    let other = [1, 2, 3].into_iter().find(|id| ![leader, 2].contains(id)).unwrap();
+    let expires = rig.now.plus(millis(3000));
+    rig.order(other, Order::Campaign { epoch: 8, expires }).unwrap();
+    rig.pass_until(millis(3000), |rig| rig.leader() == Some(other) && rig.view(other).serving);
+    rig.pass(millis(300));
+    assert_eq!((rig.view(2).role, rig.view(2).problem), (Role::Follower, None));
+}
+
+#[test]
 fn a_leader_that_hears_nobody_does_not_keep_others_from_electing() {
     let (mut rig, leader) = Rig::led(SYNC, 3);
     // Followers go on hearing it, it does not hear them.
