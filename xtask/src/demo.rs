@@ -75,10 +75,8 @@ fn show(world: &World) -> Result<(Report, Times)> {
     traffic.wait_acknowledged(MESSAGES * 2 / 5, Duration::from_secs(120))?;
     let old = deployment.leader(0)?;
     println!("{} messages are acknowledged.", traffic.acknowledged()?);
-    println!(
-        "\n$ kubectl delete pod {} --grace-period=0 --force      # the leader, on {}",
-        old.pod, old.node
-    );
+    println!("\nSIGKILL for the leader's program on {}, and its pod is deleted:", old.node);
+    println!("$ kubectl delete pod {} --grace-period=0 --force", old.pod);
     let killed = deployment.kill(&old.pod)?;
     let first_acknowledged = traffic.wait_acknowledged_after(killed, Duration::from_secs(60))?;
     println!(
