@@ -13,7 +13,7 @@ use crate::image::NON_ROOT_ID;
 ///
 /// Some official clients never ask whether a silent connection still lives. They notice that a node is gone when TCP
 /// gives up, by default after a quarter of an hour; three unanswered repetitions take about 3 s.
-const ENTER: &str = r#"echo 3 > /proc/sys/net/ipv4/tcp_retries2 && mount --bind "$1" /etc/resolv.conf && shift && exec setpriv \
+const ENTER: &str = r#"echo 3 > /proc/sys/net/ipv4/tcp_retries2 && if [ -n "$CLIENT_HOSTS" ]; then mount --bind "$CLIENT_HOSTS" /etc/hosts; fi && mount --bind "$1" /etc/resolv.conf && shift && exec setpriv \
     --reuid "$CLIENT_ID" --regid "$CLIENT_ID" --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all -- "$@""#;
 
 /// A command that runs `program` as a non-root user in the given network namespace, with the given file in place of

@@ -127,7 +127,7 @@ pub trait Cluster: fmt::Debug + Send + Sync {
     fn client_command(&self, program: &OsStr) -> Result<Command>;
 
     /// The same in the network of one node: a client there stays beside the node's pods when the node is cut off, but
-    /// cannot resolve cluster names then.
+    /// cannot resolve cluster names then. A file named by the variable `CLIENT_HOSTS` stands in for its `/etc/hosts`.
     fn client_command_on(&self, node: &str, program: &OsStr) -> Result<Command>;
 
     /// Makes volumes whose claim is gone available again, empty. Pre-made volumes have no provisioner that would.

@@ -115,6 +115,12 @@ impl<'w> Deployment<'w> {
         Ok(format!("{}:8081", text(&pod["status"]["podIP"])))
     }
 
+    /// A hosts file in which every name that routes give is the broker at this address.
+    pub(crate) fn only_broker(&self, address: &str) -> String {
+        let ip = address.split(':').next().unwrap_or_default();
+        format!("127.0.0.1 localhost\n{ip} {}-0-brokers.{}.svc.cluster.local\n", self.name, self.namespace)
+    }
+
     /// Runs the `mainstay` program against the first broker that answers, the last ones first: scenarios break the
     /// first leader more often.
     pub fn mainstay(&self, arguments: &[&str]) -> Result<String> {

@@ -229,6 +229,12 @@ impl Client {
         }
         let program = world.client_launcher();
         let mut command = client_command(deployment, node, program.as_os_str())?;
+        if node.is_some() {
+            // Routes name all brokers of the group; this client is to know one only.
+            let hosts = world.results().join(format!("{name}.hosts"));
+            std::fs::write(&hosts, deployment.only_broker(endpoint))?;
+            command.env("CLIENT_HOSTS", hosts);
+        }
         command
             .arg("python")
             .args([

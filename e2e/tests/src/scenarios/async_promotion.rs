@@ -79,10 +79,10 @@ fn tail_unshipped(deployment: &Deployment<'_>) -> Result<()> {
     let new = deployment.wait_new_leader(0, &old, Duration::from_secs(60))?;
     traffic.wait_acknowledged_after(cut, Duration::from_secs(60))?;
     println!("    {} was cut off, {} was promoted in epoch {}", old.pod, new.pod, new.epoch);
+    let late: BTreeSet<String> = traffic.extra_acknowledged_after(cut)?.into_iter().collect();
     cluster.heal(&old.node)?;
     deployment.wait_whole(Duration::from_secs(90))?;
 
-    let late: BTreeSet<String> = traffic.extra_acknowledged_after(cut)?.into_iter().collect();
     ensure!(!late.is_empty(), "the cut-off leader acknowledged nothing: the scenario shows nothing");
     let brokers = deployment.brokers()?;
     let reported: u64 = brokers.iter().map(|broker| broker.quarantined_records).sum();
