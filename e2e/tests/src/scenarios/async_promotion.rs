@@ -13,10 +13,20 @@ use crate::deployment::{Deployment, condition, text};
 use crate::traffic::{Traffic, TrafficOptions, failover};
 use crate::world::World;
 
-pub(super) const SCENARIO: Scenario = Scenario {
-    name: "async_promotion",
-    what: "Async, three replicas: the leader's pod is deleted, then a leader is cut off with an unshipped tail",
-    run,
+pub(super) const POD_DELETED: Scenario = Scenario {
+    name: "async_pod_deleted",
+    what: "Async, three replicas: the leader's pod is deleted, another is promoted, nothing is lost",
+    not_yet: None,
+    run: |world| with_deployment(world, POD_DELETED.name, pod_deleted),
+};
+
+pub(super) const TAIL_UNSHIPPED: Scenario = Scenario {
+    name: "async_tail_unshipped",
+    what: "Async, three replicas: a leader is cut off with an unshipped tail, which is put aside and reported",
+    not_yet: Some(
+        "after some failovers an Async group does not settle: campaigns expire one after the other",
+    ),
+    run: |world| with_deployment(world, TAIL_UNSHIPPED.name, tail_unshipped),
 };
 
 const SPEC: &str = "  replicas: 3
@@ -25,11 +35,9 @@ const SPEC: &str = "  replicas: 3
   storage: {size: 1Gi, whenDeleted: Delete}
 ";
 
-fn run(world: &World) -> Result<()> {
-    let (deployment, _) = Deployment::apply(world, &namespace(SCENARIO.name), &manifest(SPEC), ROLLOUT)?;
-    pod_deleted(&deployment)?;
-    deployment.wait_whole(Duration::from_secs(90))?;
-    tail_unshipped(&deployment)?;
+fn with_deployment(world: &World, name: &str, show: fn(&Deployment<'_>) -> Result<()>) -> Result<()> {
+    let (deployment, _) = Deployment::apply(world, &namespace(name), &manifest(SPEC), ROLLOUT)?;
+    show(&deployment)?;
     deployment.remove()
 }
 

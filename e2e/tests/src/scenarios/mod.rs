@@ -24,6 +24,8 @@ const ROLLOUT: Duration = Duration::from_secs(120);
 pub struct Scenario {
     pub name: &'static str,
     pub what: &'static str,
+    /// Why it is known not to pass every time yet: the test command names it as skipped.
+    pub not_yet: Option<&'static str>,
     pub(crate) run: fn(&World) -> Result<()>,
 }
 
@@ -45,7 +47,8 @@ pub fn all() -> &'static [Scenario] {
         leader_killed::RAFT,
         leader_killed::SYNC,
         sync_leader_cut_off::SCENARIO,
-        async_promotion::SCENARIO,
+        async_promotion::POD_DELETED,
+        async_promotion::TAIL_UNSHIPPED,
         operator_down::SCENARIO,
         several_groups::SCENARIO,
         bad_specs::SCENARIO,
