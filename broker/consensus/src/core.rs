@@ -42,6 +42,8 @@ pub struct Core {
     pub(crate) election_at: Moment,
     pub(crate) jitter: Jitter,
     pub(crate) problem: Option<Problem>,
+    /// Since when it is known.
+    pub(crate) problem_since: Moment,
     announced: Announced,
 }
 
@@ -95,6 +97,7 @@ impl Core {
             election_at,
             jitter,
             problem: None,
+            problem_since: now,
             announced,
         }
     }

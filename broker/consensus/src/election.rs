@@ -228,6 +228,7 @@ impl Core {
 
     fn give_up(&mut self, problem: Problem, now: Moment) {
         self.problem = Some(problem);
+        self.problem_since = now;
         self.become_follower(now);
     }
 

@@ -108,12 +108,19 @@ impl Core {
         };
         following.silent = false;
         following.round = following.round.max(header.round);
-        // A campaign that failed is no problem any more once a newer epoch has a leader.
-        self.problem = self.problem.filter(|problem| problem.epoch() >= Some(header.epoch));
+        self.forget_problem(header.epoch, now);
         if header.round != 0 {
             self.promise.extend(header.epoch, now.plus(self.config.timing.lease));
         }
         self.rest(now);
+    }
+
+    /// A campaign that failed is no problem any more once a newer epoch has a leader, or the leader that it was called
+    /// against has stayed for so long that somebody must have vouched for it.
+    fn forget_problem(&mut self, led: Epoch, now: Moment) {
+        let kept = self.config.timing.election.end.saturating_mul(3);
+        let fresh = now < self.problem_since.plus(kept);
+        self.problem = self.problem.filter(|problem| fresh && problem.epoch() >= Some(led));
     }
 
     fn junction(&self, batches: &[Batch]) -> Junction {

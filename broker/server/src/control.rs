@@ -103,10 +103,19 @@ impl ControlService {
         self.group.quarantined().into_iter().map(tell).collect()
     }
 
-    async fn answer(&self, ordered: Result<(), OrderError>) -> OrderResponse {
+    async fn answer(&self, ordered: Result<(), String>) -> OrderResponse {
         let status = self.group.status().await.and_then(|status| status.consensus);
         let granted = status.map(|view| epoch(view.granted));
-        OrderResponse { accepted: ordered.is_ok(), reason: reason(&ordered), granted }
+        OrderResponse { accepted: ordered.is_ok(), reason: ordered.err().unwrap_or_default(), granted }
+    }
+
+    /// The moment `duration_ms` after a reading of this node's clock.
+    fn deadline(&self, as_of_clock_ms: u64, duration_ms: u64) -> Result<Moment, String> {
+        let as_of = Moment(Duration::from_millis(as_of_clock_ms));
+        if as_of > self.group.clock_now() {
+            return Err("as_of_clock_ms is in the future: it is not of this process".to_owned());
+        }
+        Ok(as_of.plus(Duration::from_millis(duration_ms)))
     }
 
     /// Waits until another node is known to lead.
@@ -129,13 +138,19 @@ impl Control for ControlService {
 
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<OrderResponse>, Status> {
         let request = request.into_inner();
-        let ordered = self.group.campaign(request.epoch, Duration::from_millis(request.valid_ms)).await;
+        let ordered = match self.deadline(request.as_of_clock_ms, request.valid_ms) {
+            Ok(expires) => self.group.campaign(request.epoch, expires).await.map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
         Ok(Response::new(self.answer(ordered).await))
     }
 
     async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<OrderResponse>, Status> {
         let request = request.into_inner();
-        let ordered = self.group.promote(request.epoch, Duration::from_millis(request.valid_ms)).await;
+        let ordered = match self.deadline(request.as_of_clock_ms, request.valid_ms) {
+            Ok(expires) => self.group.promote(request.epoch, expires).await.map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
         Ok(Response::new(self.answer(ordered).await))
     }
 
@@ -145,12 +160,10 @@ impl Control for ControlService {
     ) -> Result<Response<GrantLeaseResponse>, Status> {
         let request = request.into_inner();
         let granted = request.epoch.ok_or_else(|| Status::invalid_argument("epoch is missing"))?;
-        let as_of = Moment(Duration::from_millis(request.as_of_clock_ms));
-        if as_of > self.group.clock_now() {
-            let reason = "as_of_clock_ms is in the future: it is not of this process".to_owned();
-            return Ok(Response::new(GrantLeaseResponse { accepted: false, reason }));
-        }
-        let until = as_of.plus(Duration::from_millis(request.duration_ms));
+        let until = match self.deadline(request.as_of_clock_ms, request.duration_ms) {
+            Ok(until) => until,
+            Err(reason) => return Ok(Response::new(GrantLeaseResponse { accepted: false, reason })),
+        };
         let granted = Epoch { number: granted.number, candidate: granted.candidate };
         let ordered = self.group.grant_lease(granted, until).await;
         let (accepted, reason) = (ordered.is_ok(), reason(&ordered));

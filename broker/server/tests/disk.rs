@@ -145,7 +145,7 @@ async fn a_grant_is_not_forgotten_although_nothing_of_its_epoch_reached_the_disk
     stall.set(true);
     until("the voter has granted", async || {
         // Its connections may still be on their way, so that the first request went nowhere.
-        let _ = group.handle(0).campaign(7, support::PATIENCE).await;
+        let _ = group.handle(0).campaign(7, group.handle(0).clock_now().plus(support::PATIENCE)).await;
         (group.status(1).await.consensus?.granted.number == 7).then_some(())
     })
     .await;
@@ -158,6 +158,6 @@ async fn a_grant_is_not_forgotten_although_nothing_of_its_epoch_reached_the_disk
     let after = until("it has started", async || group.status(1).await.consensus).await;
     assert_eq!(after.last.epoch.number, 0, "its log knows nothing of the epoch");
     assert_eq!(after.granted.number, 7);
-    let stale = group.handle(1).campaign(7, support::PATIENCE).await;
+    let stale = group.handle(1).campaign(7, group.handle(1).clock_now().plus(support::PATIENCE)).await;
     assert!(stale.is_err(), "it does not vote twice");
 }

@@ -18,10 +18,14 @@ fn plan(replication: &'static str, members: usize) -> Plan {
     Plan { replication, flush: "type = \"sync\"", members }
 }
 
+async fn clock(group: &Group, index: usize) -> u64 {
+    group.control(index).await.status(StatusRequest {}).await.unwrap().into_inner().clock_ms
+}
+
 /// Orders `index` to campaign as soon as it has met the others, and waits until it serves.
 async fn campaign(group: &Group, index: usize, epoch: u64) {
     until("the order is taken", async || {
-        let request = CampaignRequest { epoch, valid_ms: VALID_MS };
+        let request = CampaignRequest { epoch, valid_ms: VALID_MS, as_of_clock_ms: clock(group, index).await };
         let answer = group.control(index).await.campaign(request).await.unwrap().into_inner();
         answer.accepted.then_some(())
     })
@@ -51,7 +55,8 @@ async fn in_sync_mode_a_replica_leads_when_it_is_told_to_and_not_before() {
     prepare_topic(&group.handle(1)).await;
     send(&group.handle(1), "one").await;
     until("the other one knows of it", async || (group.view(2).epoch.number == 5).then_some(())).await;
-    let stale = CampaignRequest { epoch: 5, valid_ms: VALID_MS };
+    let as_of_clock_ms = clock(&group, 2).await;
+    let stale = CampaignRequest { epoch: 5, valid_ms: VALID_MS, as_of_clock_ms };
     let answer = group.control(2).await.campaign(stale).await.unwrap().into_inner();
     assert!(!answer.accepted && answer.reason.contains("stale"), "{answer:?}");
     group.kill(1);
@@ -95,7 +100,12 @@ async fn a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped() {
     })
     .await;
     let accepted_late = bodies(&group.handle(0)).await.iter().filter(|body| *body == "too late").count();
-    let request = PromoteRequest { epoch: 2, valid_ms: VALID_MS };
+    let as_of_clock_ms = clock(&group, 1).await;
+    let late = PromoteRequest { epoch: 2, valid_ms: 1, as_of_clock_ms };
+    until("the order is void", async || (clock(&group, 1).await > as_of_clock_ms + 1).then_some(())).await;
+    let answer = group.control(1).await.promote(late).await.unwrap().into_inner();
+    assert!(!answer.accepted && answer.reason.contains("expired"), "{answer:?}");
+    let request = PromoteRequest { valid_ms: VALID_MS, ..late };
     let answer = group.control(1).await.promote(request).await.unwrap().into_inner();
     assert!(answer.accepted, "{answer:?}");
     until("the other one leads", async || (group.view(1).role == Role::Leader).then_some(())).await;

@@ -11,7 +11,16 @@ use super::observed::{Epoch, NodeId};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Writes the order to the group's object, provided that the newest one there is still `supersedes`, and then sends it.
-    Order { epoch: u64, supersedes: u64, member: String, kind: OrderKind, valid: Duration, reason: String },
+    /// It is void `valid` after `as_of_clock_ms` of the member's clock.
+    Order {
+        epoch: u64,
+        supersedes: u64,
+        member: String,
+        kind: OrderKind,
+        as_of_clock_ms: u64,
+        valid: Duration,
+        reason: String,
+    },
     /// Vouches to the leader of `epoch` that nobody else is promoted for `duration` after `as_of_clock_ms` of its clock.
     GrantLease { member: String, node: NodeId, epoch: Epoch, as_of_clock_ms: u64, duration: Duration },
     /// Asks the leader to hand over.

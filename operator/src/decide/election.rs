@@ -16,11 +16,21 @@ use super::{
     observed::{Member, Mode, Moment, Observed, Report},
 };
 
-/// How long a broker may act on an order.
+/// How long a broker may act on an order, from its clock's reading that the order is based on.
 pub const ORDER_VALID: Duration = Duration::from_secs(2);
 /// How long a member other than the lost leader may be silent before a promotion goes ahead without it: it may have more.
 pub const GATHER: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// Whether the newest order on record may still be acted on. It is counted from a reading of the broker's clock that had
+/// arrived before the order was put on record, so it is void there before it is taken for void here.
+pub fn order_open(observed: &Observed, memory: &Memory, now: Moment) -> bool {
+    let ordered = observed.ordered();
+    ordered != 0
+        && memory.order_seen.is_none_or(|(epoch, seen)| {
+            epoch != ordered || now < seen.plus(ORDER_VALID).plus(lease::DRIFT)
+        })
+}
 
 /// Why there is no election although there is no leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +50,10 @@ pub fn elect(
 ) -> Result<Action, Standstill> {
     let since = *memory.leaderless_since.get_or_insert(now);
     if matches!(observed.mode, Mode::Raft | Mode::None) {
+        return Err(Standstill::Patience);
+    }
+    if observed.mode == Mode::Async && matches!(leadership, Leadership::Lonely(_)) {
+        // It becomes healthy when the order against it is void; another order would only keep that from happening.
         return Err(Standstill::Patience);
     }
     if let Some(pending) = &memory.pending {
@@ -62,6 +76,7 @@ pub fn elect(
         supersedes: observed.ordered(),
         member: candidate.name.clone(),
         kind,
+        as_of_clock_ms: candidate.report.as_ref().map_or(0, |report| report.clock_ms),
         valid: ORDER_VALID,
         reason: reason(observed, leadership),
     })
@@ -99,6 +114,8 @@ fn choose<'a>(
         observed.reports().filter(|(_, report)| report.role.takes_part()).collect();
     let needed = observed.mode.grant_quorum(replicas);
     let kind = match observed.mode {
+        // All answer here, but they may not reach each other.
+        Mode::Async if memory.failures >= 2 && highest_epoch(observed) != 0 => OrderKind::Promote,
         Mode::Async if voters.len() < needed => OrderKind::Promote,
         _ => OrderKind::Campaign,
     };

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::{
+    election,
     memory::Memory,
-    observed::{Epoch, Mode, NodeId, Observed, Role},
+    observed::{Epoch, Mode, Moment, NodeId, Observed, Role},
 };
 
 /// For how long the followers' word that there is a leader stands in for the leader's own.
@@ -62,11 +63,14 @@ fn heard_by_another(observed: &Observed, node: NodeId) -> bool {
     observed.reports().any(|(_, report)| report.node != node && report.leader == Some(node))
 }
 
-/// Judges this round alone; how long a judgement has stood is the caller's to know.
-pub fn leadership(observed: &Observed) -> Leadership<'_> {
+/// Judges this round; how long a judgement has stood is the caller's to know.
+pub fn leadership<'a>(observed: &'a Observed, memory: &Memory, now: Moment) -> Leadership<'a> {
     if let Some(leader) = claimant(observed) {
-        // An order above its epoch may have been given to another: only a leader at least that new may be vouched for.
-        let superseded = observed.mode == Mode::Async && leader.epoch.number < observed.ordered();
+        // While an order above its epoch may still be acted on, somebody else may be promoted: it may not be vouched for.
+        // An order that led nowhere is no reason to depose a leader that lives.
+        let superseded = observed.mode == Mode::Async
+            && leader.epoch.number < observed.ordered()
+            && election::order_open(observed, memory, now);
         // In Async a leader commits alone, so its own word is all there is.
         let alone = matches!(observed.mode, Mode::None | Mode::Async);
         let followed = leader.writable || heard_by_another(observed, leader.node);

@@ -44,6 +44,8 @@ pub struct Memory {
     pub sound_since: Option<Moment>,
     pub leader: Option<SeenLeader>,
     pub pending: Option<Pending>,
+    /// The newest order on record, whoever gave it, and when it was first seen there.
+    pub order_seen: Option<(u64, Moment)>,
     /// Orders in a row that led nowhere, and who got the last of them.
     pub failures: u32,
     pub failed_candidate: Option<String>,
@@ -70,6 +72,12 @@ impl Memory {
     pub fn order_refused(&mut self, epoch: u64) {
         if let Some(pending) = self.pending.as_mut().filter(|pending| pending.epoch == epoch) {
             pending.refused = true;
+        }
+    }
+
+    pub(super) fn note_order(&mut self, ordered: u64, now: Moment) {
+        if ordered != 0 && self.order_seen.is_none_or(|(seen, _)| seen != ordered) {
+            self.order_seen = Some((ordered, now));
         }
     }
 

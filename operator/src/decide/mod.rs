@@ -49,7 +49,8 @@ pub struct Decision {
 pub fn decide(observed: &Observed, memory: &Memory, now: Moment) -> Decision {
     let mut memory = memory.clone();
     memory.note_silence(observed, now);
-    let leadership = leader::leadership(observed);
+    memory.note_order(observed.ordered(), now);
+    let leadership = leader::leadership(observed, &memory, now);
     let mut actions = routing::labels(observed, leadership);
     let mut blocked = None;
     let mut failover = None;

@@ -31,6 +31,13 @@ pub enum CallError {
     Late(Duration),
 }
 
+/// Until when an order may be acted on, by the clock of the broker that gets it.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    pub as_of_clock_ms: u64,
+    pub valid: Duration,
+}
+
 /// Connections to the brokers of one group, by address.
 #[derive(Debug)]
 pub struct Brokers {
@@ -88,18 +95,26 @@ impl Brokers {
 
     /// # Errors
     /// When the broker does not answer or does not obey.
-    pub async fn campaign(&self, ip: &str, epoch: u64, valid: Duration) -> Result<(), CallError> {
+    pub async fn campaign(&self, ip: &str, epoch: u64, validity: Validity) -> Result<(), CallError> {
         let mut client = self.client(ip)?;
-        let request = self.request(CampaignRequest { epoch, valid_ms: millis(valid) });
+        let request = self.request(CampaignRequest {
+            epoch,
+            valid_ms: millis(validity.valid),
+            as_of_clock_ms: validity.as_of_clock_ms,
+        });
         let answer = within(ANSWER, client.campaign(request)).await?;
         obeyed(answer.accepted, answer.reason)
     }
 
     /// # Errors
     /// When the broker does not answer or does not obey.
-    pub async fn promote(&self, ip: &str, epoch: u64, valid: Duration) -> Result<(), CallError> {
+    pub async fn promote(&self, ip: &str, epoch: u64, validity: Validity) -> Result<(), CallError> {
         let mut client = self.client(ip)?;
-        let request = self.request(PromoteRequest { epoch, valid_ms: millis(valid) });
+        let request = self.request(PromoteRequest {
+            epoch,
+            valid_ms: millis(validity.valid),
+            as_of_clock_ms: validity.as_of_clock_ms,
+        });
         let answer = within(ANSWER, client.promote(request)).await?;
         obeyed(answer.accepted, answer.reason)
     }

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     Context,
-    broker::{Brokers, CallError},
+    broker::{Brokers, CallError, Validity},
     events,
     observe::{self, REVISION_LABEL},
     pods::Pods,
@@ -82,10 +82,11 @@ impl Hands<'_> {
             return Err(ActError::Deposed);
         }
         match action {
-            Action::Order { epoch, supersedes, member, kind, valid, reason } => {
+            Action::Order { epoch, supersedes, member, kind, as_of_clock_ms, valid, reason } => {
+                let validity = Validity { as_of_clock_ms, valid };
                 let order =
                     Order { epoch: signed(epoch), member, kind, reason, issued_at: Time(Timestamp::now()) };
-                let outcome = self.order(order, supersedes, valid, record).await;
+                let outcome = self.order(order, supersedes, validity, record).await;
                 if outcome.is_err() {
                     memory.order_refused(epoch);
                 }
@@ -124,7 +125,7 @@ impl Hands<'_> {
         &self,
         order: Order,
         supersedes: u64,
-        valid: Duration,
+        validity: Validity,
         record: &mut BrokerGroup,
     ) -> Result<(), ActError> {
         *record = timely(self.groups.get(&record.name_any())).await?;
@@ -144,8 +145,8 @@ impl Hands<'_> {
         let epoch = u64::try_from(order.epoch).unwrap_or(0);
         info!(group = name, member = order.member, epoch, kind = ?order.kind, reason = order.reason, "ordering an election");
         let given = match order.kind {
-            OrderKind::Campaign => self.brokers.campaign(&ip, epoch, valid).await,
-            OrderKind::Promote => self.brokers.promote(&ip, epoch, valid).await,
+            OrderKind::Campaign => self.brokers.campaign(&ip, epoch, validity).await,
+            OrderKind::Promote => self.brokers.promote(&ip, epoch, validity).await,
         };
         given.map_err(|error| ActError::Broker { member: order.member, error })
     }

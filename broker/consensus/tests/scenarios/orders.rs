@@ -62,6 +62,8 @@ fn a_campaign_against_a_leader_in_charge_expires_and_disturbs_nobody() {
     assert_eq!((leading.role, leading.epoch, leading.serving), (Role::Leader, epoch, true));
     assert_eq!(ordered.problem, Some(Problem::Expired { epoch: Epoch::new(7, node(2)) }));
     assert_eq!((ordered.role, ordered.granted), (Role::Follower, epoch));
+    rig.pass(millis(6000));
+    assert_eq!(rig.view(2).problem, None, "the leader stayed: nothing is wrong any more");
 }
 
 #[test]

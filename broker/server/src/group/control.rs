@@ -17,15 +17,13 @@ impl GroupHandle {
         self.ask(Input::Status).await
     }
 
-    /// Campaigns for the epoch with this number, for as long as the order is valid.
-    pub async fn campaign(&self, epoch: u64, valid: Duration) -> Result<(), OrderError> {
-        let expires = self.shared.clock.now().plus(valid);
+    /// Campaigns for the epoch with this number until the order expires.
+    pub async fn campaign(&self, epoch: u64, expires: Moment) -> Result<(), OrderError> {
         self.order(Event::Order(Order::Campaign { epoch, expires })).await
     }
 
     /// Leads the epoch with this number with the grants that can be had (`async` only).
-    pub async fn promote(&self, epoch: u64, valid: Duration) -> Result<(), OrderError> {
-        let expires = self.shared.clock.now().plus(valid);
+    pub async fn promote(&self, epoch: u64, expires: Moment) -> Result<(), OrderError> {
         self.order(Event::Order(Order::Promote { epoch, expires })).await
     }
 
