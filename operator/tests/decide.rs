@@ -455,10 +455,10 @@ fn an_async_group_settles_when_a_hand_over_overtakes_an_order() {
         let decision = decide(&observed, &memory, at(millis));
         assert_eq!(orders(&decision), [], "{millis}: the leader lives");
         execute(&mut observed, &decision.actions);
-        memory = decision.memory;
         if settled.is_none() && !grants(&decision).is_empty() {
             settled = Some(millis);
         }
+        memory = decision.memory;
     }
     assert!(settled.is_some_and(|millis| millis <= 5600), "{settled:?}");
     assert_eq!(observed.recorded.leader.as_deref(), Some("orders-0-2"));
