@@ -139,7 +139,9 @@ impl Control for ControlService {
     async fn campaign(&self, request: Request<CampaignRequest>) -> Result<Response<OrderResponse>, Status> {
         let request = request.into_inner();
         let ordered = match self.deadline(request.as_of_clock_ms, request.valid_ms) {
-            Ok(expires) => self.group.campaign(request.epoch, expires).await.map_err(|error| error.to_string()),
+            Ok(expires) => {
+                self.group.campaign(request.epoch, expires).await.map_err(|error| error.to_string())
+            }
             Err(reason) => Err(reason),
         };
         Ok(Response::new(self.answer(ordered).await))
@@ -148,7 +150,9 @@ impl Control for ControlService {
     async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<OrderResponse>, Status> {
         let request = request.into_inner();
         let ordered = match self.deadline(request.as_of_clock_ms, request.valid_ms) {
-            Ok(expires) => self.group.promote(request.epoch, expires).await.map_err(|error| error.to_string()),
+            Ok(expires) => {
+                self.group.promote(request.epoch, expires).await.map_err(|error| error.to_string())
+            }
             Err(reason) => Err(reason),
         };
         Ok(Response::new(self.answer(ordered).await))

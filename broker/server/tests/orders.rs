@@ -25,7 +25,8 @@ async fn clock(group: &Group, index: usize) -> u64 {
 /// Orders `index` to campaign as soon as it has met the others, and waits until it serves.
 async fn campaign(group: &Group, index: usize, epoch: u64) {
     until("the order is taken", async || {
-        let request = CampaignRequest { epoch, valid_ms: VALID_MS, as_of_clock_ms: clock(group, index).await };
+        let request =
+            CampaignRequest { epoch, valid_ms: VALID_MS, as_of_clock_ms: clock(group, index).await };
         let answer = group.control(index).await.campaign(request).await.unwrap().into_inner();
         answer.accepted.then_some(())
     })

@@ -27,9 +27,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 pub fn order_open(observed: &Observed, memory: &Memory, now: Moment) -> bool {
     let ordered = observed.ordered();
     ordered != 0
-        && memory.order_seen.is_none_or(|(epoch, seen)| {
-            epoch != ordered || now < seen.plus(ORDER_VALID).plus(lease::DRIFT)
-        })
+        && memory
+            .order_seen
+            .is_none_or(|(epoch, seen)| epoch != ordered || now < seen.plus(ORDER_VALID).plus(lease::DRIFT))
 }
 
 /// Why there is no election although there is no leader.
