@@ -302,42 +302,50 @@ fn decode_receive(input: &mut Reader<'_>) -> Result<Receive, DecodeError> {
 fn encode_metadata(metadata: &Metadata, out: &mut BytesMut) {
     out.put_number(metadata.version.0);
     out.put_number(metadata.topics.len() as u64);
-    for topic in &metadata.topics {
-        out.put_text(topic.name.as_str());
-        out.put_u8(topic_kind_code(topic.kind));
-        out.put_number(topic.queues.get().into());
-        out.put_number(topic.revision.0);
-    }
+    metadata.topics.iter().for_each(|topic| put_topic(topic, out));
     out.put_number(metadata.groups.len() as u64);
-    for group in &metadata.groups {
-        out.put_text(group.name.as_str());
-        out.put_u8(start_code(group.start));
-        out.put_number(group.max_attempts.into());
-        out.put_number(group.revision.0);
-        out.put_number(group.created_at.0);
-    }
+    metadata.groups.iter().for_each(|group| put_group(group, out));
 }
 
 fn decode_metadata(input: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
     Ok(Metadata {
         version: Revision(input.number("metadata version")?),
-        topics: input.list("topics", |input| {
-            Ok(Topic {
-                name: input.name("topic")?,
-                kind: topic_kind(input.byte("topic kind")?)?,
-                queues: queue_count(input)?,
-                revision: Revision(input.number("topic revision")?),
-            })
-        })?,
-        groups: input.list("consumer groups", |input| {
-            Ok(ConsumerGroup {
-                name: input.name("consumer group")?,
-                start: start(input.byte("start position")?)?,
-                max_attempts: input.number32("max attempts")?,
-                revision: Revision(input.number("consumer group revision")?),
-                created_at: Timestamp(input.number("created at")?),
-            })
-        })?,
+        topics: input.list("topics", topic)?,
+        groups: input.list("consumer groups", group)?,
+    })
+}
+
+pub(crate) fn put_topic(topic: &Topic, out: &mut BytesMut) {
+    out.put_text(topic.name.as_str());
+    out.put_u8(topic_kind_code(topic.kind));
+    out.put_number(topic.queues.get().into());
+    out.put_number(topic.revision.0);
+}
+
+pub(crate) fn topic(input: &mut Reader<'_>) -> Result<Topic, DecodeError> {
+    Ok(Topic {
+        name: input.name("topic")?,
+        kind: topic_kind(input.byte("topic kind")?)?,
+        queues: queue_count(input)?,
+        revision: Revision(input.number("topic revision")?),
+    })
+}
+
+pub(crate) fn put_group(group: &ConsumerGroup, out: &mut BytesMut) {
+    out.put_text(group.name.as_str());
+    out.put_u8(start_code(group.start));
+    out.put_number(group.max_attempts.into());
+    out.put_number(group.revision.0);
+    out.put_number(group.created_at.0);
+}
+
+pub(crate) fn group(input: &mut Reader<'_>) -> Result<ConsumerGroup, DecodeError> {
+    Ok(ConsumerGroup {
+        name: input.name("consumer group")?,
+        start: start(input.byte("start position")?)?,
+        max_attempts: input.number32("max attempts")?,
+        revision: Revision(input.number("consumer group revision")?),
+        created_at: Timestamp(input.number("created at")?),
     })
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use mainstay_record::{GroupId, Timestamp};
 
@@ -19,11 +20,14 @@ pub const MAX_UNACKED: usize = 10_000;
 
 /// A delivery that is neither acknowledged nor replaced by a newer one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Lease {
-    token: Token,
-    expires_at: Timestamp,
-    attempt: u32,
+pub(crate) struct Lease {
+    pub(crate) token: Token,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) attempt: u32,
 }
+
+/// By offset.
+pub(crate) type Leases = BTreeMap<u64, Lease>;
 
 /// A receive at work: what all of its deliveries have in common.
 #[derive(Debug)]
@@ -67,13 +71,24 @@ impl Taking {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
     next: u64,
-    leases: BTreeMap<u64, Lease>,
+    /// Shared with a frozen state, and copied before the first change while it is.
+    leases: Arc<Leases>,
     due: BTreeSet<(Timestamp, u64)>,
 }
 
 impl Cursor {
-    pub(crate) const fn new(next: u64) -> Self {
-        Self { next, leases: BTreeMap::new(), due: BTreeSet::new() }
+    pub(crate) fn new(next: u64) -> Self {
+        Self::with_leases(next, Leases::new())
+    }
+
+    /// With these leases, all of offsets below `next`.
+    pub(crate) fn with_leases(next: u64, leases: Leases) -> Self {
+        let due = leases.iter().map(|(offset, lease)| (lease.expires_at, *offset)).collect();
+        Self { next, leases: Arc::new(leases), due }
+    }
+
+    pub(crate) const fn leases(&self) -> &Arc<Leases> {
+        &self.leases
     }
 
     /// The next offset not looked at.
@@ -113,14 +128,18 @@ impl Cursor {
         taking: &Taking,
         out: &mut Vec<Delivery>,
     ) {
+        if !self.has_expired(taking.now()) {
+            return;
+        }
+        let leases = Arc::make_mut(&mut self.leases);
         let first = out.len();
         while out.len() < taking.max
             && let Some((_, offset)) = self.due.first().copied().filter(|(at, _)| *at <= taking.now())
         {
             self.due.pop_first();
             let message = index.get(offset).filter(|message| taking.tags.takes(message.tag));
-            let (Some(message), Some(lease)) = (message, self.leases.get_mut(&offset)) else {
-                self.leases.remove(&offset);
+            let (Some(message), Some(lease)) = (message, leases.get_mut(&offset)) else {
+                leases.remove(&offset);
                 continue;
             };
             let attempt = lease.attempt.saturating_add(1);
@@ -147,7 +166,7 @@ impl Cursor {
             };
             self.next = offset + 1;
             let lease = Lease { token: taking.token, expires_at: taking.expires_at, attempt: 1 };
-            self.leases.insert(offset, lease);
+            Arc::make_mut(&mut self.leases).insert(offset, lease);
             self.due.insert((taking.expires_at, offset));
             out.push(taking.delivery(queue, offset, message, 1));
         }
@@ -158,7 +177,7 @@ impl Cursor {
         match self.lease(offset, token, now) {
             Ok(lease) => {
                 self.due.remove(&(lease.expires_at, offset));
-                self.leases.remove(&offset);
+                Arc::make_mut(&mut self.leases).remove(&offset);
                 Ok(())
             }
             Err(AckError::NotInFlight) if offset < self.next => Ok(()),
@@ -178,7 +197,8 @@ impl Cursor {
         let lease = self.lease(offset, token, now)?;
         self.due.remove(&(lease.expires_at, offset));
         self.due.insert((expires_at, offset));
-        self.leases.insert(offset, Lease { token: changed, expires_at, attempt: lease.attempt });
+        Arc::make_mut(&mut self.leases)
+            .insert(offset, Lease { token: changed, expires_at, attempt: lease.attempt });
         Ok(())
     }
 

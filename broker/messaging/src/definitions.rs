@@ -17,13 +17,13 @@ use crate::tags::TagTable;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupState {
     pub(crate) group: ConsumerGroup,
-    since: Since,
+    pub(crate) since: Since,
 }
 
 /// The moment a consumer group was created. In the metadata's own log that is exact; in the others, whose logs have no
 /// place for it, the clock has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
+pub(crate) enum Since {
     Record(RecordId),
     Time(Timestamp),
 }

@@ -3,63 +3,23 @@
 //!
 //! Offsets run without gaps; records and timestamps ascend with them.
 
-use mainstay_record::{LogIndex, RecordId, Timestamp};
+use std::sync::Arc;
 
+use mainstay_record::{RecordId, Timestamp};
+
+use crate::chunk::Chunk;
 use crate::metadata::QueueOffset;
 use crate::tags::{TagId, TagMatch};
 
-const CHUNK_ENTRIES: usize = 1024;
+pub(crate) use crate::chunk::Indexed;
 
-/// Log index and timestamp are counted from those of the chunk's first entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    index: u32,
-    slot: u32,
-    millis: u32,
-    tag: TagId,
-}
-
-const _: () = assert!(size_of::<Entry>() == 16);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Chunk {
-    first: u64,
-    index: u64,
-    millis: u64,
-    entries: Vec<Entry>,
-}
-
-impl Chunk {
-    /// The entry for this message in this chunk, if the chunk has room and its counts reach that far.
-    fn entry(&self, record: RecordId, now: Timestamp, tag: TagId) -> Option<Entry> {
-        if self.entries.len() >= CHUNK_ENTRIES {
-            return None;
-        }
-        let index = u32::try_from(record.index.0.checked_sub(self.index)?).ok()?;
-        let millis = u32::try_from(now.0.checked_sub(self.millis)?).ok()?;
-        Some(Entry { index, slot: record.slot, millis, tag })
-    }
-
-    fn message(&self, entry: &Entry) -> Indexed {
-        Indexed {
-            record: RecordId { index: LogIndex(self.index + u64::from(entry.index)), slot: entry.slot },
-            stored_at: Timestamp(self.millis + u64::from(entry.millis)),
-            tag: entry.tag,
-        }
-    }
-}
-
-/// What the index knows of one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Indexed {
-    pub(crate) record: RecordId,
-    pub(crate) stored_at: Timestamp,
-    pub(crate) tag: TagId,
-}
+/// Offsets that a queue can have at all: what clients take for one.
+const MAX_OFFSET: u64 = i64::MAX as u64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct QueueIndex {
-    chunks: Vec<Chunk>,
+    /// A frozen state shares them; one that is pushed to while it is shared is copied first.
+    chunks: Vec<Arc<Chunk>>,
     end: u64,
     /// Newest offset of each tag, so that a filter that nothing new matches is seen at once.
     newest_of_tag: foldhash::HashMap<TagId, u64>,
@@ -68,7 +28,7 @@ pub(crate) struct QueueIndex {
 impl QueueIndex {
     /// The oldest offset kept.
     pub(crate) fn start(&self) -> u64 {
-        self.chunks.first().map_or(self.end, |chunk| chunk.first)
+        self.chunks.first().map_or(self.end, |chunk| chunk.first())
     }
 
     /// After the newest offset.
@@ -78,14 +38,10 @@ impl QueueIndex {
 
     pub(crate) fn push(&mut self, record: RecordId, now: Timestamp, tag: TagId) -> QueueOffset {
         let offset = self.end;
-        match self.chunks.last_mut().and_then(|chunk| Some((chunk.entry(record, now, tag)?, chunk))) {
-            Some((entry, chunk)) => chunk.entries.push(entry),
-            None => self.chunks.push(Chunk {
-                first: offset,
-                index: record.index.0,
-                millis: now.0,
-                entries: vec![Entry { index: 0, slot: record.slot, millis: 0, tag }],
-            }),
+        let message = Indexed { record, stored_at: now, tag };
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.takes(&message) => Arc::make_mut(chunk).push(&message),
+            _ => self.chunks.push(Arc::new(Chunk::new(offset, message))),
         }
         if tag != TagId::NONE {
             self.newest_of_tag.insert(tag, offset);
@@ -95,9 +51,45 @@ impl QueueIndex {
     }
 
     pub(crate) fn get(&self, offset: u64) -> Option<Indexed> {
-        let chunk = self.chunks.get(self.chunk_of(offset)?)?;
-        let entry = chunk.entries.get((offset - chunk.first) as usize)?;
-        Some(chunk.message(entry))
+        self.chunks.get(self.chunk_of(offset)?)?.get(offset)
+    }
+
+    /// In order, without gaps.
+    pub(crate) fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
+    }
+
+    /// Puts a chunk of a snapshot behind those that are there. False when it cannot stand there.
+    #[must_use]
+    pub(crate) fn restore_chunk(&mut self, chunk: Chunk) -> bool {
+        let newest = self.chunks.last().and_then(|last| last.newest());
+        let follows = newest.is_none_or(|newest| {
+            chunk.first() == self.end && chunk.oldest().is_some_and(|oldest| oldest.record > newest.record)
+        });
+        if !follows || chunk.end() > MAX_OFFSET {
+            return false;
+        }
+        let mut tags = chunk.tags_from(chunk.first()).peekable();
+        while let Some((offset, tag)) = tags.next() {
+            let again = tags.peek().is_some_and(|(_, next)| *next == tag);
+            if tag != TagId::NONE && !again {
+                self.newest_of_tag.insert(tag, offset);
+            }
+        }
+        drop(tags);
+        self.end = chunk.end();
+        self.chunks.push(Arc::new(chunk));
+        true
+    }
+
+    /// Ends a snapshot's queue. False when its chunks end elsewhere.
+    #[must_use]
+    pub(crate) fn restore_end(&mut self, end: u64) -> bool {
+        if end > MAX_OFFSET || !self.chunks.is_empty() && self.end != end {
+            return false;
+        }
+        self.end = end;
+        true
     }
 
     /// Whether a message from `offset` on has a tag that the filter takes.
@@ -116,16 +108,10 @@ impl QueueIndex {
             return None;
         }
         let offset = offset.max(self.start());
-        let from = self.chunk_of(offset)?;
-        let mut skip = (offset - self.chunks.get(from)?.first) as usize;
-        for chunk in &self.chunks[from..] {
-            let found = chunk.entries.iter().enumerate().skip(skip).find(|(_, entry)| tags.takes(entry.tag));
-            if let Some((at, entry)) = found {
-                return Some((chunk.first + at as u64, chunk.message(entry)));
-            }
-            skip = 0;
-        }
-        None
+        self.chunks[self.chunk_of(offset)?..].iter().find_map(|chunk| {
+            let (found, _) = chunk.tags_from(offset).find(|(_, tag)| tags.takes(*tag))?;
+            Some((found, chunk.get(found)?))
+        })
     }
 
     /// The first offset whose message came after `record`.
@@ -140,25 +126,26 @@ impl QueueIndex {
 
     /// The first offset whose message is not `before`, which holds for a leading part of the queue.
     fn partition_point(&self, before: impl Fn(Indexed) -> bool) -> u64 {
-        let starts_before =
-            |chunk: &Chunk| chunk.entries.first().is_some_and(|entry| before(chunk.message(entry)));
+        let starts_before = |chunk: &Arc<Chunk>| chunk.oldest().is_some_and(&before);
         let chunks = self.chunks.partition_point(starts_before);
         let Some(chunk) = chunks.checked_sub(1).and_then(|last| self.chunks.get(last)) else {
             return self.start();
         };
-        chunk.first + chunk.entries.partition_point(|entry| before(chunk.message(entry))) as u64
+        chunk.partition_point(before)
     }
 
     fn chunk_of(&self, offset: u64) -> Option<usize> {
         if offset >= self.end {
             return None;
         }
-        self.chunks.partition_point(|chunk| chunk.first <= offset).checked_sub(1)
+        self.chunks.partition_point(|chunk| chunk.first() <= offset).checked_sub(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mainstay_record::LogIndex;
+
     use super::*;
     use crate::command::Filter;
     use crate::tags::TagTable;

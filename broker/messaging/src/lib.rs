@@ -5,6 +5,7 @@
 //! the outcome: no clock, no randomness, no map order. Two replicas that applied the same log are equal.
 //! Message bodies stay in the log; the state points at their records.
 
+mod chunk;
 mod codec;
 mod command;
 mod cursor;
@@ -15,6 +16,7 @@ mod metadata;
 mod names;
 mod outcome;
 mod query;
+mod snapshot;
 mod state;
 mod subscription;
 mod tags;
@@ -34,5 +36,6 @@ pub use metadata::{
 pub use names::{GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, NameError, NameProblem, TopicName};
 pub use outcome::{AckError, Delivery, Outcome, Refusal, Wake};
 pub use query::QueueProgress;
+pub use snapshot::{Frozen, Parts, Restore, SnapshotError};
 pub use state::State;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS};

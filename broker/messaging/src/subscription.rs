@@ -22,6 +22,19 @@ impl Subscription {
         Self { cursors: queues.iter().map(|index| Cursor::new(start(index))).collect(), turn: 0 }
     }
 
+    /// With these cursors, one for each local queue.
+    pub(crate) const fn restored(cursors: Vec<Cursor>, turn: u32) -> Self {
+        Self { cursors, turn }
+    }
+
+    pub(crate) fn cursors(&self) -> &[Cursor] {
+        &self.cursors
+    }
+
+    pub(crate) const fn turn(&self) -> u32 {
+        self.turn
+    }
+
     pub(crate) fn cursor(&self, queue: u32) -> Option<&Cursor> {
         self.cursors.get(queue as usize)
     }

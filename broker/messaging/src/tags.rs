@@ -1,6 +1,8 @@
 //! The tags of one topic, each text with a number of its own. Queue indexes hold the numbers, so a tag filter compares
 //! exactly, not by hash, and without reading a message.
 
+use std::sync::Arc;
+
 use crate::command::Filter;
 
 /// Different tags that the messages of one topic may have.
@@ -15,13 +17,31 @@ pub(crate) struct TagId(u32);
 impl TagId {
     /// Of a message without a tag. No filter names it.
     pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) const fn get(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
 }
+
+/// Texts of tags with numbers in a row.
+pub(crate) type TagTexts = Vec<Arc<str>>;
+
+/// Texts that are kept, and shared with a frozen state, together.
+const PART_TEXTS: usize = 1024;
+const PART_BYTES: usize = 64 * 1024;
 
 /// All tags seen in a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct TagTable {
-    ids: foldhash::HashMap<Box<str>, TagId>,
+    ids: foldhash::HashMap<Arc<str>, TagId>,
+    /// All texts by their numbers, from 1. A part that is added to while a frozen state shares it is copied first.
+    parts: Vec<Arc<TagTexts>>,
     bytes: usize,
+    last_part_bytes: usize,
 }
 
 impl TagTable {
@@ -34,9 +54,28 @@ impl TagTable {
             return None;
         }
         let id = TagId(self.ids.len() as u32 + 1);
-        self.ids.insert(tag.into(), id);
+        let text: Arc<str> = tag.into();
+        self.ids.insert(text.clone(), id);
         self.bytes += tag.len();
+        match self.parts.last_mut() {
+            Some(part) if part.len() < PART_TEXTS && self.last_part_bytes < PART_BYTES => {
+                Arc::make_mut(part).push(text);
+                self.last_part_bytes += tag.len();
+            }
+            _ => {
+                self.parts.push(Arc::new(vec![text]));
+                self.last_part_bytes = tag.len();
+            }
+        }
         Some(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn parts(&self) -> &[Arc<TagTexts>] {
+        &self.parts
     }
 
     /// The filter in numbers. A tag that no message has drops out.

@@ -87,7 +87,28 @@ impl<'a> Reader<'a> {
         u32::try_from(self.number(field)?).map_err(|_| DecodeError::Invalid(field))
     }
 
-    fn bytes(&mut self, length: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Bytes not read yet.
+    pub(crate) const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    pub(crate) fn u32_le(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated(field))?;
+        self.rest = rest;
+        Ok(u32::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn u64_le(&mut self, field: &'static str) -> Result<u64, DecodeError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated(field))?;
+        self.rest = rest;
+        Ok(u64::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn bytes(&mut self, length: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated(field))?;
         self.rest = rest;
         Ok(bytes)

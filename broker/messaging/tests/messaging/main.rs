@@ -9,4 +9,6 @@ mod log;
 mod metadata;
 mod model;
 mod receiving;
+mod snapshot;
+mod speed;
 mod waiting;

@@ -1,0 +1,107 @@
+//! A state at one moment, shared rather than copied, and its bytes.
+
+use bytes::Bytes;
+use mainstay_record::GroupId;
+
+use super::frame::{PART_BYTES, Sealer};
+use super::item::{Header, Item, Totals};
+use crate::state::{State, TopicState};
+
+/// A state as it was when it was frozen. The state itself goes on: of what both share, it copies a part of at most a
+/// chunk before it changes it.
+#[derive(Debug)]
+pub struct Frozen {
+    group: GroupId,
+    items: Vec<Item>,
+    messages: u64,
+}
+
+/// The bytes of a [`Frozen`] state, encoded as they are asked for.
+#[derive(Debug)]
+pub struct Parts {
+    items: std::vec::IntoIter<Item>,
+    sealer: Sealer,
+}
+
+impl State {
+    /// Takes hold of the state as it is now, to be encoded elsewhere. The work grows with the number of topics,
+    /// queues, chunks of 1024 messages, consumer groups and cursors, not with that of messages or deliveries in
+    /// flight.
+    pub fn freeze(&self) -> Frozen {
+        let header = Header { group: self.broker_group, groups: self.broker_groups, version: self.version };
+        let mut items = vec![Item::Header(header)];
+        let mut groups: Vec<_> = self.groups.values().collect();
+        groups.sort_unstable_by(|a, b| a.group.name.cmp(&b.group.name));
+        items.extend(groups.into_iter().map(|group| Item::Group(Box::new(group.clone()))));
+        let mut topics: Vec<_> = self.topics.values().collect();
+        topics.sort_unstable_by(|a, b| a.topic.name.cmp(&b.topic.name));
+        for topic in topics {
+            freeze_topic(topic, &mut items);
+        }
+        let totals = self.totals();
+        items.push(Item::End(totals));
+        Frozen { group: self.broker_group, items, messages: totals.messages }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            groups: self.groups.len() as u64,
+            topics: self.topics.len() as u64,
+            ..Totals::default()
+        };
+        for topic in self.topics.values() {
+            totals.subscriptions += topic.subscriptions.len() as u64;
+            totals.messages += topic.queues.iter().map(|index| index.end() - index.start()).sum::<u64>();
+        }
+        totals
+    }
+}
+
+fn freeze_topic(state: &TopicState, items: &mut Vec<Item>) {
+    items.push(Item::Topic(Box::new(state.topic.clone())));
+    items.extend(state.tags.parts().iter().cloned().map(Item::Tags));
+    for index in &state.queues {
+        items.push(Item::Queue(index.end()));
+        items.extend(index.chunks().iter().cloned().map(Item::Chunk));
+    }
+    let mut subscriptions: Vec<_> = state.subscriptions.iter().collect();
+    subscriptions.sort_unstable_by_key(|(group, _)| **group);
+    for (group, subscription) in subscriptions {
+        items.push(Item::Subscription(*group, subscription.turn()));
+        let cursors = subscription.cursors().iter();
+        items.extend(cursors.map(|cursor| Item::Cursor(cursor.next(), cursor.leases().clone())));
+    }
+}
+
+impl Frozen {
+    /// The broker group whose state it is.
+    pub const fn broker_group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Messages kept.
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Its bytes, in parts of about 1 MiB.
+    pub fn into_parts(self) -> Parts {
+        Parts { items: self.items.into_iter(), sealer: Sealer::default() }
+    }
+}
+
+impl Iterator for Parts {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.items.next()?;
+        let mut part = Sealer::begin();
+        first.encode(&mut part);
+        while part.len() < PART_BYTES
+            && let Some(item) = self.items.next()
+        {
+            item.encode(&mut part);
+        }
+        Some(self.sealer.seal(part))
+    }
+}

@@ -1,0 +1,344 @@
+//! From a snapshot's bytes to the state. Every item is checked against what is there already, and takes room only for
+//! what its bytes hold.
+
+use bytes::Bytes;
+use mainstay_record::GroupId;
+
+use super::SnapshotError;
+use super::frame::Opener;
+use super::item::{self, Totals};
+use crate::chunk::Chunk;
+use crate::cursor::Cursor;
+use crate::index::QueueIndex;
+use crate::metadata::{Revision, Topic, queue_share};
+use crate::names::{GroupName, TopicName};
+use crate::state::{State, TopicState};
+use crate::subscription::Subscription;
+use crate::tags::TagTable;
+use crate::wire::{DecodeError, Reader};
+
+/// A state coming out of a snapshot.
+#[derive(Debug)]
+pub struct Restore {
+    opener: Opener,
+    builder: Builder,
+    failed: Option<SnapshotError>,
+}
+
+impl Restore {
+    /// Of broker group `group`, one of `groups`; a snapshot of another one is refused.
+    pub fn new(group: GroupId, groups: u32) -> Self {
+        Self { opener: Opener::default(), builder: Builder::new(group, groups), failed: None }
+    }
+
+    /// Takes the next bytes of the snapshot: a part of it, or bytes cut anywhere.
+    ///
+    /// # Errors
+    /// When they are not what was written, or stand for no state. After the first error there is no other answer.
+    pub fn feed(&mut self, bytes: &Bytes) -> Result<(), SnapshotError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let fed = self.take(bytes.clone());
+        self.failed = fed.as_ref().err().cloned();
+        fed
+    }
+
+    fn take(&mut self, mut bytes: Bytes) -> Result<(), SnapshotError> {
+        while !bytes.is_empty() {
+            if self.builder.at == At::End {
+                return Err(SnapshotError::Trailing(bytes.len()));
+            }
+            if let Some(part) = self.opener.next(&mut bytes)? {
+                self.builder.take(&part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state, once the whole snapshot was fed.
+    ///
+    /// # Errors
+    /// When the snapshot has not come to its end, or had an error.
+    pub fn finish(self) -> Result<State, SnapshotError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None if self.builder.at == At::End && !self.opener.is_within() => Ok(self.builder.state),
+            None => Err(SnapshotError::Incomplete),
+        }
+    }
+}
+
+/// Which items may come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Start,
+    Groups,
+    Tags,
+    Queues,
+    Subscriptions,
+    End,
+}
+
+#[derive(Debug)]
+struct Builder {
+    state: State,
+    at: At,
+    revisions: foldhash::HashSet<Revision>,
+    last_group: Option<GroupName>,
+    topic: Option<TopicBuilder>,
+}
+
+/// A topic with the queue or subscription that is not complete yet.
+#[derive(Debug)]
+struct TopicBuilder {
+    state: TopicState,
+    share: usize,
+    queue: Option<(QueueIndex, u64)>,
+    subscription: Option<(Revision, u32, Vec<Cursor>)>,
+    last_subscription: Option<Revision>,
+}
+
+const fn invalid(item: &'static str, field: &'static str) -> SnapshotError {
+    SnapshotError::Invalid { item, field }
+}
+
+/// Reads one item's fields.
+fn read<'a, T>(
+    item: &'static str,
+    input: &mut Reader<'a>,
+    fields: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<T, SnapshotError> {
+    fields(input).map_err(|error| SnapshotError::of_item(item, &error))
+}
+
+impl Builder {
+    fn new(group: GroupId, groups: u32) -> Self {
+        Self {
+            state: State::new(group, groups),
+            at: At::Start,
+            revisions: foldhash::HashSet::default(),
+            last_group: None,
+            topic: None,
+        }
+    }
+
+    fn take(&mut self, part: &Bytes) -> Result<(), SnapshotError> {
+        let mut input = Reader::new(part);
+        while !input.is_empty() {
+            if self.at == At::End {
+                return Err(SnapshotError::Trailing(input.left()));
+            }
+            let kind = read("item", &mut input, |input| input.byte("kind"))?;
+            self.take_item(kind, &mut input)?;
+        }
+        Ok(())
+    }
+
+    fn take_item(&mut self, kind: u8, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        match (kind, self.at) {
+            (item::HEADER, At::Start) => self.header(input),
+            (item::GROUP, At::Groups) => self.group(input),
+            (item::TOPIC, At::Groups | At::Tags | At::Queues | At::Subscriptions) => self.topic(input),
+            (item::TAG, At::Tags) => self.in_topic("tag", |topic| topic.tag(input)),
+            (item::QUEUE, At::Tags | At::Queues) => {
+                self.at = At::Queues;
+                self.in_topic("queue", |topic| topic.queue(input))
+            }
+            (item::CHUNK, At::Queues) => self.in_topic("chunk", |topic| topic.chunk(input)),
+            (item::SUBSCRIPTION, At::Tags | At::Queues | At::Subscriptions) => {
+                self.at = At::Subscriptions;
+                self.subscription(input)
+            }
+            (item::CURSOR, At::Subscriptions) => self.in_topic("cursor", |topic| topic.cursor(input)),
+            (item::END, At::Groups | At::Tags | At::Queues | At::Subscriptions) => self.end(input),
+            (kind, _) => Err(match name_of(kind) {
+                Some(item) => SnapshotError::Misplaced { item },
+                None => SnapshotError::UnknownItem(kind),
+            }),
+        }
+    }
+
+    fn in_topic(
+        &mut self,
+        item: &'static str,
+        take: impl FnOnce(&mut TopicBuilder) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        take(self.topic.as_mut().ok_or(SnapshotError::Misplaced { item })?)
+    }
+
+    fn header(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let header = read("header", input, item::header)?;
+        let (expected, expected_groups) = (self.state.broker_group, self.state.broker_groups);
+        if (header.group, header.groups) != (expected, expected_groups) {
+            let (group, groups) = (header.group, header.groups);
+            return Err(SnapshotError::OtherGroup { group, groups, expected, expected_groups });
+        }
+        self.state.version = header.version;
+        self.at = At::Groups;
+        Ok(())
+    }
+
+    fn group(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let group = read("consumer group", input, item::group)?;
+        let name = group.group.name.clone();
+        if self.last_group.as_ref().is_some_and(|last| *last >= name) {
+            return Err(invalid("consumer group", "place in the order of names"));
+        }
+        self.last_group = Some(name.clone());
+        self.revisions.insert(group.group.revision);
+        self.state.groups.insert(name, group);
+        Ok(())
+    }
+
+    fn topic(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let topic = read("topic", input, item::topic)?;
+        if self.close_topic()?.is_some_and(|last| last >= topic.name) {
+            return Err(invalid("topic", "place in the order of names"));
+        }
+        let share = queue_share(topic.queues, self.state.broker_group, self.state.broker_groups);
+        self.topic = Some(TopicBuilder::new(topic, share as usize));
+        self.at = At::Tags;
+        Ok(())
+    }
+
+    fn subscription(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        const ITEM: &str = "subscription";
+        let group = Revision(read(ITEM, input, |input| input.u64_le("consumer group"))?);
+        let turn = read(ITEM, input, |input| input.u32_le("turn"))?;
+        if !self.revisions.contains(&group) {
+            return Err(invalid(ITEM, "consumer group"));
+        }
+        self.in_topic(ITEM, |topic| topic.subscription(group, turn))
+    }
+
+    /// The name of the topic that was built, if one was.
+    fn close_topic(&mut self) -> Result<Option<TopicName>, SnapshotError> {
+        let Some(topic) = self.topic.take() else { return Ok(None) };
+        let state = topic.finish()?;
+        let name = state.topic.name.clone();
+        self.state.topics.insert(name.clone(), state);
+        Ok(Some(name))
+    }
+
+    fn end(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let totals: Totals = read("end", input, item::totals)?;
+        self.close_topic()?;
+        if totals != self.state.totals() {
+            return Err(invalid("end", "total"));
+        }
+        self.at = At::End;
+        Ok(())
+    }
+}
+
+impl TopicBuilder {
+    fn new(topic: Topic, share: usize) -> Self {
+        let state = TopicState {
+            topic,
+            queues: Vec::new(),
+            tags: TagTable::default(),
+            subscriptions: foldhash::HashMap::default(),
+        };
+        Self { state, share, queue: None, subscription: None, last_subscription: None }
+    }
+
+    fn tag(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let text = read("tag", input, |input| input.text("text"))?;
+        let before = self.state.tags.len();
+        if self.state.tags.intern(text).is_none() || self.state.tags.len() == before {
+            return Err(invalid("tag", "text"));
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let end = read("queue", input, |input| input.u64_le("end"))?;
+        self.close_queue()?;
+        if self.state.queues.len() == self.share {
+            return Err(SnapshotError::Misplaced { item: "queue" });
+        }
+        self.queue = Some((QueueIndex::default(), end));
+        Ok(())
+    }
+
+    fn chunk(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let tags = self.state.tags.len();
+        let chunk = read("chunk", input, |input| Chunk::decode(input, tags))?;
+        let (index, _) = self.queue.as_mut().ok_or(SnapshotError::Misplaced { item: "chunk" })?;
+        if index.restore_chunk(chunk) { Ok(()) } else { Err(invalid("chunk", "place in its queue")) }
+    }
+
+    fn close_queue(&mut self) -> Result<(), SnapshotError> {
+        if let Some((mut index, end)) = self.queue.take() {
+            if !index.restore_end(end) {
+                return Err(invalid("queue", "end"));
+            }
+            self.state.queues.push(index);
+        }
+        Ok(())
+    }
+
+    fn subscription(&mut self, group: Revision, turn: u32) -> Result<(), SnapshotError> {
+        self.close_queues()?;
+        self.close_subscription()?;
+        if self.last_subscription.is_some_and(|last| last >= group) {
+            return Err(invalid("subscription", "place in the order of revisions"));
+        }
+        if turn as usize > self.share {
+            return Err(invalid("subscription", "turn"));
+        }
+        self.last_subscription = Some(group);
+        self.subscription = Some((group, turn, Vec::new()));
+        Ok(())
+    }
+
+    fn cursor(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        const MISPLACED: SnapshotError = SnapshotError::Misplaced { item: "cursor" };
+        let (_, _, cursors) = self.subscription.as_mut().ok_or(MISPLACED)?;
+        let index = self.state.queues.get(cursors.len()).ok_or(MISPLACED)?;
+        let next = read("cursor", input, |input| input.u64_le("next offset"))?;
+        if next < index.start() || next > index.end() {
+            return Err(invalid("cursor", "next offset"));
+        }
+        let leases = read("cursor", input, |input| item::leases(input, index.start(), next))?;
+        cursors.push(Cursor::with_leases(next, leases));
+        Ok(())
+    }
+
+    fn close_queues(&mut self) -> Result<(), SnapshotError> {
+        self.close_queue()?;
+        if self.state.queues.len() == self.share { Ok(()) } else { Err(invalid("topic", "number of queues")) }
+    }
+
+    fn close_subscription(&mut self) -> Result<(), SnapshotError> {
+        if let Some((group, turn, cursors)) = self.subscription.take() {
+            if cursors.len() != self.share {
+                return Err(invalid("subscription", "number of cursors"));
+            }
+            self.state.subscriptions.insert(group, Subscription::restored(cursors, turn));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<TopicState, SnapshotError> {
+        self.close_queues()?;
+        self.close_subscription()?;
+        Ok(self.state)
+    }
+}
+
+const fn name_of(kind: u8) -> Option<&'static str> {
+    match kind {
+        item::HEADER => Some("header"),
+        item::GROUP => Some("consumer group"),
+        item::TOPIC => Some("topic"),
+        item::TAG => Some("tag"),
+        item::QUEUE => Some("queue"),
+        item::CHUNK => Some("chunk"),
+        item::SUBSCRIPTION => Some("subscription"),
+        item::CURSOR => Some("cursor"),
+        item::END => Some("end"),
+        _ => None,
+    }
+}
