@@ -1,7 +1,5 @@
 //! The part of the handle that operators, probes and a graceful stop use.
 
-use std::time::Duration;
-
 use mainstay_consensus::{Event, Moment, Order};
 use mainstay_record::{Epoch, NodeId};
 use mainstay_storage::{LogMetrics, QuarantineFile};

@@ -16,16 +16,12 @@ use crate::world::World;
 pub(super) const POD_DELETED: Scenario = Scenario {
     name: "async_pod_deleted",
     what: "Async, three replicas: the leader's pod is deleted, another is promoted, nothing is lost",
-    not_yet: None,
     run: |world| with_deployment(world, POD_DELETED.name, pod_deleted),
 };
 
 pub(super) const TAIL_UNSHIPPED: Scenario = Scenario {
     name: "async_tail_unshipped",
     what: "Async, three replicas: a leader is cut off with an unshipped tail, which is put aside and reported",
-    not_yet: Some(
-        "after some failovers an Async group does not settle: campaigns expire one after the other",
-    ),
     run: |world| with_deployment(world, TAIL_UNSHIPPED.name, tail_unshipped),
 };
 

@@ -13,7 +13,6 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "bad_specs",
     what: "wrong manifests are refused with the field named; running brokers are left alone",
-    not_yet: None,
     run,
 };
 

@@ -14,14 +14,12 @@ use crate::world::World;
 pub(super) const RAFT: Scenario = Scenario {
     name: "raft_leader_killed",
     what: "Raft, three replicas: the leader's pod is killed, the replicas elect another, nothing acknowledged is lost",
-    not_yet: None,
     run: |world| run(world, RAFT.name, "raft.yaml", Duration::from_secs(4)),
 };
 
 pub(super) const SYNC: Scenario = Scenario {
     name: "sync_leader_killed",
     what: "Sync, three replicas: the leader's pod is killed, the operator has another elected, nothing is lost",
-    not_yet: None,
     run: |world| run(world, SYNC.name, "sync.yaml", Duration::from_secs(10)),
 };
 

@@ -24,8 +24,6 @@ const ROLLOUT: Duration = Duration::from_secs(120);
 pub struct Scenario {
     pub name: &'static str,
     pub what: &'static str,
-    /// Why it is known not to pass every time yet: the test command names it as skipped.
-    pub not_yet: Option<&'static str>,
     pub(crate) run: fn(&World) -> Result<()>,
 }
 

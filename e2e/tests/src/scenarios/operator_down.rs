@@ -13,7 +13,6 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "operator_down",
     what: "Raft, no operator runs: the leader is killed, the group elects another and serves",
-    not_yet: None,
     run,
 };
 

@@ -15,7 +15,6 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "several_groups",
     what: "two groups, one replica each: both take messages; one broker is killed and comes back with everything",
-    not_yet: None,
     run,
 };
 

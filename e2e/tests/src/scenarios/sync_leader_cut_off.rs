@@ -14,7 +14,6 @@ use crate::world::World;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "sync_leader_cut_off",
     what: "Sync, three replicas: the leader's node is cut off and healed; the old leader cannot acknowledge",
-    not_yet: None,
     run,
 };
 

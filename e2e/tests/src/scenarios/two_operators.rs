@@ -13,7 +13,6 @@ use crate::world::{SYSTEM, World};
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "two_operators",
     what: "two operators, one active: it is killed, the other rolls out the next cluster",
-    not_yet: None,
     run,
 };
 
