@@ -25,6 +25,11 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
+/// Whether something failed only for want of space.
+pub(crate) fn is_full(error: &IoFailure) -> bool {
+    matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Why a log stopped for good.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -34,6 +39,10 @@ pub enum LogError {
     NotNext { found: EntryId, what: Damage },
     #[error("cannot truncate after {keep}: the log ends with {last}")]
     TruncateBeyondEnd { keep: LogIndex, last: EntryId },
+    #[error("cannot truncate after {keep}: the log begins behind {base}")]
+    TruncateBelowBase { keep: LogIndex, base: EntryId },
+    #[error("cannot begin behind {last}: its epochs do not lead there")]
+    InconsistentBase { last: EntryId },
     #[error("the tail to be cut cannot be read: {0}")]
     Tail(#[from] ReadError),
     #[error("the log's writer ended without a reason")]

@@ -1,5 +1,6 @@
 //! Fixed-width little-endian fields and the CRC-32C of this crate's own records.
 
+use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 
 /// Writes fields one after the other into a fixed array.
@@ -64,4 +65,20 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut raw = [0; 8];
     raw.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(raw)
+}
+
+/// Appends the checksum of all of `bytes`.
+pub(crate) fn seal(bytes: &mut Vec<u8>) {
+    let crc = checksum(0, &[bytes]);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// The bytes before the checksum that [`seal`] appended, if it fits.
+pub(crate) fn unseal(mut bytes: Bytes) -> Option<Bytes> {
+    let length = bytes.len().checked_sub(4)?;
+    if !is_sealed(&bytes, length, 0) {
+        return None;
+    }
+    bytes.truncate(length);
+    Some(bytes)
 }

@@ -9,6 +9,7 @@
 //! - Recovery returns a prefix of what was written. It cuts what never became durable, and refuses everything else
 //!   that is not as it was written.
 
+mod base;
 mod chain;
 mod core;
 mod data_folder;
@@ -23,20 +24,27 @@ mod options;
 mod quarantine;
 mod recovery;
 mod segment;
+mod snapshot;
 mod spare;
 mod state_file;
 mod view;
+mod window;
 mod writer;
 
+pub use base::LogBase;
 pub use chain::EpochStart;
 pub use core::{LogCore, TailFate};
 pub use data_folder::DataFolder;
 pub use error::{Damage, FolderError, IoFailure, LogError, OpenError, ReadError, StateError};
 pub use fs::{File, FileLock, FileSystem, MemFileSystem, Operation, RealFileSystem, Unsynced};
+pub use index::SegmentInfo;
 pub use log::Log;
 pub use metrics::LogMetrics;
 pub use options::{Flush, LogOptions};
 pub use quarantine::QuarantineFile;
 pub use recovery::{Recovered, TornTail};
+pub use snapshot::{
+    Snapshot, SnapshotChunks, SnapshotError, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
+};
 pub use state_file::StateFile;
 pub use writer::LogEvent;

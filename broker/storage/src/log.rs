@@ -8,9 +8,11 @@ use std::thread::{self, JoinHandle};
 use mainstay_record::{Batch, LogIndex};
 use parking_lot::Mutex;
 
+use crate::base::LogBase;
 use crate::core::{LogCore, TailFate};
 use crate::error::{LogError, OpenError, ReadError};
 use crate::fs::FileSystem;
+use crate::index::SegmentInfo;
 use crate::metrics::LogMetrics;
 use crate::options::LogOptions;
 use crate::quarantine::QuarantineFile;
@@ -73,6 +75,42 @@ impl Log {
     /// Takes away everything behind `keep`: at once for readers, durably before anything appended later.
     pub fn truncate(&self, keep: LogIndex, fate: TailFate) {
         self.inner.view.truncate(keep, fate);
+    }
+
+    /// Asks for the removal of whole segments that hold nothing behind `through`, oldest first; [`Log::first`] tells when
+    /// it is done. Never removes the newest segment. Where there is no space even to note it, nothing is removed.
+    ///
+    /// Only batches that are committed, and that nobody needs any more, may be given up.
+    pub fn forget(&self, through: LogIndex) {
+        self.inner.view.forget(through);
+    }
+
+    /// Empties the log and lets it begin behind `base`: at once for readers, durably before anything appended later. The
+    /// event `Durable { last: base.last }` tells that it is done. Before that, what is behind `set_aside_after` is copied
+    /// into a quarantine file.
+    pub fn restart_at(&self, base: LogBase, set_aside_after: Option<LogIndex>) {
+        self.inner.view.restart_at(base, set_aside_after);
+    }
+
+    /// The oldest batch, or the one that will be. What is before it can only be had as a snapshot.
+    pub fn first(&self) -> LogIndex {
+        self.inner.view.first()
+    }
+
+    /// What a log that begins behind the batch `last` has to know: what a snapshot through `last` carries. Reads that
+    /// batch, so it may touch the disk.
+    pub fn base_at(&self, last: LogIndex) -> Result<LogBase, ReadError> {
+        self.inner.view.base_at(last)
+    }
+
+    /// The segments that are written, in order.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.inner.view.segments()
+    }
+
+    /// Bytes of all segments together, on the disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments().iter().map(|segment| segment.file_bytes).sum()
     }
 
     /// Batches from `from` through `through` in order: at least one if there is one, at most about `max_bytes`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use mainstay_record::{Batch, EntryId, Epoch, GroupId, LogIndex};
 
-use crate::error::{IoContext, IoFailure, LogError, OpenError};
+use crate::error::{IoContext, LogError, OpenError};
 use crate::fields::{Fields, is_sealed, u32_at, u64_at};
 use crate::fs::{FileSystem, OpenFile, remove_if_there, sync_parent, temporary};
 use crate::index::Reader;
@@ -150,14 +150,4 @@ fn file_name(first: LogIndex, last: EntryId) -> String {
         "{:020}-{:020}-{}-{:016x}{SUFFIX}",
         first.0, last.index.0, last.epoch.number, last.epoch.candidate
     )
-}
-
-/// Removes what an interrupted quarantine left behind.
-pub(crate) fn remove_unfinished(fs: &dyn FileSystem, folder: &Path) -> Result<(), IoFailure> {
-    for name in fs.list(folder).during("list", folder)? {
-        if name.to_string_lossy().ends_with(".tmp") {
-            remove_if_there(fs, &folder.join(name))?;
-        }
-    }
-    Ok(())
 }

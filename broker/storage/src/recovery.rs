@@ -1,26 +1,26 @@
 //! Recovery: from what lies on the disk to what the log holds.
 //!
-//! Every batch is verified: its checksum, that it is the next of the chain, and the place it stands at. Where that
-//! fails in the last segment, behind everything known to be durable, a write was torn and is cut. Anywhere else it is
-//! damage, and the log is refused as it is. Known to be durable is what the mark says, what a later intact run header
-//! says, and everything before the last segment.
+//! A complete segment with an intact index file is taken as that says; its batches are verified when they are read. Of
+//! every other segment, the newest always among them, each batch is verified: its checksum, that it is the next of the
+//! chain, and the place it stands at. Where that fails in the newest segment, behind everything known to be durable, a
+//! write was torn and is cut. Anywhere else it is damage, and the log is refused as it is. Known to be durable is what
+//! the mark says, what a later intact run header says, and everything before the newest segment.
 //!
 //! Valid batches alone behind the bad place prove nothing: one write holds many, and a disk may take the last before
 //! the first.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use mainstay_record::{Batch, BatchError, BatchKind, EntryId, GroupId, LogPosition, Timestamp};
+use mainstay_record::{Batch, EntryId, GroupId, LogPosition, Timestamp};
 
+use crate::base::LogBase;
 use crate::chain::{Chain, EpochStart};
 use crate::error::{Damage, IoContext, IoFailure, OpenError};
 use crate::fs::{FileSystem, OpenFile};
-use crate::index::{Entry, IndexedSegment};
+use crate::index::{Entries, Entry, IndexedSegment, Reader, SealedIndex, SealedSummary, read_sealed};
 use crate::segment::{HEADER_BLOCK, RunHeader, SegmentHeader, parse_segment_name, segment_path};
-
-/// Bytes read at once.
-const WINDOW: usize = 1024 * 1024;
+use crate::window::Window;
 
 /// What was cut at the end of the log, since it never became durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +36,15 @@ pub struct TornTail {
 /// What a log held when it was opened. All of it is durable.
 #[derive(Debug, Clone)]
 pub struct Recovered {
+    /// Where the log begins: its first batch is the one behind `base.last`.
+    pub base: LogBase,
+    /// The last batch, or `base.last` when there is none.
     pub last: EntryId,
     pub end: LogPosition,
     pub last_timestamp: Timestamp,
+    /// All epochs, those of `base` included.
     pub epochs: Vec<EpochStart>,
-    /// The newest membership batch.
+    /// The newest membership batch, which may be that of `base`.
     pub membership: Option<Batch>,
     pub torn_tail: Option<TornTail>,
     /// The log was closed in order: nothing that was written can have been lost.
@@ -55,7 +59,6 @@ pub struct Recovered {
 pub(crate) struct Scan {
     pub(crate) chain: Chain,
     pub(crate) last_timestamp: Timestamp,
-    pub(crate) membership: Option<Batch>,
     pub(crate) segments: Vec<IndexedSegment>,
     pub(crate) torn_tail: Option<TornTail>,
 }
@@ -68,29 +71,30 @@ pub(crate) fn list_segments(fs: &dyn FileSystem, folder: &Path) -> Result<Vec<Lo
     Ok(bases)
 }
 
-/// Scans all segments; `durable` is what the mark says. Changes nothing.
+/// Scans all segments of a log that begins behind `base`; `durable` is what the mark says. Changes nothing.
 pub(crate) fn scan(
-    fs: &dyn FileSystem,
+    reader: &Reader,
     folder: &Path,
     group: GroupId,
+    base: &LogBase,
     durable: LogPosition,
 ) -> Result<Scan, OpenError> {
+    let fs = reader.pool().fs();
     let bases = list_segments(fs, folder)?;
     let mut scan = Scan {
-        chain: Chain::new(group),
-        last_timestamp: Timestamp::default(),
-        membership: None,
+        chain: Chain::new(group, base),
+        last_timestamp: base.timestamp,
         segments: Vec::with_capacity(bases.len()),
         torn_tail: None,
     };
     for (at, base) in bases.iter().enumerate() {
         let file = OpenFile::open(fs, segment_path(folder, *base))?;
-        scan.segment(file, *base, bases.get(at + 1).copied(), group, durable)?;
+        scan.segment(reader, file, *base, bases.get(at + 1).copied(), group, durable)?;
     }
     if scan.chain.end() < durable {
         let (segment, offset) = scan.segments.last().map_or_else(
-            || (segment_path(folder, LogPosition(0)), 0),
-            |segment| (segment.file.path().to_owned(), segment.end_offset()),
+            || (segment_path(folder, base.position), 0),
+            |segment| (segment.path.to_path_buf(), segment.end_offset),
         );
         return Err(OpenError::Damaged { segment, offset, what: Damage::Missing { durable }, durable });
     }
@@ -100,6 +104,7 @@ pub(crate) fn scan(
 impl Scan {
     fn segment(
         &mut self,
+        reader: &Reader,
         file: OpenFile,
         base: LogPosition,
         next: Option<LogPosition>,
@@ -117,6 +122,14 @@ impl Scan {
         if found != header.capacity {
             return Err(damaged(found, Damage::SegmentLength { found, expected: header.capacity }));
         }
+        if let Some(next) = next
+            && let Some((summary, index)) = read_sealed(reader.pool(), &path, &header)?
+            && summary.end == next
+            && self.chain.follow_sealed(&summary)
+        {
+            self.sealed(path, summary, index);
+            return Ok(());
+        }
 
         let mut window = Window::new(&file, header.capacity);
         let mut entries = Vec::new();
@@ -124,8 +137,29 @@ impl Scan {
         if let Some(what) = bad {
             self.torn_tail = Some(torn_tail(&mut window, &header, offset, what, self.chain.end(), durable)?);
         }
-        self.segments.push(IndexedSegment { file, header, entries });
+        let mut segment = IndexedSegment::empty(file, header, self.last_timestamp);
+        segment.extend(entries, self.last_timestamp);
+        if next.is_some() {
+            segment.file = None;
+        }
+        self.segments.push(segment);
         Ok(())
+    }
+
+    /// Takes a complete segment as its index file describes it.
+    fn sealed(&mut self, path: PathBuf, summary: SealedSummary, index: SealedIndex) {
+        self.last_timestamp = summary.timestamp;
+        self.segments.push(IndexedSegment {
+            path: path.into(),
+            file: None,
+            header: summary.header,
+            entries: Entries::File(Arc::new(index)),
+            count: summary.count,
+            end: summary.end,
+            end_offset: summary.end_offset,
+            timestamp: summary.timestamp,
+            opened: 0,
+        });
     }
 
     /// Takes batches up to `stop`, or up to the first place that holds none. Returns that place and what is wrong
@@ -163,7 +197,7 @@ impl Scan {
                     return Ok((good, what));
                 }
             };
-            if let Err(what) = self.chain.follow(batch.header()) {
+            if let Err(what) = self.chain.follow(&batch) {
                 return Ok((good, Some(what)));
             }
             let position = (batch.header().position.0 - header.base.0) as u32;
@@ -171,9 +205,6 @@ impl Scan {
             offset += u64::from(batch.header().length);
             good = offset;
             self.last_timestamp = batch.header().timestamp;
-            if batch.header().kind == BatchKind::Membership {
-                self.membership = Some(own_copy(&batch));
-            }
         }
         Ok((good, None))
     }
@@ -188,7 +219,7 @@ fn torn_tail(
     position: LogPosition,
     durable: LogPosition,
 ) -> Result<TornTail, OpenError> {
-    let segment = window.file.path().to_owned();
+    let segment = window.path().to_owned();
     let end = window.last_nonzero(offset)?.map_or(offset, |last| last + 1);
     let said = window.durable_said(offset, end, header.salt)?.unwrap_or_default();
     let durable = durable.max(said);
@@ -196,82 +227,4 @@ fn torn_tail(
         return Err(OpenError::Damaged { segment, offset, what, durable });
     }
     Ok(TornTail { segment, offset, bytes: end - offset, what })
-}
-
-/// A batch that does not hold on to the window it was read from.
-fn own_copy(batch: &Batch) -> Batch {
-    Batch::decode(&Bytes::copy_from_slice(batch.bytes())).unwrap_or_else(|_| batch.clone())
-}
-
-/// Reads a segment from front to back in large pieces.
-#[derive(Debug)]
-struct Window<'a> {
-    file: &'a OpenFile,
-    end: u64,
-    start: u64,
-    bytes: Bytes,
-}
-
-impl<'a> Window<'a> {
-    const fn new(file: &'a OpenFile, end: u64) -> Self {
-        Self { file, end, start: 0, bytes: Bytes::new() }
-    }
-
-    /// Up to `length` bytes from `offset`; fewer only at the end of the file.
-    fn bytes(&mut self, offset: u64, length: usize) -> Result<Bytes, IoFailure> {
-        let left = self.end.saturating_sub(offset);
-        let length = length.min(left as usize);
-        let held = offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
-        if !held {
-            self.bytes = self.file.read(offset, length.max(WINDOW.min(left as usize)))?.into();
-            self.start = offset;
-        }
-        let within = (offset - self.start) as usize;
-        Ok(self.bytes.slice(within..within + length))
-    }
-
-    fn batch(&mut self, offset: u64) -> Result<Result<Batch, BatchError>, IoFailure> {
-        let start = self.bytes(offset, mainstay_record::HEADER_LEN)?;
-        let length = match Batch::peek_length(&start) {
-            Ok(length) => length,
-            Err(error) => return Ok(Err(error)),
-        };
-        Ok(Batch::decode(&self.bytes(offset, length)?))
-    }
-
-    /// Offset of the last byte from `offset` on that is not zero.
-    fn last_nonzero(&self, offset: u64) -> Result<Option<u64>, IoFailure> {
-        let mut end = self.end;
-        while end > offset {
-            let start = end.saturating_sub(WINDOW as u64).max(offset);
-            let bytes = self.file.read(start, (end - start) as usize)?;
-            if let Some(at) = last_nonzero(&bytes) {
-                return Ok(Some(start + at as u64));
-            }
-            end = start;
-        }
-        Ok(None)
-    }
-
-    /// The furthest durable position that an intact run header from `offset` to `end` speaks of.
-    fn durable_said(&self, offset: u64, end: u64, salt: u64) -> Result<Option<LogPosition>, IoFailure> {
-        let mut furthest = None;
-        let mut start = offset;
-        while start + (RunHeader::LEN as u64) <= end {
-            let length = (WINDOW + RunHeader::LEN).min((end - start) as usize);
-            let bytes = self.file.read(start, length)?;
-            let headers = bytes.windows(RunHeader::LEN).filter_map(|bytes| RunHeader::decode(bytes, salt));
-            furthest = furthest.max(headers.map(|run| run.durable).max());
-            start += WINDOW as u64 + 1;
-        }
-        Ok(furthest)
-    }
-}
-
-fn last_nonzero(bytes: &[u8]) -> Option<usize> {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    // Whole blocks are compared at once: nearly all of what is looked at are zeros.
-    let blocks = bytes.chunks(ZEROS.len()).enumerate().rev();
-    let (at, block) = blocks.into_iter().find(|(_, block)| **block != ZEROS[..block.len()])?;
-    block.iter().rposition(|byte| *byte != 0).map(|within| at * ZEROS.len() + within)
 }

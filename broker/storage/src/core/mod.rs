@@ -1,26 +1,28 @@
-//! The log without threads: append, sync, truncate, close, on one caller's thread.
+//! The log without threads: append, sync, truncate, forget, close, on one caller's thread.
 //!
 //! The writer thread drives it, and so does a simulator. What always holds: the disk is at most ahead of what was
 //! returned; and after the first failure nothing is written any more, since what an fdatasync that failed has lost
 //! cannot be known.
 
+mod forget;
 mod open;
 mod truncate;
 
 use std::io::IoSlice;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mainstay_record::{Batch, EntryId, GroupId, LogIndex, LogPosition};
 
+use crate::base::LogBase;
 use crate::chain::Chain;
-use crate::error::{LogError, ReadError};
+use crate::error::{IoFailure, LogError, ReadError};
 use crate::fs::{FileSystem, OpenFile, sync_parent};
-use crate::index::{Entry, IndexedSegment, Reader};
+use crate::index::{Entry, IndexedSegment, Reader, SealJob, SegmentInfo};
 use crate::mark::{Mark, MarkFile};
 use crate::quarantine::QuarantineFile;
 use crate::segment::{HEADER_BLOCK, RunHeader, SegmentHeader, segment_path};
-use crate::spare::SpareSource;
+use crate::spare::Housekeeping;
 
 pub use self::truncate::TailFate;
 
@@ -38,6 +40,7 @@ pub(crate) struct Work {
     pub(crate) syncs: u64,
     pub(crate) rolls: u64,
     pub(crate) truncations: u64,
+    pub(crate) restarts: u64,
 }
 
 /// The segment that is written to.
@@ -49,6 +52,12 @@ struct Active {
     offset: u64,
 }
 
+impl Active {
+    fn of_newest(segment: &IndexedSegment, file: OpenFile) -> Self {
+        Self { file, header: segment.header, offset: segment.end_offset }
+    }
+}
+
 /// A log that is driven by its owner.
 #[derive(Debug)]
 pub struct LogCore {
@@ -57,11 +66,12 @@ pub struct LogCore {
     quarantine: PathBuf,
     group: GroupId,
     segment_bytes: u64,
-    spares: Box<dyn SpareSource>,
+    spares: Box<dyn Housekeeping>,
     reader: Reader,
     active: Active,
     mark: MarkFile,
     chain: Chain,
+    base: LogBase,
     /// Something was written that no fdatasync has covered yet.
     dirty: bool,
     quarantined: Vec<QuarantineFile>,
@@ -73,6 +83,36 @@ impl LogCore {
     /// The last batch that is written.
     pub const fn last(&self) -> EntryId {
         self.chain.last()
+    }
+
+    /// The oldest batch, or the one that will be.
+    pub const fn first(&self) -> LogIndex {
+        self.chain.base().index.next()
+    }
+
+    /// Where the log begins.
+    pub const fn base(&self) -> &LogBase {
+        &self.base
+    }
+
+    /// What a log that begins behind `last` has to know; `last` is a batch of this log, or its base.
+    pub fn base_at(&self, last: LogIndex) -> Result<LogBase, ReadError> {
+        if last == self.base.last.index {
+            return Ok(self.base.clone());
+        }
+        let batch = self.reader.read_one(last)?;
+        let header = batch.header();
+        Ok(self.chain.base_through(last, header.end_position(), header.timestamp))
+    }
+
+    /// The segments of the log, in order.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.reader.index().read().list()
+    }
+
+    /// Bytes of all segments together, on the disk.
+    pub fn size_bytes(&self) -> u64 {
+        self.segments().iter().map(|segment| segment.file_bytes).sum()
     }
 
     /// Whether there is something written that is not durable.
@@ -117,6 +157,25 @@ impl LogCore {
     /// Takes away everything behind `keep`, durably.
     pub fn truncate(&mut self, keep: LogIndex, fate: TailFate) -> Result<(), Arc<LogError>> {
         self.step(|core| core.cut(keep, fate))
+    }
+
+    /// Removes whole segments that hold nothing behind `through`, oldest first, and returns the first index that is
+    /// left. Never removes the newest segment. Removes nothing when there is no space to note it.
+    ///
+    /// Only batches that are committed, and that nobody needs any more, may be given up.
+    pub fn forget(&mut self, through: LogIndex) -> Result<LogIndex, Arc<LogError>> {
+        self.step(|core| core.drop_oldest(through))?;
+        Ok(self.first())
+    }
+
+    /// Empties the log and lets it begin behind `base`, durably. Before that, what is behind `set_aside_after` is
+    /// copied into a quarantine file.
+    pub fn restart_at(
+        &mut self,
+        base: LogBase,
+        set_aside_after: Option<LogIndex>,
+    ) -> Result<(), Arc<LogError>> {
+        self.step(|core| core.start_over(base, set_aside_after))
     }
 
     /// Makes everything durable and marks the log as closed in order.
@@ -173,7 +232,7 @@ impl LogCore {
         parts.push(IoSlice::new(&header));
         for batch in run {
             let header = batch.header();
-            self.chain.follow(header).map_err(|what| LogError::NotNext { found: header.id, what })?;
+            self.chain.follow(batch).map_err(|what| LogError::NotNext { found: header.id, what })?;
             let position = header.position.0 - self.active.header.base.0;
             entries.push(Entry { offset: offset as u32, length: header.length, position: position as u32 });
             parts.push(IoSlice::new(batch.bytes()));
@@ -185,7 +244,9 @@ impl LogCore {
         self.work.batches += run.len() as u64;
         self.work.bytes += offset - self.active.offset - RunHeader::LEN as u64;
         self.active.offset = offset;
-        self.reader.index().write().extend(entries);
+        if let Some(last) = run.last() {
+            self.reader.index().write().extend(entries, last.header().timestamp);
+        }
         Ok(())
     }
 
@@ -216,12 +277,47 @@ impl LogCore {
         let file = begin_segment(&*self.fs, &self.folder, file, &header)?;
         self.mark.advance(self.mark_at(end))?;
         self.spares.prepare(next_capacity(Some(capacity), self.segment_bytes));
-        let segment = IndexedSegment { file: file.clone(), header, entries: Vec::new() };
+        let newest = self.reader.index().read().segments().last().map(|segment| segment.timestamp);
+        let segment = IndexedSegment::empty(file.clone(), header, newest.unwrap_or_default());
+        self.active = Active::of_newest(&segment, file);
         self.reader.index().write().begin_segment(segment);
-        self.active = Active { file, header, offset: HEADER_BLOCK };
+        self.seal_complete();
         self.work.rolls += 1;
         Ok(())
     }
+}
+
+impl LogCore {
+    /// Asks for the index file of the segment that has just become complete.
+    fn seal_complete(&mut self) {
+        let job = {
+            let index = self.reader.index().read();
+            let complete = index.segments().iter().rev().nth(1);
+            complete.and_then(|segment| SealJob::new(segment, &self.chain, &self.reader))
+        };
+        if let Some(job) = job {
+            self.spares.seal(job);
+        }
+    }
+}
+
+/// Makes the first segment of a log that begins behind `base`.
+fn first_segment(
+    fs: &dyn FileSystem,
+    folder: &Path,
+    group: GroupId,
+    segment_bytes: u64,
+    spares: &mut dyn Housekeeping,
+    base: &LogBase,
+) -> Result<(IndexedSegment, Active), IoFailure> {
+    let planned = next_capacity(None, segment_bytes);
+    let (file, capacity) = spares.take(planned, planned)?;
+    let (first, base, timestamp) = (base.last.index.next(), base.position, base.timestamp);
+    let header = SegmentHeader { group, base, first, capacity, salt: fs.entropy() };
+    let file = begin_segment(fs, folder, file, &header)?;
+    let segment = IndexedSegment::empty(file.clone(), header, timestamp);
+    let active = Active::of_newest(&segment, file);
+    Ok((segment, active))
 }
 
 /// Bytes of the file of the segment after one of `before` bytes.
@@ -234,10 +330,10 @@ fn next_capacity(before: Option<u64>, segment_bytes: u64) -> u64 {
 /// Turns a spare file into a segment. Its name appears only once its header is durable.
 fn begin_segment(
     fs: &dyn FileSystem,
-    folder: &std::path::Path,
+    folder: &Path,
     spare: OpenFile,
     header: &SegmentHeader,
-) -> Result<OpenFile, crate::error::IoFailure> {
+) -> Result<OpenFile, IoFailure> {
     spare.write(&[IoSlice::new(&header.encode())], 0)?;
     spare.sync()?;
     let path = segment_path(folder, header.base);

@@ -146,3 +146,13 @@ pub(crate) fn read_file(fs: &dyn FileSystem, path: &Path) -> Result<Option<Vec<u
     let length = file.len()?;
     file.read(0, length as usize).map(Some)
 }
+
+/// Removes files that have their temporary name only: what interrupted work left behind.
+pub(crate) fn remove_unfinished(fs: &dyn FileSystem, folder: &Path) -> Result<(), IoFailure> {
+    for name in fs.list(folder).during("list", folder)? {
+        if name.to_string_lossy().ends_with(".tmp") {
+            remove_if_there(fs, &folder.join(name))?;
+        }
+    }
+    Ok(())
+}

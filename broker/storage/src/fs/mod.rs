@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use durable::{
-    OpenFile, make_folder, read_file, remove_if_there, replace_file, sync_parent, temporary,
+    OpenFile, make_folder, read_file, remove_if_there, remove_unfinished, replace_file, sync_parent,
+    temporary,
 };
 pub use mem::{MemFileSystem, Operation, Unsynced};
 pub use real::RealFileSystem;

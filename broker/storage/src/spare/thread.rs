@@ -1,24 +1,33 @@
-//! Makes spare files on a thread of its own, so that beginning a segment does not stall the writer.
+//! Housekeeping on a thread of its own, so that beginning a segment does not stall the writer.
 //!
 //! Where the writer is faster than the thread, it takes a file whose space is reserved only, which is there at once. A
 //! disk without space is no failure of the log: nothing that was written is in doubt. The thread tries again until
-//! there is space, and says so meanwhile.
+//! there is space, and says so meanwhile; it goes on removing segments, which is what makes space.
 
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{SpareMaker, SpareSource};
-use crate::error::IoFailure;
+use super::{Housekeeping, SpareMaker};
+use crate::error::{IoFailure, is_full};
 use crate::fs::OpenFile;
+use crate::index::SealJob;
 
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 type Made = Result<(OpenFile, u64), IoFailure>;
+
+#[derive(Debug)]
+enum Task {
+    Make(u64),
+    Seal(SealJob),
+    Retire(Vec<PathBuf>),
+}
 
 /// What the writer, the handle and the thread tell each other.
 #[derive(Debug, Default)]
@@ -34,7 +43,7 @@ pub(crate) struct SpareStatus {
 pub(crate) struct SpareThread {
     maker: SpareMaker,
     status: Arc<SpareStatus>,
-    requests: Option<Sender<u64>>,
+    tasks: Option<Sender<Task>>,
     made: Receiver<Made>,
     /// A file was asked for and not yet taken.
     pending: bool,
@@ -43,18 +52,16 @@ pub(crate) struct SpareThread {
 
 impl SpareThread {
     pub(crate) fn start(maker: SpareMaker, status: Arc<SpareStatus>) -> io::Result<Self> {
-        let (requests, wanted) = channel();
+        let (tasks, queue) = channel();
         let (results, made) = channel();
-        let (worker, shared) = (maker.clone(), Arc::clone(&status));
-        let work = move || {
-            while let Ok(capacity) = wanted.recv() {
-                if results.send(make(&worker, capacity, &shared)).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("log-spare".to_owned()).spawn(work)?;
-        Ok(Self { maker, status, requests: Some(requests), made, pending: false, thread: Some(thread) })
+        let worker =
+            Worker { maker: maker.clone(), status: Arc::clone(&status), queue, results, wanted: None };
+        let thread = thread::Builder::new().name("log-spare".to_owned()).spawn(move || worker.work())?;
+        Ok(Self { maker, status, tasks: Some(tasks), made, pending: false, thread: Some(thread) })
+    }
+
+    fn ask(&self, task: Task) -> bool {
+        self.tasks.as_ref().is_some_and(|tasks| tasks.send(task).is_ok())
     }
 
     /// The file that was asked for, if it is ready and large enough.
@@ -98,12 +105,10 @@ impl SpareThread {
     }
 }
 
-impl SpareSource for SpareThread {
+impl Housekeeping for SpareThread {
     fn prepare(&mut self, capacity: u64) {
-        if !self.pending
-            && let Some(requests) = &self.requests
-        {
-            self.pending = requests.send(capacity).is_ok();
+        if !self.pending {
+            self.pending = self.ask(Task::Make(capacity));
         }
     }
 
@@ -116,12 +121,20 @@ impl SpareSource for SpareThread {
             reserved => reserved.map(|file| (file, planned)),
         }
     }
+
+    fn seal(&mut self, job: SealJob) {
+        self.ask(Task::Seal(job));
+    }
+
+    fn retire(&mut self, segments: Vec<PathBuf>) {
+        self.ask(Task::Retire(segments));
+    }
 }
 
 impl Drop for SpareThread {
     fn drop(&mut self) {
         self.status.quit.store(true, Ordering::Relaxed);
-        self.requests = None;
+        self.tasks = None;
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             let _ = thread.join();
@@ -129,15 +142,45 @@ impl Drop for SpareThread {
     }
 }
 
-fn make(maker: &SpareMaker, capacity: u64, status: &SpareStatus) -> Made {
-    loop {
-        let made = maker.make(capacity, &mut pace(status));
-        let full = made.as_ref().is_err_and(is_full);
-        status.short_of_space.store(full, Ordering::Relaxed);
-        if !full || status.quit.load(Ordering::Relaxed) {
-            return made.map(|file| (file, capacity));
+#[derive(Debug)]
+struct Worker {
+    maker: SpareMaker,
+    status: Arc<SpareStatus>,
+    queue: Receiver<Task>,
+    results: Sender<Made>,
+    /// A file of this size was asked for, and there was no space for it.
+    wanted: Option<u64>,
+}
+
+impl Worker {
+    /// Works until nobody asks any more; what was asked for before is still done.
+    fn work(mut self) {
+        loop {
+            let next = match self.wanted {
+                Some(_) => self.queue.recv_timeout(RETRY),
+                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match next {
+                Ok(Task::Make(capacity)) => self.wanted = Some(capacity),
+                Ok(Task::Seal(job)) => job.run(),
+                Ok(Task::Retire(segments)) => self.maker.put_away(&segments),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(capacity) = self.wanted {
+                self.make(capacity);
+            }
         }
-        thread::park_timeout(RETRY);
+    }
+
+    fn make(&mut self, capacity: u64) {
+        let made = self.maker.make(capacity, &mut pace(&self.status));
+        let full = made.as_ref().is_err_and(is_full);
+        self.status.short_of_space.store(full, Ordering::Relaxed);
+        if !full {
+            self.wanted = None;
+            let _ = self.results.send(made.map(|file| (file, capacity)));
+        }
     }
 }
 
@@ -149,10 +192,6 @@ fn pace(status: &SpareStatus) -> impl FnMut() -> bool {
         began = Instant::now();
         !status.quit.load(Ordering::Relaxed)
     }
-}
-
-fn is_full(error: &IoFailure) -> bool {
-    matches!(error.source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn gave_up(source: io::Error) -> IoFailure {

@@ -11,7 +11,8 @@ use mainstay_record::{
     Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, LogPosition, NodeId, Timestamp,
 };
 use mainstay_storage::{
-    FileSystem, Flush, Log, LogCore, LogError, LogEvent, LogOptions, MemFileSystem, OpenError, Recovered,
+    EpochStart, FileSystem, Flush, Log, LogBase, LogCore, LogError, LogEvent, LogOptions, MemFileSystem,
+    OpenError, Recovered,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -35,6 +36,8 @@ pub fn epoch(number: u64) -> Epoch {
 /// All batches of a log, as its author knows them.
 #[derive(Debug, Clone, Default)]
 pub struct Author {
+    /// Where the log begins.
+    pub base: LogBase,
     pub batches: Vec<Batch>,
 }
 
@@ -43,12 +46,45 @@ impl Author {
         Self::default()
     }
 
+    pub fn behind(base: LogBase) -> Self {
+        Self { base, batches: Vec::new() }
+    }
+
     pub fn last(&self) -> EntryId {
-        self.batches.last().map_or(EntryId::ZERO, Batch::id)
+        self.batches.last().map_or(self.base.last, Batch::id)
     }
 
     pub fn end(&self) -> LogPosition {
-        self.batches.last().map_or(LogPosition(0), |batch| batch.header().end_position())
+        self.batches.last().map_or(self.base.position, |batch| batch.header().end_position())
+    }
+
+    /// How many batches there are through `index`.
+    pub fn count_through(&self, index: u64) -> usize {
+        index.saturating_sub(self.base.last.index.0) as usize
+    }
+
+    /// What a log that begins behind the batch `index` has to know.
+    pub fn base_at(&self, index: u64) -> LogBase {
+        let mut base = self.base.clone();
+        for batch in &self.batches[..self.count_through(index)] {
+            base.last = batch.id();
+            base.position = batch.header().end_position();
+            base.timestamp = batch.header().timestamp;
+            if base.epochs.last().is_none_or(|start| start.epoch != batch.id().epoch) {
+                base.epochs.push(EpochStart { epoch: batch.id().epoch, first: batch.index() });
+            }
+            if batch.header().kind == BatchKind::Membership {
+                base.membership = Some(batch.clone());
+            }
+        }
+        base
+    }
+
+    /// Forgets what is through `index`.
+    pub fn forget(&mut self, index: u64) {
+        let base = self.base_at(index);
+        self.batches.drain(..self.count_through(index));
+        self.base = base;
     }
 
     pub fn write_as(&mut self, kind: BatchKind, epoch: Epoch, payload: &[u8]) -> Batch {
@@ -74,28 +110,39 @@ impl Author {
     }
 
     pub fn cut(&mut self, keep: u64) {
-        self.batches.truncate(keep as usize);
+        self.batches.truncate(self.count_through(keep));
     }
 }
 
-/// Everything from `from` on, read in small steps.
+/// The base of a log whose last batch before it is `index`, of `epoch`.
+pub fn base_behind(index: u64, epoch: Epoch, position: u64) -> LogBase {
+    LogBase {
+        last: EntryId { epoch, index: LogIndex(index) },
+        position: LogPosition(position),
+        timestamp: Timestamp(1000 + index),
+        epochs: vec![EpochStart { epoch, first: LogIndex(index) }],
+        membership: None,
+    }
+}
+
+/// Everything, read in small steps.
 pub fn read_all(log: &Log) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
+    let mut from = log.first();
     loop {
-        let from = LogIndex(batches.len() as u64 + 1);
         let more = log.read(from, LogIndex(u64::MAX), 10_000).unwrap();
-        if more.is_empty() {
-            return batches;
-        }
+        let Some(last) = more.last() else { return batches };
+        from = last.index().next();
         batches.extend(more);
     }
 }
 
 pub fn core_read_all(core: &LogCore) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
-    while (batches.len() as u64) < core.last().index.0 {
-        let from = LogIndex(batches.len() as u64 + 1);
+    let mut from = core.first();
+    while from <= core.last().index {
         batches.extend(core.read(from, core.last().index, 10_000).unwrap());
+        from = batches.last().unwrap().index().next();
     }
     batches
 }
@@ -201,6 +248,15 @@ pub fn segments(fs: &dyn FileSystem, directory: impl AsRef<Path>) -> Vec<PathBuf
         .iter()
         .map(|name| folder.join(name))
         .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .collect()
+}
+
+/// The index files of a log, in order.
+pub fn index_files(fs: &dyn FileSystem, directory: impl AsRef<Path>) -> Vec<PathBuf> {
+    segments(fs, directory)
+        .iter()
+        .map(|path| path.with_extension("idx"))
+        .filter(|path| fs.exists(path).unwrap())
         .collect()
 }
 
