@@ -99,6 +99,12 @@ impl Chunk {
         self.first + self.entries.partition_point(|entry| before(self.message(entry))) as u64
     }
 
+    /// The messages from `offset` on; all of them when it is before the first.
+    pub(crate) fn tail(&self, offset: u64) -> Self {
+        let skip = (offset.saturating_sub(self.first) as usize).min(self.entries.len());
+        Self { first: self.first + skip as u64, entries: self.entries[skip..].to_vec(), ..*self }
+    }
+
     fn message(&self, entry: &Entry) -> Indexed {
         Indexed {
             record: RecordId { index: LogIndex(self.index + u64::from(entry.index)), slot: entry.slot },

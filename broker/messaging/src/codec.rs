@@ -5,11 +5,11 @@
 //! names and codes, or says which field is wrong.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use mainstay_record::Timestamp;
+use mainstay_record::{LogIndex, Timestamp};
 
 use crate::command::{
     Ack, ChangeInvisible, Command, CreateGroup, CreateTopic, DeleteGroup, DeleteTopic, Encoding, Filter,
-    MessageKind, Publish, QueueSelection, Receive, ResetGroup, SyncMetadata,
+    MessageKind, Publish, QueueSelection, Receive, ResetGroup, SyncMetadata, Trim,
 };
 use crate::metadata::{
     ConsumerGroup, Metadata, QueueCount, QueueId, Revision, StartPosition, Topic, TopicKind,
@@ -30,6 +30,7 @@ const RECEIVE: u8 = 7;
 const ACK: u8 = 8;
 const CHANGE_INVISIBLE: u8 = 9;
 const SYNC_METADATA: u8 = 10;
+const TRIM: u8 = 11;
 
 impl Command {
     /// Appends the record's bytes.
@@ -88,6 +89,10 @@ impl Command {
                 out.put_u8(SYNC_METADATA);
                 encode_metadata(&sync.metadata, out);
             }
+            Self::Trim(trim) => {
+                out.put_u8(TRIM);
+                out.put_number(trim.through.0);
+            }
         }
     }
 
@@ -130,6 +135,7 @@ impl Command {
                 invisible_ms: input.number("invisible time")?,
             }),
             SYNC_METADATA => Self::SyncMetadata(SyncMetadata { metadata: decode_metadata(&mut input)? }),
+            TRIM => Self::Trim(Trim { through: LogIndex(input.number("last batch")?) }),
             unknown => return Err(DecodeError::UnknownCommand(unknown)),
         };
         input.finish()?;

@@ -1,7 +1,7 @@
 //! The commands: every change of the messaging state, one per log record.
 
 use bytes::Bytes;
-use mainstay_record::Timestamp;
+use mainstay_record::{LogIndex, Timestamp};
 
 use crate::handle::ReceiptHandle;
 use crate::metadata::{Metadata, QueueCount, QueueId, StartPosition, TopicKind};
@@ -25,6 +25,7 @@ pub enum Command {
     ChangeInvisible(ChangeInvisible),
     /// Every group but the metadata group.
     SyncMetadata(SyncMetadata),
+    Trim(Trim),
 }
 
 /// Creates a topic; creating an equal one again is fine.
@@ -171,4 +172,12 @@ pub struct ChangeInvisible {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncMetadata {
     pub metadata: Metadata,
+}
+
+/// Forgets the oldest messages of every queue. Whatever still waits for them has its answer: they count as consumed.
+/// Doing so again, or not as far as before, changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trim {
+    /// The last batch of the log whose messages go.
+    pub through: LogIndex,
 }

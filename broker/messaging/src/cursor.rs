@@ -96,6 +96,22 @@ impl Cursor {
         self.next
     }
 
+    /// The lowest offset that is not consumed: in flight, or not looked at yet.
+    pub(crate) fn unconsumed(&self) -> u64 {
+        self.leases.first_key_value().map_or(self.next, |(offset, _)| *offset)
+    }
+
+    /// Settles everything below `start`, the oldest offset still kept.
+    pub(crate) fn trim(&mut self, start: u64) {
+        if self.unconsumed() >= start {
+            return;
+        }
+        self.next = self.next.max(start);
+        let kept = Arc::make_mut(&mut self.leases).split_off(&start);
+        self.leases = Arc::new(kept);
+        self.due.retain(|(_, offset)| *offset >= start);
+    }
+
     pub(crate) fn unacked(&self) -> usize {
         self.leases.len()
     }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mainstay_record::{RecordId, Timestamp};
+use mainstay_record::{LogIndex, RecordId, Timestamp};
 
 use crate::chunk::Chunk;
 use crate::metadata::QueueOffset;
@@ -48,6 +48,27 @@ impl QueueIndex {
         }
         self.end = offset + 1;
         QueueOffset(offset)
+    }
+
+    /// Forgets the messages of batches up to `through`, and tells how many they were.
+    pub(crate) fn trim(&mut self, through: LogIndex) -> u64 {
+        let before = self.start();
+        let start = self.first_after(RecordId { index: through, slot: u32::MAX });
+        if start == before {
+            return 0;
+        }
+        self.chunks.drain(..self.chunks.partition_point(|chunk| chunk.end() <= start));
+        if let Some(first) = self.chunks.first_mut()
+            && first.first() < start
+        {
+            *first = Arc::new(first.tail(start));
+        }
+        self.newest_of_tag.retain(|_, newest| *newest >= start);
+        start - before
+    }
+
+    pub(crate) fn oldest(&self) -> Option<Indexed> {
+        self.chunks.first()?.oldest()
     }
 
     pub(crate) fn get(&self, offset: u64) -> Option<Indexed> {
@@ -144,8 +165,6 @@ impl QueueIndex {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_record::LogIndex;
-
     use super::*;
     use crate::command::Filter;
     use crate::tags::TagTable;

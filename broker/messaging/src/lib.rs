@@ -16,16 +16,18 @@ mod metadata;
 mod names;
 mod outcome;
 mod query;
+mod retention;
 mod snapshot;
 mod state;
 mod subscription;
 mod tags;
+mod trim;
 mod wire;
 
 pub use codec::DecodeError;
 pub use command::{
     Ack, ChangeInvisible, Command, CreateGroup, CreateTopic, DeleteGroup, DeleteTopic, Encoding, Filter,
-    MessageKind, Publish, QueueSelection, Receive, ResetGroup, SyncMetadata,
+    MessageKind, Publish, QueueSelection, Receive, ResetGroup, SyncMetadata, Trim,
 };
 pub use cursor::MAX_UNACKED;
 pub use handle::{HandleError, ReceiptHandle};
@@ -36,6 +38,7 @@ pub use metadata::{
 pub use names::{GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, NameError, NameProblem, TopicName};
 pub use outcome::{AckError, Delivery, Outcome, Refusal, Wake};
 pub use query::QueueProgress;
+pub use retention::{Retention, SegmentInfo, plan};
 pub use snapshot::{Frozen, Parts, Restore, SnapshotError};
 pub use state::State;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS};

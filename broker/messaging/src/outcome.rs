@@ -34,6 +34,10 @@ pub enum Outcome {
     Synced {
         applied: bool,
     },
+    /// How many messages were forgotten.
+    Trimmed {
+        messages: u64,
+    },
     /// Nothing was changed.
     Refused(Refusal),
 }
@@ -136,7 +140,8 @@ impl Outcome {
             (Self::Changed(Ok(_)), Command::ChangeInvisible(change)) => {
                 Some(Wake::Subscription(&change.group, &change.topic))
             }
-            (Self::Synced { applied: true }, _) => Some(Wake::All),
+            // What a group did not acknowledge may have kept it from new messages.
+            (Self::Synced { applied: true } | Self::Trimmed { messages: 1.. }, _) => Some(Wake::All),
             _ => None,
         }
     }

@@ -63,6 +63,7 @@ impl State {
             Command::Ack(ack) => self.ack(now, ack),
             Command::ChangeInvisible(change) => self.change_invisible(record, now, change),
             Command::SyncMetadata(sync) => self.sync_metadata(&sync.metadata),
+            Command::Trim(trim) => Ok(self.trim(trim.through)),
         };
         outcome.unwrap_or_else(Outcome::Refused)
     }

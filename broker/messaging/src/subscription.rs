@@ -43,6 +43,13 @@ impl Subscription {
         self.cursors.get_mut(queue as usize)
     }
 
+    /// Settles what the queues do not keep any more.
+    pub(crate) fn trim(&mut self, queues: &[QueueIndex]) {
+        for (cursor, index) in self.cursors.iter_mut().zip(queues) {
+            cursor.trim(index.start());
+        }
+    }
+
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         self.cursors.iter().filter_map(|cursor| cursor.next_due(now)).min()
     }

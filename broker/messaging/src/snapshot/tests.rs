@@ -148,6 +148,19 @@ fn the_good_one_is_good() {
     assert!(index.has_match(5, &wanted) && !index.has_match(6, &wanted));
 }
 
+/// Snapshots that are on disks must stay readable: another form needs another version.
+#[test]
+fn the_good_one_has_these_bytes() {
+    let mut part = Sealer::begin();
+    part.extend_from_slice(&encoded(&good()));
+    let part = Sealer::default().seal(part);
+    assert_eq!(part[..4], *b"MSS\x01");
+    assert_eq!(
+        (part.len(), crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &part)),
+        (369, 1_062_690_095)
+    );
+}
+
 #[test]
 fn items_stand_where_they_belong() {
     refused(without(0), "the snapshot has a consumer group where none may stand");

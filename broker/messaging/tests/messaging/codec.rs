@@ -5,9 +5,9 @@ use mainstay_messaging::{
     Ack, ChangeInvisible, Command, ConsumerGroup, CreateGroup, CreateTopic, DecodeError, DeleteGroup,
     DeleteTopic, Encoding, Filter, GroupName, MessageKind, Metadata, Publish, QueueCount, QueueId,
     QueueSelection, ReceiptHandle, Receive, ResetGroup, Revision, StartPosition, SyncMetadata, Topic,
-    TopicKind, TopicName,
+    TopicKind, TopicName, Trim,
 };
-use mainstay_record::Timestamp;
+use mainstay_record::{LogIndex, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -149,6 +149,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => ack,
         1 => change,
         1 => sync(),
+        1 => any::<u64>().prop_map(|index| Command::Trim(Trim { through: LogIndex(index) })),
     ]
 }
 
@@ -193,12 +194,20 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_do_not_panic(code in 0u8..12, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(code in 0u8..13, bytes in vec(any::<u8>(), 0..200)) {
         let mut plausible = vec![1, code];
         plausible.extend_from_slice(&bytes);
         survive(Bytes::from(bytes));
         survive(Bytes::from(plausible));
     }
+}
+
+#[test]
+fn a_trim_has_these_bytes() {
+    let bytes = encoded(&Command::Trim(Trim { through: LogIndex(300) }));
+    assert_eq!(bytes, [1, 11, 0xac, 0x02][..]);
+    let largest = encoded(&Command::Trim(Trim { through: LogIndex(u64::MAX) }));
+    assert_eq!(largest, [&[1, 11][..], &[0xff; 9], &[0x01]].concat()[..]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Random histories of publishing and consuming, held against the naive model after every step.
 
 use mainstay_messaging::{
-    Ack, ChangeInvisible, Command, Filter, Outcome, QueueId, QueueSelection, ReceiptHandle, Receive,
-    ResetGroup, StartPosition,
+    Ack, ChangeInvisible, Command, Filter, Outcome, QueueId, QueueOffset, QueueSelection, ReceiptHandle,
+    Receive, ResetGroup, StartPosition, Trim,
 };
+use mainstay_record::LogIndex;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -20,12 +21,38 @@ fn filters() -> [Filter; 5] {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Publish { queue: usize, tag: usize },
-    Receive { late: bool, queues: Option<Vec<usize>>, max: usize, filter: usize, invisible_ms: u64 },
-    Ack { late: bool, handle: Index },
-    Change { late: bool, handle: Index, invisible_ms: u64 },
-    Wait { millis: u64 },
-    Reset { late: bool, to: StartPosition },
+    Publish {
+        queue: usize,
+        tag: usize,
+    },
+    Receive {
+        late: bool,
+        queues: Option<Vec<usize>>,
+        max: usize,
+        filter: usize,
+        invisible_ms: u64,
+    },
+    Ack {
+        late: bool,
+        handle: Index,
+    },
+    Change {
+        late: bool,
+        handle: Index,
+        invisible_ms: u64,
+    },
+    Wait {
+        millis: u64,
+    },
+    Reset {
+        late: bool,
+        to: StartPosition,
+    },
+    /// Of all messages there were, these many thousandths.
+    Trim {
+        thousandths: usize,
+    },
+    Snapshot,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -45,6 +72,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(late, handle, invisible_ms)| Step::Change { late, handle, invisible_ms }),
         20 => (1..12u64).prop_map(|millis| Step::Wait { millis }),
         1 => (any::<bool>(), to).prop_map(|(late, to)| Step::Reset { late, to }),
+        3 => (0..=1000usize).prop_map(|thousandths| Step::Trim { thousandths }),
+        3 => Just(Step::Snapshot),
     ]
 }
 
@@ -58,13 +87,16 @@ struct Consumer {
 struct World {
     log: Log,
     queues: Vec<Vec<Message>>,
+    /// The oldest offset kept of each queue.
+    starts: Vec<usize>,
     consumers: Vec<Consumer>,
 }
 
 impl World {
     fn new() -> Self {
         let log = Log::with_queues(QUEUES as u32);
-        let mut world = Self { log, queues: vec![Vec::new(); QUEUES], consumers: Vec::new() };
+        let mut world =
+            Self { log, queues: vec![Vec::new(); QUEUES], starts: vec![0; QUEUES], consumers: Vec::new() };
         world.join(GROUP, StartPosition::Earliest);
         world
     }
@@ -87,6 +119,8 @@ impl World {
             Step::Change { late, handle, invisible_ms } => self.change(*late, *handle, *invisible_ms),
             Step::Wait { millis } => self.log.wait(*millis),
             Step::Reset { late, to } => self.reset(*late, *to),
+            Step::Trim { thousandths } => self.trim(*thousandths),
+            Step::Snapshot => self.snapshot(),
         }
         self.check();
     }
@@ -160,9 +194,36 @@ impl World {
         let reset = ResetGroup { group: group(consumer.name), topic: topic(TOPIC), to };
         assert_eq!(self.log.apply(Command::ResetGroup(reset)), Outcome::GroupReset);
         consumer.model.reset(&self.queues, to);
+        consumer.model.trimmed(&self.starts);
+    }
+
+    fn trim(&mut self, thousandths: usize) {
+        let mut indexes: Vec<LogIndex> = self.queues.iter().flatten().map(|m| m.record.index).collect();
+        indexes.sort_unstable();
+        let at = (indexes.len() * thousandths / 1000).min(indexes.len().saturating_sub(1));
+        let through = indexes.get(at).copied().unwrap_or(LogIndex(1));
+        let mut gone = 0;
+        for (queue, start) in self.queues.iter().zip(&mut self.starts) {
+            let kept = queue.iter().position(|message| message.record.index > through);
+            let moved = kept.unwrap_or(queue.len()).max(*start);
+            gone += moved - *start;
+            *start = moved;
+        }
+        let trimmed = Outcome::Trimmed { messages: gone as u64 };
+        assert_eq!(self.log.apply(Command::Trim(Trim { through })), trimmed);
+        self.consumers.iter_mut().for_each(|consumer| consumer.model.trimmed(&self.starts));
+        assert_eq!(self.log.apply(Command::Trim(Trim { through })), Outcome::Trimmed { messages: 0 });
+    }
+
+    /// From here on everything happens to a restored state.
+    fn snapshot(&mut self) {
+        let restored = crate::snapshot::copy_of(&self.log.state);
+        assert_eq!(restored, self.log.state);
+        self.log.state = restored;
     }
 
     fn check(&self) {
+        self.check_kept();
         for consumer in &self.consumers {
             let due = self.log.state.next_due(consumer.name, TOPIC, self.log.now);
             assert_eq!(due, consumer.model.next_due(self.log.now));
@@ -173,6 +234,31 @@ impl World {
                 assert_eq!(progress.end.0, self.queues[queue].len() as u64);
             }
         }
+    }
+
+    /// Every message kept is found, no other is, and what of the log is needed agrees with them.
+    fn check_kept(&self) {
+        let read: Vec<&Model> = self.consumers.iter().map(|c| &c.model).filter(|m| m.has_read()).collect();
+        let (mut needed, mut unconsumed) = (None, None);
+        for (queue, messages) in self.queues.iter().enumerate() {
+            let id = QueueId(queue as u32);
+            let range = self.log.state.queue_range(TOPIC, id).unwrap();
+            assert_eq!((range.start.0, range.end.0), (self.starts[queue] as u64, messages.len() as u64));
+            for (offset, message) in messages.iter().enumerate() {
+                let found = self.log.state.locate(TOPIC, id, QueueOffset(offset as u64));
+                let kept = offset >= self.starts[queue];
+                assert_eq!(found, kept.then_some(message.record));
+                if kept {
+                    let index = message.record.index;
+                    needed = Some(needed.map_or(index, |least: LogIndex| least.min(index)));
+                    if read.is_empty() || read.iter().any(|model| !model.is_consumed(queue, offset)) {
+                        unconsumed = Some(unconsumed.map_or(index, |least: LogIndex| least.min(index)));
+                    }
+                }
+            }
+        }
+        assert_eq!(self.log.state.first_needed(), needed);
+        assert_eq!(self.log.state.unconsumed_from(), unconsumed);
     }
 
     /// Consumes until nothing is left: nothing may be stuck or missing.

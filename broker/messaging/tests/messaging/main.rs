@@ -11,4 +11,5 @@ mod model;
 mod receiving;
 mod snapshot;
 mod speed;
+mod trimming;
 mod waiting;

@@ -25,6 +25,8 @@ enum Status {
 pub(crate) struct Model {
     status: Vec<Vec<Status>>,
     turn: usize,
+    /// Whether the group has received or was reset.
+    has_read: bool,
 }
 
 fn matches(filter: &Filter, message: &Message) -> bool {
@@ -36,8 +38,9 @@ fn matches(filter: &Filter, message: &Message) -> bool {
 
 impl Model {
     pub(crate) fn new(queues: &[Vec<Message>], start: StartPosition) -> Self {
-        let mut model = Self { status: Vec::new(), turn: 0 };
+        let mut model = Self { status: Vec::new(), turn: 0, has_read: false };
         model.reset(queues, start);
+        model.has_read = false;
         model
     }
 
@@ -45,6 +48,22 @@ impl Model {
         let status = if to == StartPosition::Earliest { Status::New } else { Status::Settled };
         self.status = queues.iter().map(|messages| vec![status; messages.len()]).collect();
         self.turn = 0;
+        self.has_read = true;
+    }
+
+    /// Forgets the messages before these offsets.
+    pub(crate) fn trimmed(&mut self, starts: &[usize]) {
+        for (status, start) in self.status.iter_mut().zip(starts) {
+            status[..*start].fill(Status::Settled);
+        }
+    }
+
+    pub(crate) const fn has_read(&self) -> bool {
+        self.has_read
+    }
+
+    pub(crate) fn is_consumed(&self, queue: usize, offset: usize) -> bool {
+        self.status[queue][offset] == Status::Settled
     }
 
     pub(crate) fn published(&mut self, queue: usize) {
@@ -62,6 +81,7 @@ impl Model {
         deliveries: &[Delivery],
     ) {
         assert!(deliveries.len() <= max);
+        self.has_read = true;
         for (n, delivery) in deliveries.iter().enumerate() {
             let (queue, offset) = (delivery.queue.0 as usize, delivery.offset.0 as usize);
             let message = &queues[queue][offset];
