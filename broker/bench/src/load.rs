@@ -4,7 +4,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use hdrhistogram::Histogram;
 use mainstay_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use mainstay_proto::rocketmq::{
     Code, Encoding, Message, MessageType, Resource, SendMessageRequest, SystemProperties,
@@ -12,6 +11,8 @@ use mainstay_proto::rocketmq::{
 use tonic::Request;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::figures::{Figures, Latencies};
 
 const TOPIC: &str = "bench";
 
@@ -25,16 +26,8 @@ pub(crate) struct Shape {
     pub(crate) duration: Duration,
 }
 
-/// One measurement.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sent {
-    pub(crate) per_second: f64,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
-}
-
 /// Sends for a quarter of the duration unmeasured, then for the duration; any refusal ends the run.
-pub(crate) async fn send(address: &str, shape: &Shape) -> anyhow::Result<Sent> {
+pub(crate) async fn send(address: &str, shape: &Shape) -> anyhow::Result<Figures> {
     let mut channels = Vec::new();
     for _ in 0..shape.connections {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
@@ -48,15 +41,11 @@ pub(crate) async fn send(address: &str, shape: &Shape) -> anyhow::Result<Sent> {
             tokio::spawn(sender(channel, shape.clone(), measured_from, until))
         })
         .collect();
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = Latencies::new()?;
     for sender in senders {
-        latencies.add(sender.await??)?;
+        latencies.add(&sender.await??)?;
     }
-    Ok(Sent {
-        per_second: latencies.len() as f64 * shape.batch as f64 / shape.duration.as_secs_f64(),
-        p50: Duration::from_nanos(latencies.value_at_quantile(0.5)),
-        p99: Duration::from_nanos(latencies.value_at_quantile(0.99)),
-    })
+    Ok(latencies.figures(shape.batch, shape.duration))
 }
 
 async fn sender(
@@ -64,10 +53,10 @@ async fn sender(
     shape: Shape,
     measured_from: Instant,
     until: Instant,
-) -> anyhow::Result<Histogram<u64>> {
+) -> anyhow::Result<Latencies> {
     let mut client = MessagingServiceClient::new(channel);
     let body = Bytes::from(vec![0x5a; shape.size]);
-    let mut latencies = Histogram::<u64>::new(3)?;
+    let mut latencies = Latencies::new()?;
     loop {
         let before = Instant::now();
         if before >= until {
@@ -82,7 +71,7 @@ async fn sender(
         }
         let answered = Instant::now();
         if before >= measured_from && answered <= until {
-            latencies.record((answered - before).as_nanos() as u64)?;
+            latencies.record(answered - before)?;
         }
     }
 }

@@ -5,8 +5,13 @@
 //! anything. Rounds are interleaved, and medians with their range are printed.
 
 mod ceiling;
+mod config;
 mod disk;
+mod figures;
+mod group;
 mod load;
+mod log;
+mod network;
 mod process;
 mod report;
 
@@ -16,9 +21,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Flush;
+use crate::figures::Figures;
+use crate::group::BrokerGroup;
 use crate::load::Shape;
-use crate::process::{BrokerProcess, Flush};
-use crate::report::Report;
+use crate::process::BrokerProcess;
+use crate::report::{Report, What};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -91,16 +99,34 @@ async fn run_send(send: Send) -> anyhow::Result<()> {
     let ceiling = process::start_ceiling().await?;
     let sync = BrokerProcess::start(&broker, &send.directory, Flush::Sync).await?;
     let r#async = BrokerProcess::start(&broker, &send.directory, Flush::Async).await?;
+    let group = BrokerGroup::start(&broker, &send.directory).await?;
+    let alone = Shape { in_flight: 1, connections: 1, batch: 1, ..shape.clone() };
     let mut report = Report::new(&shape, &[&sync, &r#async]);
     for round in 1..=send.rounds {
         eprintln!("round {round} of {}", send.rounds);
-        let seconds = shape.duration;
-        let directory = send.directory.clone();
-        report.add_disk(tokio::task::spawn_blocking(move || disk::probe(&directory, seconds)).await??);
-        report.add("bare tonic call, answered at once", load::send(ceiling.address(), &shape).await?);
-        report.add("broker, flush Async", load::send(r#async.address(), &shape).await?);
-        report.add("broker, flush Sync", load::send(sync.address(), &shape).await?);
+        for (what, figures) in bare(&send, shape.duration).await? {
+            report.add(what, figures);
+        }
+        report.add(What::Echo, load::send(ceiling.address(), &shape).await?);
+        report.add(What::BrokerAsync, load::send(&r#async.address(), &shape).await?);
+        report.add(What::BrokerSync, load::send(&sync.address(), &shape).await?);
+        report.add(What::Group, load::send(group.leader(), &shape).await?);
+        report.add(What::BrokerSyncAlone, load::send(&sync.address(), &alone).await?);
     }
     report.finish(&[&sync, &r#async]);
     if send.json { report.print_json() } else { report.print_table() }
+}
+
+/// What needs no broker: the disk, the network and the log by themselves. Blocks, so it runs beside the runtime.
+async fn bare(send: &Send, duration: Duration) -> anyhow::Result<[(What, Figures); 4]> {
+    let (directory, in_flight, size) = (send.directory.clone(), send.in_flight, send.size);
+    let measure = move || -> anyhow::Result<_> {
+        Ok([
+            (What::Disk, disk::probe(&directory, disk::BLOCK, duration)?),
+            (What::DiskGroup, disk::probe(&directory, disk::GROUP, duration)?),
+            (What::Loopback, network::probe(duration)?),
+            (What::Log, log::append(&directory, in_flight, size, duration)?),
+        ])
+    };
+    tokio::task::spawn_blocking(measure).await?
 }

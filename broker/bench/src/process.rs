@@ -1,6 +1,5 @@
 //! Servers under test as processes of their own, started for the run and killed with it.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,22 +10,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::config::{self, Flush, Ports};
+
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flush {
-    Sync,
-    Async,
-}
-
-impl Flush {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Async => "async",
-        }
-    }
-}
 
 /// The ceiling's server.
 #[derive(Debug)]
@@ -54,24 +40,39 @@ pub(crate) async fn start_ceiling() -> anyhow::Result<CeilingProcess> {
     Ok(CeilingProcess { address, _child: child })
 }
 
-/// One broker of one replica, on a fresh data folder.
+/// A broker on a fresh data folder.
 #[derive(Debug)]
 pub(crate) struct BrokerProcess {
+    program: PathBuf,
     flush: Flush,
-    client: String,
+    ports: Ports,
+    started: Instant,
     start_up: Duration,
     idle_kib: u64,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl BrokerProcess {
+    /// One broker of one replica, ready.
     pub(crate) async fn start(program: &Path, directory: &Path, flush: Flush) -> anyhow::Result<Self> {
+        let mut broker = Self::spawn(program, directory, flush, &Ports::free(1)?, 0)?;
+        broker.wait_ready().await?;
+        Ok(broker)
+    }
+
+    /// Member `own` of the group that listens on `ports`.
+    pub(crate) fn spawn(
+        program: &Path,
+        directory: &Path,
+        flush: Flush,
+        ports: &[Ports],
+        own: usize,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(directory).context("--directory cannot be written")?;
-        let [client, internal, http] = free_ports()?;
-        let config = write_config(folder.path(), flush, client, internal, http)?;
-        let before = Instant::now();
-        let mut child = Command::new(program)
+        let config = config::write(folder.path(), flush, ports, own)?;
+        let started = Instant::now();
+        let child = Command::new(program)
             .arg("run")
             .arg("--config")
             .arg(config)
@@ -80,23 +81,39 @@ impl BrokerProcess {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        while !is_ready(http).await {
-            if let Some(status) = child.try_wait()? {
-                let log = std::fs::read_to_string(folder.path().join("broker.log")).unwrap_or_default();
-                bail!("{} ended with {status}: {log}", program.display());
+        Ok(Self {
+            program: program.to_owned(),
+            flush,
+            ports: ports[own],
+            started,
+            start_up: Duration::ZERO,
+            idle_kib: 0,
+            child,
+            folder,
+        })
+    }
+
+    pub(crate) async fn wait_ready(&mut self) -> anyhow::Result<()> {
+        while !is_ready(self.ports.http).await {
+            let program = self.program.display();
+            if let Some(status) = self.child.try_wait()? {
+                let log = self.folder.path().join("broker.log");
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                bail!("{program} ended with {status}: {log}");
             }
-            if before.elapsed() > START_TIMEOUT {
-                bail!("{} is not ready after {START_TIMEOUT:?}", program.display());
+            if self.started.elapsed() > START_TIMEOUT {
+                bail!("{program} is not ready after {START_TIMEOUT:?}");
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        let start_up = before.elapsed();
-        let idle_kib = resident_kib(&child)?;
-        Ok(Self { flush, client: format!("127.0.0.1:{client}"), start_up, idle_kib, child, _folder: folder })
+        self.start_up = self.started.elapsed();
+        self.idle_kib = resident_kib(&self.child)?;
+        Ok(())
     }
 
-    pub(crate) fn address(&self) -> &str {
-        &self.client
+    /// Address of the client port.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.client)
     }
 
     pub(crate) const fn flush(&self) -> Flush {
@@ -116,57 +133,6 @@ impl BrokerProcess {
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
         resident_kib(&self.child)
     }
-}
-
-/// Held open together, so that the system gives three different ones.
-fn free_ports() -> anyhow::Result<[u16; 3]> {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0"));
-    let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(listeners) {
-        *port = listener?.local_addr()?.port();
-    }
-    Ok(ports)
-}
-
-fn write_config(
-    folder: &Path,
-    flush: Flush,
-    client: u16,
-    internal: u16,
-    http: u16,
-) -> anyhow::Result<PathBuf> {
-    let data = folder.join("data");
-    let text = format!(
-        r#"cluster = "bench"
-group = 0
-member = "bench-0-0"
-data = "{data}"
-
-[replication]
-mode = "none"
-
-[flush]
-type = "{flush}"
-
-[listen]
-client = "127.0.0.1:{client}"
-internal = "127.0.0.1:{internal}"
-http = "127.0.0.1:{http}"
-
-[topics]
-auto_create = true
-
-[[groups]]
-id = 0
-address = "127.0.0.1:{client}"
-members = [{{ name = "bench-0-0", address = "127.0.0.1:{internal}" }}]
-"#,
-        data = data.display(),
-        flush = flush.name(),
-    );
-    let path = folder.join("broker.toml");
-    std::fs::write(&path, text)?;
-    Ok(path)
 }
 
 /// Whether `/readyz` answers 200.

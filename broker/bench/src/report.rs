@@ -1,12 +1,49 @@
-//! Medians, their range and the ratio to the ceiling.
-
-use std::time::Duration;
+//! Medians, their range, and each figure's ratio to the ceiling of the same run beside its target.
 
 use serde::Serialize;
 
-use crate::disk::Synced;
-use crate::load::{Sent, Shape};
-use crate::process::{BrokerProcess, Flush};
+use crate::config::Flush;
+use crate::figures::Figures;
+use crate::load::Shape;
+use crate::process::BrokerProcess;
+
+/// What is measured; every row of the table is one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum What {
+    /// One small write and fdatasync.
+    Disk,
+    /// The same with what 64 messages of 1 KiB take.
+    DiskGroup,
+    /// 1 KiB there and back over TCP.
+    Loopback,
+    /// The log without network.
+    Log,
+    /// The same gRPC call, answered at once.
+    Echo,
+    BrokerAsync,
+    BrokerSync,
+    /// Three replicas, flush Sync, on one disk.
+    Group,
+    /// One broker, flush Sync, one message in flight.
+    BrokerSyncAlone,
+}
+
+impl What {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Disk => "bare 4 KiB write + fdatasync, pre-written",
+            Self::DiskGroup => "bare 64 KiB write + fdatasync, pre-written",
+            Self::Loopback => "bare TCP round trip of 1 KiB",
+            Self::Log => "log alone, flush Sync",
+            Self::Echo => "bare tonic call, answered at once",
+            Self::BrokerAsync => "broker, flush Async",
+            Self::BrokerSync => "broker, flush Sync",
+            Self::Group => "three replicas (Raft), flush Sync, one disk",
+            Self::BrokerSyncAlone => "broker, flush Sync, 1 in flight",
+        }
+    }
+}
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -15,15 +52,26 @@ pub(crate) struct Report {
     body_bytes: usize,
     messages_per_call: usize,
     rows: Vec<Row>,
+    ratios: Vec<Ratio>,
     brokers: Vec<Broker>,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
-    what: String,
+    what: What,
     per_second: Vec<f64>,
     p50_us: Vec<f64>,
     p99_us: Vec<f64>,
+}
+
+/// A figure over its ceiling, and what it should be.
+#[derive(Debug, Serialize)]
+struct Ratio {
+    what: &'static str,
+    reached: f64,
+    target: f64,
+    /// Whether more is better.
+    at_least: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,38 +96,60 @@ impl Report {
             body_bytes: shape.size,
             messages_per_call: shape.batch,
             rows: Vec::new(),
+            ratios: Vec::new(),
             brokers: brokers.collect(),
         }
     }
 
-    pub(crate) fn add(&mut self, what: &str, sent: Sent) {
-        self.push(what, sent.per_second, sent.p50, sent.p99);
-    }
-
-    pub(crate) fn add_disk(&mut self, synced: Synced) {
-        self.push("bare 4 KiB write + fdatasync, pre-written", synced.per_second, synced.p50, synced.p99);
-    }
-
-    /// Looks at the brokers' memory after the load.
-    pub(crate) fn finish(&mut self, brokers: &[&BrokerProcess]) {
-        for (row, broker) in self.brokers.iter_mut().zip(brokers) {
-            row.loaded_mib = broker.resident_kib().ok().map(|kib| kib as f64 / 1024.0);
-        }
-    }
-
-    fn push(&mut self, what: &str, per_second: f64, p50: Duration, p99: Duration) {
+    pub(crate) fn add(&mut self, what: What, figures: Figures) {
         let row = match self.rows.iter_mut().position(|row| row.what == what) {
             Some(at) => &mut self.rows[at],
             None => {
-                let row = Row { what: what.into(), per_second: vec![], p50_us: vec![], p99_us: vec![] };
-                self.rows.push(row);
+                self.rows.push(Row { what, per_second: vec![], p50_us: vec![], p99_us: vec![] });
                 let last = self.rows.len() - 1;
                 &mut self.rows[last]
             }
         };
-        row.per_second.push(per_second);
-        row.p50_us.push(p50.as_secs_f64() * 1e6);
-        row.p99_us.push(p99.as_secs_f64() * 1e6);
+        row.per_second.push(figures.per_second);
+        row.p50_us.push(figures.p50.as_secs_f64() * 1e6);
+        row.p99_us.push(figures.p99.as_secs_f64() * 1e6);
+    }
+
+    /// Looks at the brokers' memory after the load, and works out the ratios.
+    pub(crate) fn finish(&mut self, brokers: &[&BrokerProcess]) {
+        for (row, broker) in self.brokers.iter_mut().zip(brokers) {
+            row.loaded_mib = broker.resident_kib().ok().map(|kib| kib as f64 / 1024.0);
+        }
+        let rate = |what| median(self.row(what).map_or(&[], |row| &row.per_second));
+        let p50 = |what| median(self.row(what).map_or(&[], |row| &row.p50_us));
+        let p99 = |what| median(self.row(what).map_or(&[], |row| &row.p99_us));
+        // One commit of the ceiling carries as many messages as 64 KiB hold.
+        let committed = rate(What::DiskGroup) * crate::disk::GROUP as f64 / self.body_bytes as f64;
+        let at_least = |what, reached: f64, target| Ratio { what, reached, target, at_least: true };
+        let at_most = |what, reached: f64, target| Ratio { what, reached, target, at_least: false };
+        self.ratios = vec![
+            at_least("log alone : 64 KiB group commit, messages/s", rate(What::Log) / committed, 0.4),
+            at_least(
+                "broker, flush Sync : tonic call, calls/s",
+                rate(What::BrokerSync) / rate(What::Echo),
+                0.8,
+            ),
+            at_least(
+                "broker, flush Async : tonic call, calls/s",
+                rate(What::BrokerAsync) / rate(What::Echo),
+                0.8,
+            ),
+            at_most(
+                "flush Sync, 1 in flight : fdatasync + TCP round trip, p50",
+                p50(What::BrokerSyncAlone) / (p50(What::Disk) + p50(What::Loopback)),
+                1.5,
+            ),
+            at_most("three replicas : fdatasync, p99", p99(What::Group) / p99(What::Disk), 5.0),
+        ];
+    }
+
+    fn row(&self, what: What) -> Option<&Row> {
+        self.rows.iter().find(|row| row.what == what)
     }
 
     pub(crate) fn print_json(&self) -> anyhow::Result<()> {
@@ -96,33 +166,22 @@ impl Report {
             self.body_bytes,
             self.rows.first().map_or(0, |row| row.per_second.len()),
         );
-        let ceiling = self
-            .rows
-            .iter()
-            .find(|row| row.what.starts_with("bare tonic"))
-            .map(|row| median(&row.per_second));
-        println!("{:<44} {:>28} {:>10} {:>10} {:>11}", "", "per second", "p50 us", "p99 us", "of ceiling");
+        println!("{:<44} {:>30} {:>10} {:>10}", "", "per second", "p50 us", "p99 us");
         for row in &self.rows {
-            let rate = format!(
-                "{:.0} ({:.0} to {:.0})",
-                median(&row.per_second),
-                min(&row.per_second),
-                max(&row.per_second)
-            );
-            let of_ceiling = match ceiling {
-                Some(ceiling) if row.what.starts_with("broker") => {
-                    format!("{:.0} %", 100.0 * median(&row.per_second) / ceiling)
-                }
-                _ => String::new(),
+            let (low, high) = range(&row.per_second);
+            let rate = format!("{:.0} ({low:.0} to {high:.0})", median(&row.per_second));
+            let (p50, p99) = (median(&row.p50_us), median(&row.p99_us));
+            println!("{:<44} {rate:>30} {p50:>10.0} {p99:>10.0}", row.what.title());
+        }
+        for ratio in &self.ratios {
+            let (sign, met) = if ratio.at_least {
+                ("at least", ratio.reached >= ratio.target)
+            } else {
+                ("at most", ratio.reached <= ratio.target)
             };
-            println!(
-                "{:<44} {:>28} {:>10.0} {:>10.0} {:>11}",
-                row.what,
-                rate,
-                median(&row.p50_us),
-                median(&row.p99_us),
-                of_ceiling
-            );
+            let verdict = if met { "met" } else { "MISSED" };
+            let (what, reached, target) = (ratio.what, ratio.reached, ratio.target);
+            println!("{what:<60} {reached:>6.2}, target {sign} {target}: {verdict}");
         }
         for broker in &self.brokers {
             println!(
@@ -150,10 +209,7 @@ fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn min(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-fn max(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+fn range(values: &[f64]) -> (f64, f64) {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    (low, values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
