@@ -17,6 +17,7 @@ mod names;
 mod outcome;
 mod query;
 mod retention;
+mod salvage;
 mod snapshot;
 mod state;
 mod subscription;
@@ -39,6 +40,7 @@ pub use names::{GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, NameError, NameProblem,
 pub use outcome::{AckError, Delivery, Outcome, Refusal, Wake};
 pub use query::QueueProgress;
 pub use retention::{Retention, SegmentInfo, plan};
+pub use salvage::{RecordKind, Salvage};
 pub use snapshot::{Frozen, Parts, Restore, SnapshotError};
 pub use state::State;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS};

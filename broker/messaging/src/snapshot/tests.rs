@@ -294,7 +294,7 @@ fn payload(state: &State) -> BytesMut {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What comes out is none or is a state: it makes a snapshot of its own and can be used.
     #[test]

@@ -9,6 +9,7 @@ mod log;
 mod metadata;
 mod model;
 mod receiving;
+mod salvage;
 mod snapshot;
 mod speed;
 mod trimming;
