@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, Role};
 use mainstay_messaging::Outcome;
+use mainstay_proto::replication::{AppendRequest, EntryId, Envelope, Epoch, envelope};
+use mainstay_record::{BatchBuilder, BatchKind, GroupId, LogIndex, LogPosition, Timestamp};
 use support::{Group, PATIENCE, Plan, bodies, prepare_topic, publish, send, soon, until};
 
 async fn caught_up(group: &Group, expected: &[String]) {
@@ -159,4 +161,41 @@ async fn the_whole_group_comes_back_after_all_were_killed() {
     }
     group.leader().await;
     caught_up(&group, &(0..20).map(|n| n.to_string()).collect::<Vec<_>>()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_committed_log_is_contradicted_stops() {
+    let group = Group::start(Plan::raft()).await;
+    let leader = group.leader().await;
+    prepare_topic(&group.handle(leader)).await;
+    let (target, liar) = ((leader + 1) % 3, group.view((leader + 2) % 3).node);
+    let view = until("something is committed there", async || {
+        let view = group.status(target).await.consensus.unwrap();
+        (view.commit > LogIndex(1)).then_some(view)
+    })
+    .await;
+    let mut builder = BatchBuilder::default();
+    builder.push(b"");
+    let id = mainstay_record::EntryId {
+        epoch: mainstay_record::Epoch::new(view.epoch.number, liar),
+        index: LogIndex(1),
+    };
+    let batch = builder.seal(BatchKind::Epoch, GroupId(0), id, LogPosition(0), Timestamp(0));
+    let epoch = |number, candidate| Some(Epoch { number, candidate });
+    let append = AppendRequest {
+        epoch: epoch(view.highest.number + 1, liar.get()),
+        prev: Some(EntryId { epoch: epoch(0, 0), index: 0 }),
+        commit: 0,
+        round: 0,
+        batches: vec![batch.bytes().clone()],
+    };
+    let envelope = Envelope {
+        from: liar.get(),
+        to: group.view(target).node.get(),
+        message: Some(envelope::Message::AppendRequest(append)),
+    };
+    group.replication(target).await.deliver(futures::stream::iter([envelope])).await.unwrap();
+    let reason = group.nodes[target].broker.as_ref().unwrap().failed().await.to_string();
+    assert!(reason.contains("contradicts the committed entry 1"), "{reason}");
+    assert_eq!((group.view(target).role, group.view(target).problem), (Role::Fenced, reason));
 }

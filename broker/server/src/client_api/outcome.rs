@@ -18,9 +18,9 @@ pub(crate) fn proposal(error: &ProposeError) -> Result<Refusal, NotHere> {
         ProposeError::NotLeader { .. } | ProposeError::NotServing | ProposeError::ShuttingDown => {
             return Err(NotHere);
         }
-        ProposeError::FlushTimeout => Code::MasterPersistenceTimeout,
+        ProposeError::FlushTimeout | ProposeError::NotTaken => Code::MasterPersistenceTimeout,
         ProposeError::ReplicaTimeout => Code::SlavePersistenceTimeout,
-        ProposeError::TooFewReplicas => Code::HaNotAvailable,
+        ProposeError::TooFewReplicas | ProposeError::NoQuorum => Code::HaNotAvailable,
         ProposeError::Deadline | ProposeError::LeadershipLost => Code::ProxyTimeout,
         ProposeError::Failed(_) => Code::InternalServerError,
         ProposeError::Overloaded => Code::TooManyRequests,
@@ -74,7 +74,9 @@ mod tests {
         for (error, code) in [
             (ProposeError::FlushTimeout, Some(Code::MasterPersistenceTimeout)),
             (ProposeError::ReplicaTimeout, Some(Code::SlavePersistenceTimeout)),
+            (ProposeError::NotTaken, Some(Code::MasterPersistenceTimeout)),
             (ProposeError::TooFewReplicas, Some(Code::HaNotAvailable)),
+            (ProposeError::NoQuorum, Some(Code::HaNotAvailable)),
             (ProposeError::Deadline, Some(Code::ProxyTimeout)),
             (ProposeError::LeadershipLost, Some(Code::ProxyTimeout)),
             (ProposeError::Failed("disk".into()), Some(Code::InternalServerError)),

@@ -256,8 +256,11 @@ impl Driver {
         }
         let answer = self.feed(event, now);
         self.execute(now);
-        if let Err(error) = answer {
-            warn!(group = %self.identity.group, %error, "consensus refused an event");
+        match answer {
+            Ok(()) => {}
+            // One of two logs is damaged, and nothing tells which: neither may be read or relied on.
+            Err(error @ StepError::CommittedConflict { .. }) => self.fail(&error.to_string()),
+            Err(error) => warn!(group = %self.identity.group, %error, "consensus refused an event"),
         }
     }
 
@@ -281,9 +284,13 @@ impl Driver {
         }
     }
 
-    /// Seals what waits into batches.
+    /// Seals what waits into batches. While no write quorum is in touch it waits: what cannot be committed is better
+    /// not stored, since its sender can then be told so for certain.
     fn propose(&mut self, now: Instant) {
-        while self.proposals.has_waiting() && self.unpersisted() < MAX_UNPERSISTED_BATCHES {
+        while self.view.quorum_reachable
+            && self.proposals.has_waiting()
+            && self.unpersisted() < MAX_UNPERSISTED_BATCHES
+        {
             let Some(id) = self.core.next_entry() else { return };
             let Some((builder, waiters)) = self.proposals.next_batch() else { return };
             let batch = builder.seal(
@@ -315,7 +322,12 @@ impl Driver {
         if self.proposals.is_empty() {
             return;
         }
-        let progress = Progress { persisted: self.persisted, quorum_reachable: self.view.quorum_reachable };
+        let progress = Progress {
+            persisted: self.persisted,
+            committed: self.committed,
+            quorum_reachable: self.view.quorum_reachable,
+            successor: self.view.handing_over_to,
+        };
         for receive in self.proposals.expire(now, progress, self.patience) {
             self.polls.taken(&receive);
         }

@@ -14,17 +14,23 @@ pub enum ProposeError {
     /// Nothing was stored: the leader does not hold the lease it needs.
     #[error("the leader holds no lease, so that it may not serve now")]
     NotServing,
-    /// The leader's own disk was late.
-    #[error("not on disk within the flush timeout; outcome unknown")]
+    /// The leader's own disk was late: later than the flush timeout or the caller's deadline.
+    #[error("not on disk in time; outcome unknown")]
     FlushTimeout,
-    /// Enough replicas are in touch but were late.
-    #[error("not confirmed by enough replicas within the acknowledgement timeout; outcome unknown")]
+    /// Enough replicas are in touch but were late: later than the acknowledgement timeout or the caller's deadline.
+    #[error("not confirmed by enough replicas in time; outcome unknown")]
     ReplicaTimeout,
-    /// The write quorum is out of reach.
+    /// The write quorum went out of reach before enough replicas had it.
     #[error("too few replicas are in touch; outcome unknown")]
     TooFewReplicas,
-    /// The caller's deadline passed first.
-    #[error("not committed before the deadline; outcome unknown")]
+    /// Nothing was stored: the write quorum was out of reach all the time.
+    #[error("too few replicas are in touch; nothing was stored")]
+    NoQuorum,
+    /// Nothing was stored: the leader's own disk was too far behind.
+    #[error("the disk is behind, and took nothing in time; nothing was stored")]
+    NotTaken,
+    /// Committed, but the broker was too slow to say what came of it.
+    #[error("committed, but not applied in time; outcome unknown")]
     Deadline,
     /// Another leader may or may not carry it on.
     #[error("leadership was lost before the commit; outcome unknown")]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use mainstay_messaging::{Command, Receive};
-use mainstay_record::{BatchBuilder, EntryId, LogIndex};
+use mainstay_record::{BatchBuilder, EntryId, LogIndex, NodeId};
 
 use super::MAX_BATCH_RECORD_BYTES;
 use super::error::ProposeError;
@@ -59,7 +59,25 @@ pub(crate) struct Patience {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
     pub(crate) persisted: LogIndex,
+    pub(crate) committed: LogIndex,
     pub(crate) quorum_reachable: bool,
+    /// Who leadership is being handed over to; nothing new comes into the log meanwhile.
+    pub(crate) successor: Option<NodeId>,
+}
+
+impl Progress {
+    /// What a batch in the log is waiting for: how long one waits for that, and what one is told then.
+    fn missing(self, index: LogIndex, patience: Patience) -> (Duration, ProposeError) {
+        if index <= self.committed {
+            (patience.replicas, ProposeError::Deadline)
+        } else if index > self.persisted {
+            (patience.flush, ProposeError::FlushTimeout)
+        } else if self.quorum_reachable {
+            (patience.replicas, ProposeError::ReplicaTimeout)
+        } else {
+            (patience.replicas, ProposeError::TooFewReplicas)
+        }
+    }
 }
 
 #[derive(Default)]
@@ -69,7 +87,7 @@ pub(crate) struct Proposals {
 }
 
 enum Lateness {
-    Late(ProposeError),
+    Late,
     Until(Instant),
 }
 
@@ -114,25 +132,11 @@ impl Waiter {
         }
     }
 
-    /// What this waiter is late for at `now`, or when to look again.
-    fn lateness(
-        &self,
-        now: Instant,
-        persisted: bool,
-        quorum_reachable: bool,
-        patience: Patience,
-    ) -> Lateness {
-        let (limit, error) = match (persisted, quorum_reachable) {
-            (false, _) => (patience.flush, ProposeError::FlushTimeout),
-            (true, false) => (patience.replicas, ProposeError::TooFewReplicas),
-            (true, true) => (patience.replicas, ProposeError::ReplicaTimeout),
-        };
+    /// Whether this waiter, who waits for `limit` at most, is late at `now`, or when to look again.
+    fn lateness(&self, now: Instant, limit: Duration) -> Lateness {
         let at = self.since() + limit;
-        match self.deadline() {
-            _ if at <= now => Lateness::Late(error),
-            Some(deadline) if deadline <= now => Lateness::Late(ProposeError::Deadline),
-            deadline => Lateness::Until(deadline.map_or(at, |deadline| deadline.min(at))),
-        }
+        let at = self.deadline().map_or(at, |deadline| deadline.min(at));
+        if at <= now { Lateness::Late } else { Lateness::Until(at) }
     }
 }
 
@@ -213,11 +217,11 @@ impl Proposals {
     /// Turns away those who waited too long. Returns the Receives among them that never came into a batch.
     pub(crate) fn expire(&mut self, now: Instant, progress: Progress, patience: Patience) -> Vec<Receive> {
         for pending in self.pending.iter_mut().filter(|pending| pending.check_at <= now) {
-            let persisted = pending.id.index <= progress.persisted;
+            let (limit, error) = progress.missing(pending.id.index, patience);
             let mut check_at = now + patience.shortest();
             for placed in std::mem::take(&mut pending.waiters) {
-                match placed.waiter.lateness(now, persisted, progress.quorum_reachable, patience) {
-                    Lateness::Late(error) => placed.waiter.refuse(error),
+                match placed.waiter.lateness(now, limit) {
+                    Lateness::Late => placed.waiter.refuse(error.clone()),
                     Lateness::Until(at) => {
                         check_at = check_at.min(at);
                         pending.waiters.push(placed);
@@ -226,20 +230,28 @@ impl Proposals {
             }
             pending.check_at = check_at;
         }
-        self.expire_waiting(now, patience)
+        self.expire_waiting(now, progress, patience)
     }
 
-    /// What waits has not been stored, because the disk is behind or leadership is being handed over.
-    fn expire_waiting(&mut self, now: Instant, patience: Patience) -> Vec<Receive> {
+    /// What waits has not been stored, because the disk is behind, too few replicas are in touch, or leadership is being
+    /// handed over.
+    fn expire_waiting(&mut self, now: Instant, progress: Progress, patience: Patience) -> Vec<Receive> {
+        let (limit, error) = match progress {
+            Progress { successor: Some(_), .. } => {
+                (patience.replicas, ProposeError::NotLeader { leader: progress.successor })
+            }
+            Progress { quorum_reachable: false, .. } => (patience.replicas, ProposeError::NoQuorum),
+            Progress { .. } => (patience.flush, ProposeError::NotTaken),
+        };
         let mut receives = Vec::new();
         for waiter in std::mem::take(&mut self.waiting) {
-            match (waiter.lateness(now, false, true, patience), waiter) {
+            match (waiter.lateness(now, limit), waiter) {
                 (Lateness::Until(_), waiter) => self.waiting.push_back(waiter),
-                (Lateness::Late(error), waiter) => {
+                (Lateness::Late, waiter) => {
                     if let Waiter::Poll { waiting, .. } = &waiter {
                         receives.push(waiting.poll.receive.clone());
                     }
-                    waiter.refuse(error);
+                    waiter.refuse(error.clone());
                 }
             }
         }

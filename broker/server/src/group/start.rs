@@ -119,7 +119,7 @@ pub(crate) fn open(
         view,
         metadata: Arc::clone(&metadata),
         log: log.clone(),
-        clock,
+        clock: clock.clone(),
     };
     let runner = Runner {
         config,

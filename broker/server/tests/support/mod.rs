@@ -19,6 +19,7 @@ use mainstay_messaging::{
     QueueCount, QueueId, QueueOffset, QueueSelection, Receive, StartPosition, TopicKind, TopicName,
 };
 use mainstay_proto::control::control_client::ControlClient;
+use mainstay_proto::replication::replication_client::ReplicationClient;
 use mainstay_record::Timestamp;
 use mainstay_storage::{FileSystem, MemFileSystem};
 use tonic::transport::Channel;
@@ -183,9 +184,16 @@ impl Group {
     pub(crate) async fn control(&self, index: usize) -> Control {
         control(self.nodes[index].addresses.unwrap().internal, Some(SECRET)).await
     }
+
+    /// The way by which another replica speaks to the node.
+    pub(crate) async fn replication(&self, index: usize) -> ReplicationClient<Authorised> {
+        let channel = channel(self.nodes[index].addresses.unwrap().internal).await;
+        ReplicationClient::with_interceptor(channel, Token(Some(SECRET.to_owned())))
+    }
 }
 
-type Control = ControlClient<tonic::service::interceptor::InterceptedService<Channel, Token>>;
+type Authorised = tonic::service::interceptor::InterceptedService<Channel, Token>;
+type Control = ControlClient<Authorised>;
 
 #[derive(Clone)]
 pub(crate) struct Token(Option<String>);
@@ -200,8 +208,11 @@ impl tonic::service::Interceptor for Token {
 }
 
 pub(crate) async fn control(address: SocketAddr, secret: Option<&str>) -> Control {
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    ControlClient::with_interceptor(channel, Token(secret.map(str::to_owned)))
+    ControlClient::with_interceptor(channel(address).await, Token(secret.map(str::to_owned)))
+}
+
+async fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
 pub(crate) fn create_topic(name: &str) -> Command {
