@@ -13,6 +13,8 @@ pub(crate) enum ClusterCommand {
     Status,
 }
 
+const NO_SPACE: &str = "no space for new messages";
+
 #[derive(Debug, Serialize)]
 struct BrokerRow {
     group: u32,
@@ -67,8 +69,16 @@ impl BrokerRow {
             writable: status.writable,
             quarantined_records: status.quarantined.iter().map(|file| file.records).sum(),
             version: status.version,
-            problem: status.problem,
+            problem: problem(status.problem, status.short_of_space),
         }
+    }
+}
+
+fn problem(problem: String, short_of_space: bool) -> String {
+    match (problem.is_empty(), short_of_space) {
+        (_, false) => problem,
+        (true, true) => NO_SPACE.to_owned(),
+        (false, true) => format!("{problem}; {NO_SPACE}"),
     }
 }
 

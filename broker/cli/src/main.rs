@@ -8,6 +8,7 @@ mod describe;
 mod groups;
 mod messages;
 mod output;
+mod quarantine;
 mod topics;
 
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Command {
     /// Look at the cluster.
     #[command(subcommand)]
     Cluster(describe::ClusterCommand),
+    /// Tails of former leaders that were put aside: look at them, send their messages again.
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Send, receive and look at messages.
     #[command(subcommand)]
     Message(messages::MessageCommand),
@@ -66,6 +70,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topic(command) => topics::run(command, &cli.target, cli.output).await,
         Command::Group(command) => groups::run(command, &cli.target, cli.output).await,
         Command::Cluster(command) => describe::run(command, &cli.target, cli.output).await,
+        Command::Quarantine(command) => quarantine::run(command, &cli.target, cli.output).await,
         Command::Message(command) => messages::run(command, &cli.target, cli.output).await,
     }
 }

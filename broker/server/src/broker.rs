@@ -144,6 +144,7 @@ impl Broker {
             outbox: replica.outbox.clone(),
             registry: Arc::new(registry),
             stopping: Arc::default(),
+            fatal: replica.fatal.clone(),
         };
         Ok(Self::spawn(config, ports, replica, cluster, health))
     }
@@ -275,7 +276,8 @@ fn internal_routes(
 ) -> Routes {
     let control =
         ControlService::new(Arc::clone(config), replica.handle.clone(), Arc::clone(&replica.directory));
-    let admin = AdminService::new(Arc::clone(config), replica.handle.clone(), cluster.clone());
+    let (handle, fs) = (replica.handle.clone(), Arc::clone(&replica.fs));
+    let admin = AdminService::new(Arc::clone(config), handle, cluster.clone(), api.clone(), fs);
     let own = introduction(config, replica);
     let replication = ReplicationService::server(own, replica.adopted.clone(), replica.inputs.clone(), stop);
     Routes::new(replication).add_service(control.server()).add_service(admin).add_service(api.for_brokers())

@@ -51,6 +51,7 @@ impl ControlService {
             applied_index: status.applied.0,
             serving: view.serving,
             writable: view.writable,
+            short_of_space: view.short_of_space,
             quarantined: self.quarantined(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock_ms: status.at.0.as_millis() as u64,

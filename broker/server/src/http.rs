@@ -1,6 +1,6 @@
 //! The port for probes and Prometheus.
 //!
-//! Live means that the driver turns and the log's writer gets on with its work. Ready means that a client call that
+//! Live means that nothing has stopped this broker for good, the driver turns and the log's writer gets on with its work. Ready means that a client call that
 //! arrives here can be answered: by this broker as the leader, or by the leader that it reaches.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::group::GroupHandle;
@@ -32,10 +33,15 @@ pub(crate) struct Health {
     pub(crate) outbox: Outbox,
     pub(crate) registry: Arc<Registry>,
     pub(crate) stopping: Arc<AtomicBool>,
+    /// Why this broker cannot go on.
+    pub(crate) fatal: watch::Receiver<Option<Arc<str>>>,
 }
 
 impl Health {
     fn dead(&self) -> Option<String> {
+        if let Some(reason) = &*self.fatal.borrow() {
+            return Some(reason.to_string());
+        }
         let since_turn = self.metrics.since_turn();
         if since_turn > STUCK {
             return Some(format!("the group's driver has not turned for {} s", since_turn.as_secs()));

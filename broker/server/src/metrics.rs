@@ -174,6 +174,11 @@ impl Collector for Figures {
         let gauges = [
             ("log_sync_max_seconds", "Longest fdatasync so far", log.sync_max.as_secs_f64()),
             ("log_queued_bytes", "Bytes appended and not written yet", log.queued_bytes as f64),
+            (
+                "log_short_of_space",
+                "1 while there is no space for new messages",
+                f64::from(u8::from(log.short_of_space)),
+            ),
             ("client_connections", "Clients connected", self.clients.load(Ordering::Relaxed) as f64),
             ("replica_connections", "Replicas this broker sends to", self.outbox.connections() as f64),
             ("log_quarantined_records", "Records put aside by forced promotions", quarantined as f64),

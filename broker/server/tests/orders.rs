@@ -7,9 +7,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, Role};
+use mainstay_messaging::{Command, DeleteTopic, TopicName};
+use mainstay_proto::control::republish_quarantine_response::Content;
 use mainstay_proto::control::{
-    CampaignRequest, GrantLeaseRequest, PromoteRequest, StatusRequest, StepDownRequest,
+    CampaignRequest, GrantLeaseRequest, PromoteRequest, RepublishQuarantineRequest, RepublishSummary,
+    ShowQuarantineRequest, StatusRequest, StepDownRequest,
 };
+use mainstay_proto::rocketmq::Code;
 use support::{Group, Plan, bodies, prepare_topic, publish, send, soon, until};
 
 const VALID_MS: u64 = 10_000;
@@ -123,6 +127,81 @@ async fn a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped() {
     let status = group.control(0).await.status(StatusRequest {}).await.unwrap().into_inner();
     let records: u64 = status.quarantined.iter().map(|file| file.records).sum();
     assert_eq!(records as usize, 1 + accepted_late, "{:?}", status.quarantined);
+}
+
+/// Two replicas, of which the second leads, and the first has put `bodies` aside in a file of this name.
+async fn with_quarantine(bodies: &[&str]) -> (Group, String) {
+    let group = Group::start(plan("mode = \"async\"", 2)).await;
+    campaign(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    let last = group.status(0).await.consensus.unwrap().last.index;
+    until("the follower has it", async || (group.status(1).await.applied >= last).then_some(())).await;
+    group.network.isolate(0).await;
+    // Under a lease that the operator can vouch for: it promotes nobody meanwhile.
+    grant_lease(&group, 0, 60_000).await;
+    for body in bodies {
+        send(&group.handle(0), body).await;
+    }
+    let request = PromoteRequest { epoch: 2, valid_ms: VALID_MS, as_of_clock_ms: clock(&group, 1).await };
+    let answer = group.control(1).await.promote(request).await.unwrap().into_inner();
+    assert!(answer.accepted, "{answer:?}");
+    until("the other one leads", async || (group.view(1).role == Role::Leader).then_some(())).await;
+    group.network.heal(0);
+    let file = until("the tail is put aside", async || group.handle(0).quarantined().pop()).await;
+    until("it serves", async || (group.leader().await == 1).then_some(())).await;
+    (group, file.path.file_name().unwrap().to_str().unwrap().to_owned())
+}
+
+/// What is told of each message, and the summary.
+async fn republish(group: &Group, node: usize, file: &str) -> (Vec<(String, Code)>, RepublishSummary) {
+    let request = RepublishQuarantineRequest { member: "node-0".to_owned(), file: file.to_owned() };
+    let mut results = group.admin(node).await.republish_quarantine(request).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    loop {
+        match results.message().await.unwrap().unwrap().content.unwrap() {
+            Content::Message(message) => {
+                told.push((message.message_id, Code::try_from(message.code).unwrap()));
+            }
+            Content::Summary(summary) => return (told, summary),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_aside_can_be_looked_at_and_published_again() {
+    let (mut group, file) = with_quarantine(&["one", "two"]).await;
+    let request =
+        ShowQuarantineRequest { member: "node-0".to_owned(), file: file.clone(), skip: 1, limit: 10 };
+    let shown = group.admin(1).await.show_quarantine(request.clone()).await.unwrap().into_inner();
+    assert_eq!((shown.total, shown.messages.len()), (2, 1));
+    assert_eq!((&*shown.messages[0].message_id, &*shown.messages[0].topic), ("two", "letters"));
+
+    // Asked through the broker that does not have it.
+    let (told, summary) = republish(&group, 1, &file).await;
+    assert_eq!(told, [("one".to_owned(), Code::Ok), ("two".to_owned(), Code::Ok)]);
+    assert_eq!((summary.acknowledged, summary.refused, summary.done), (2, 0, true));
+    assert_eq!(bodies(&group.handle(1)).await, ["one", "two"]);
+    assert!(group.handle(0).quarantined().is_empty(), "it is done with");
+    let gone = group.admin(1).await.show_quarantine(request.clone()).await.unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::NotFound);
+    group.kill(0);
+    group.start_node(0).await;
+    assert!(group.handle(0).quarantined().is_empty(), "for good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_kept_while_one_of_its_messages_is_not_acknowledged() {
+    let (group, file) = with_quarantine(&["one"]).await;
+    let delete = DeleteTopic { name: TopicName::new("letters").unwrap() };
+    group.handle(1).propose(Command::DeleteTopic(delete), soon()).await.unwrap();
+    let (told, summary) = republish(&group, 0, &file).await;
+    assert_eq!(told, [("one".to_owned(), Code::TopicNotFound)]);
+    assert_eq!((summary.acknowledged, summary.refused, summary.done), (0, 1, false));
+    assert_eq!(group.handle(0).quarantined().len(), 1);
+    prepare_topic(&group.handle(1)).await;
+    let (_, summary) = republish(&group, 0, &file).await;
+    assert!(summary.done);
+    assert_eq!(bodies(&group.handle(1)).await, ["one"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

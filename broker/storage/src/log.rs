@@ -133,6 +133,11 @@ impl Log {
         self.inner.view.quarantined()
     }
 
+    /// No longer lists a tail that is not there under its name any more.
+    pub fn dismiss(&self, file: &QuarantineFile) {
+        self.inner.view.dismiss(file);
+    }
+
     /// Why the log has stopped, if it has.
     pub fn failure(&self) -> Option<Arc<LogError>> {
         self.inner.view.failed()

@@ -19,6 +19,8 @@ const MAGIC: [u8; 8] = *b"MSTQUARA";
 const SEALED_LEN: usize = 72;
 const HEADER_LEN: usize = SEALED_LEN + 4;
 const SUFFIX: &str = ".batches";
+/// Put behind the name of a file whose messages are in the log again.
+const REPUBLISHED: &str = ".republished";
 const CHUNK: usize = 4 * 1024 * 1024;
 
 /// A divergent tail that was moved out of the log.
@@ -126,6 +128,15 @@ impl QuarantineFile {
         let names = fs.list(folder).during("list", folder)?;
         let complete = names.iter().filter(|name| name.to_string_lossy().ends_with(SUFFIX));
         complete.map(|name| Self::read_header(fs, folder.join(name), group)).collect()
+    }
+
+    /// Notes durably that what is in it was put into the log again. The file stays, under another name that
+    /// [`crate::Log::quarantined`] does not list; [`crate::Log::dismiss`] takes it out of the list of this process.
+    pub fn mark_republished(&self, fs: &dyn FileSystem) -> Result<(), IoFailure> {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(REPUBLISHED);
+        fs.rename(&self.path, Path::new(&name)).during("rename", &self.path)?;
+        sync_parent(fs, &self.path)
     }
 
     /// The batches themselves, verified.

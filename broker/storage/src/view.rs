@@ -5,6 +5,7 @@
 //! The lock is held for memory operations only.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,6 +72,8 @@ struct State {
     queue_from: Generation,
     queued: Backlog,
     quarantined: Vec<QuarantineFile>,
+    /// Paths of those that are not told of any more.
+    dismissed: Vec<PathBuf>,
     ending: Option<Ending>,
     failed: Option<Arc<LogError>>,
 }
@@ -107,6 +110,7 @@ impl View {
             queue_from: Generation(0),
             queued: Backlog::default(),
             quarantined,
+            dismissed: Vec::new(),
             ending: None,
             failed: None,
         };
@@ -268,7 +272,13 @@ impl View {
     }
 
     pub(crate) fn quarantined(&self) -> Vec<QuarantineFile> {
-        self.state.lock().quarantined.clone()
+        let state = self.state.lock();
+        let listed = |file: &&QuarantineFile| !state.dismissed.contains(&file.path);
+        state.quarantined.iter().filter(listed).cloned().collect()
+    }
+
+    pub(crate) fn dismiss(&self, file: &QuarantineFile) {
+        self.state.lock().dismissed.push(file.path.clone());
     }
 
     pub(crate) fn set_quarantined(&self, files: &[QuarantineFile]) {

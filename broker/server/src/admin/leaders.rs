@@ -65,7 +65,9 @@ pub(super) fn passed_on<T>(message: T) -> Request<T> {
 pub(super) fn unanswered(error: ProposeError) -> Unanswered {
     match error {
         ProposeError::NotLeader { .. } | ProposeError::NotServing => Unanswered::NotLeader,
-        ProposeError::Overloaded => Unanswered::Refused(Status::resource_exhausted(error.to_string())),
+        ProposeError::Overloaded | ProposeError::NoSpace => {
+            Unanswered::Refused(Status::resource_exhausted(error.to_string()))
+        }
         ProposeError::TooLarge => Unanswered::Refused(Status::invalid_argument(error.to_string())),
         other if other.outcome_unknown() => Unanswered::Refused(Status::deadline_exceeded(other.to_string())),
         other => Unanswered::Refused(Status::unavailable(other.to_string())),

@@ -9,6 +9,7 @@ mod convert;
 mod follower;
 mod leaders;
 mod overview;
+mod quarantine;
 mod topics;
 
 use std::sync::Arc;
@@ -21,10 +22,13 @@ use mainstay_proto::control::{
     DeleteTopicRequest, DeleteTopicResponse, DescribeConsumerGroupRequest, DescribeConsumerGroupResponse,
     DescribeTopicRequest, DescribeTopicResponse, ListConsumerGroupsRequest, ListConsumerGroupsResponse,
     ListTopicsRequest, ListTopicsResponse, PeekMessagesRequest, PeekMessagesResponse,
-    ResetConsumerGroupRequest, ResetConsumerGroupResponse, WatchMetadataRequest, WatchMetadataResponse,
+    RepublishQuarantineRequest, ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest,
+    ShowQuarantineResponse, WatchMetadataRequest, WatchMetadataResponse,
 };
+use mainstay_storage::FileSystem;
 use tonic::{Request, Response, Status};
 
+use crate::client_api::ClientApi;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::group::GroupHandle;
@@ -39,11 +43,20 @@ pub(crate) struct AdminService {
     config: Arc<Config>,
     group: GroupHandle,
     cluster: Cluster,
+    /// For messages that go into the log as if a client had sent them.
+    api: ClientApi,
+    fs: Arc<dyn FileSystem>,
 }
 
 impl AdminService {
-    pub(crate) fn new(config: Arc<Config>, group: GroupHandle, cluster: Cluster) -> AdminServer<Self> {
-        AdminServer::new(Self { config, group, cluster })
+    pub(crate) fn new(
+        config: Arc<Config>,
+        group: GroupHandle,
+        cluster: Cluster,
+        api: ClientApi,
+        fs: Arc<dyn FileSystem>,
+    ) -> AdminServer<Self> {
+        AdminServer::new(Self { config, group, cluster, api, fs })
     }
 
     /// Puts a command through this broker's log; a refusal of the state machine becomes a status.
@@ -58,6 +71,8 @@ impl AdminService {
 
 #[tonic::async_trait]
 impl Admin for AdminService {
+    type RepublishQuarantineStream = quarantine::Republishing;
+
     async fn create_topic(&self, request: Request<CreateTopicRequest>) -> Answer<CreateTopicResponse> {
         topics::create(self, request).await
     }
@@ -115,6 +130,20 @@ impl Admin for AdminService {
 
     async fn peek_messages(&self, request: Request<PeekMessagesRequest>) -> Answer<PeekMessagesResponse> {
         overview::peek(self, request).await
+    }
+
+    async fn show_quarantine(
+        &self,
+        request: Request<ShowQuarantineRequest>,
+    ) -> Answer<ShowQuarantineResponse> {
+        quarantine::show(self, request).await
+    }
+
+    async fn republish_quarantine(
+        &self,
+        request: Request<RepublishQuarantineRequest>,
+    ) -> Answer<Self::RepublishQuarantineStream> {
+        quarantine::republish(self, request).await
     }
 
     async fn watch_metadata(&self, request: Request<WatchMetadataRequest>) -> Answer<WatchMetadataResponse> {

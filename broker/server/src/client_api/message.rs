@@ -95,25 +95,58 @@ pub(crate) fn publish(
     }
 }
 
+/// A stored message as its producer would send it again.
+pub(crate) fn unsent(stored: Publish) -> Message {
+    let topic = Resource { resource_namespace: String::new(), name: stored.topic.as_str().to_owned() };
+    let (properties, body) = (stored.properties.clone(), stored.body.clone());
+    Message {
+        topic: Some(topic),
+        user_properties: properties.into_iter().collect(),
+        system_properties: Some(system_properties(stored)),
+        body,
+    }
+}
+
 /// What a consumer gets: the stored message and this delivery of it.
 pub(crate) fn delivered(
-    stored: Publish,
+    mut stored: Publish,
     delivery: &Delivery,
     topic: Resource,
     invisible: std::time::Duration,
     store_host: &str,
 ) -> Message {
+    let (properties, body) = (std::mem::take(&mut stored.properties), stored.body.clone());
+    let system = SystemProperties {
+        body_digest: Some(body_digest(&body)),
+        store_timestamp: Some(wire_timestamp(delivery.stored_at)),
+        store_host: store_host.to_owned(),
+        receipt_handle: Some(delivery.handle.to_string()),
+        queue_id: i32::try_from(delivery.queue.0).unwrap_or(i32::MAX),
+        queue_offset: Some(i64::try_from(delivery.offset.0).unwrap_or(i64::MAX)),
+        invisible_duration: Some(wire_duration(invisible)),
+        delivery_attempt: Some(i32::try_from(delivery.attempt).unwrap_or(i32::MAX).max(1)),
+        ..system_properties(stored)
+    };
+    Message {
+        topic: Some(topic),
+        user_properties: properties.into_iter().collect(),
+        system_properties: Some(system),
+        body,
+    }
+}
+
+/// The properties that come from the producer.
+fn system_properties(stored: Publish) -> SystemProperties {
     let (message_type, message_group, deliver_at) = match stored.kind {
         MessageKind::Normal => (MessageType::Normal, None, None),
         MessageKind::Fifo { message_group } => (MessageType::Fifo, Some(message_group), None),
         MessageKind::Delay { deliver_at } => (MessageType::Delay, None, Some(deliver_at)),
         MessageKind::Transaction => (MessageType::Transaction, None, None),
     };
-    let system = SystemProperties {
+    SystemProperties {
         tag: stored.tag,
         keys: stored.keys,
         message_id: stored.message_id,
-        body_digest: Some(body_digest(&stored.body)),
         body_encoding: match stored.encoding {
             mainstay_messaging::Encoding::Identity => Encoding::Identity as i32,
             mainstay_messaging::Encoding::Gzip => Encoding::Gzip as i32,
@@ -121,26 +154,10 @@ pub(crate) fn delivered(
         message_type: message_type as i32,
         born_timestamp: Some(wire_timestamp(stored.born_at)),
         born_host: stored.born_host,
-        store_timestamp: Some(wire_timestamp(delivery.stored_at)),
-        store_host: store_host.to_owned(),
         delivery_timestamp: deliver_at.map(wire_timestamp),
-        receipt_handle: Some(delivery.handle.to_string()),
-        queue_id: i32::try_from(delivery.queue.0).unwrap_or(i32::MAX),
-        queue_offset: Some(i64::try_from(delivery.offset.0).unwrap_or(i64::MAX)),
-        invisible_duration: Some(wire_duration(invisible)),
-        delivery_attempt: Some(i32::try_from(delivery.attempt).unwrap_or(i32::MAX).max(1)),
         message_group,
         trace_context: stored.trace_context,
-        orphaned_transaction_recovery_duration: None,
-        dead_letter_queue: None,
-        lite_topic: None,
-        priority: None,
-    };
-    Message {
-        topic: Some(topic),
-        user_properties: stored.properties.into_iter().collect(),
-        system_properties: Some(system),
-        body: stored.body,
+        ..SystemProperties::default()
     }
 }
 
@@ -253,6 +270,10 @@ mod tests {
             handle: test_handle(),
             expires_at: Timestamp(0),
         };
+        let again = unsent(stored.clone());
+        assert_eq!(again.body.as_ptr(), body.as_ptr(), "the body is shared");
+        let system_again = again.system_properties.clone().unwrap();
+        assert_eq!(publish(&again, &system_again, &topic, QueueId(3), Timestamp(6)), stored);
         let got = delivered(stored, &delivery, resource.clone(), Duration::from_secs(30), "store");
         assert_eq!(got.topic, Some(resource));
         assert_eq!(got.body.as_ptr(), body.as_ptr(), "the body is shared");

@@ -23,7 +23,8 @@ pub(crate) fn proposal(error: &ProposeError) -> Result<Refusal, NotHere> {
         ProposeError::TooFewReplicas | ProposeError::NoQuorum => Code::HaNotAvailable,
         ProposeError::Deadline | ProposeError::LeadershipLost => Code::ProxyTimeout,
         ProposeError::Failed(_) => Code::InternalServerError,
-        ProposeError::Overloaded => Code::TooManyRequests,
+        // The one code that makes clients slow down; the protocol has none for a full store.
+        ProposeError::Overloaded | ProposeError::NoSpace => Code::TooManyRequests,
         ProposeError::TooLarge => Code::PayloadTooLarge,
     };
     Ok(Refusal::new(code, error.to_string()))
@@ -81,6 +82,7 @@ mod tests {
             (ProposeError::LeadershipLost, Some(Code::ProxyTimeout)),
             (ProposeError::Failed("disk".into()), Some(Code::InternalServerError)),
             (ProposeError::Overloaded, Some(Code::TooManyRequests)),
+            (ProposeError::NoSpace, Some(Code::TooManyRequests)),
             (ProposeError::TooLarge, Some(Code::PayloadTooLarge)),
             (ProposeError::NotLeader { leader: None }, None),
             (ProposeError::NotServing, None),

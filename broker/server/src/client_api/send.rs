@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mainstay_messaging::{Command, Outcome, QueueId, Topic, queue_share};
+use mainstay_messaging::{Command, Outcome, Publish, QueueId, Topic, queue_share};
 use mainstay_proto::rocketmq::{
     Code, Message, Resource, SendMessageRequest, SendMessageResponse, SendResultEntry, Status,
 };
@@ -11,11 +11,13 @@ use mainstay_record::{GroupId, Timestamp};
 use super::ClientApi;
 use super::caller::{Caller, Dialect};
 use super::limits::{self, MAX_MESSAGES_PER_SEND};
-use super::message::{check_type, message_type, publish};
+use super::message::{check_type, message_type, publish, unsent};
 use super::outcome::{self, NotHere};
 use super::refusal::{Checked, Refusal, combined, ok};
 use crate::forward::{Call, Failure, Peer, Unanswered};
 
+/// Client id of messages that are sent again.
+const RESENDER: &str = "mainstay-republish";
 /// Bytes of bodies that are proposed together.
 const CHUNK_BYTES: usize = 8 << 20;
 
@@ -57,6 +59,21 @@ impl ClientApi {
         };
         let call = Sending { api: self, caller, request, topic, deadline };
         self.inner.forwarder.at_leader(target, caller, deadline, &call).await
+    }
+
+    /// Sends messages of one topic that were stored once before; one status each, in order.
+    pub(crate) async fn send_stored(&self, messages: Vec<Publish>) -> Vec<Status> {
+        let caller = Caller::on_behalf_of(RESENDER);
+        let request = SendMessageRequest { messages: messages.into_iter().map(unsent).collect() };
+        let response = match self.send(&caller, &request).await {
+            Ok(response) => response,
+            Err(Failure::Refused(refusal)) => refused(&request, refusal.status(caller.dialect)),
+            Err(Failure::NotLeader) => {
+                let refusal = Refusal::new(Code::ProxyTimeout, "no leader was found; nothing was stored");
+                refused(&request, refusal.status(caller.dialect))
+            }
+        };
+        response.entries.into_iter().map(|entry| entry.status.unwrap_or_default()).collect()
     }
 
     /// This broker's group, unless the topic has queues in others only.

@@ -46,6 +46,11 @@ impl GroupHandle {
         self.shared.log.quarantined()
     }
 
+    /// No longer tells of a tail whose messages are in the log again.
+    pub(crate) fn dismiss_quarantined(&self, file: &QuarantineFile) {
+        self.shared.log.dismiss(file);
+    }
+
     pub(crate) fn log_metrics(&self) -> LogMetrics {
         self.shared.log.metrics()
     }

@@ -21,6 +21,7 @@ use super::input::{Input, OrderError, Poll, Proposal};
 use super::polls::Polls;
 use super::proposals::{Patience, Progress, Proposals};
 use super::status::Status;
+use super::step_down::SteppingDown;
 use super::view::{GroupView, Leader, Role};
 use crate::metrics::GroupMetrics;
 use crate::replication::{Directory, Outbox};
@@ -91,8 +92,12 @@ pub(super) struct Driver {
     /// Nothing new is taken; who asked for that is told when nobody waits any more.
     pub(super) draining: bool,
     pub(super) drained: Option<oneshot::Sender<()>>,
+    /// Leadership is to be handed over as soon as nobody waits for an outcome.
+    pub(super) stepping_down: Option<SteppingDown>,
     /// Why this node takes no part any more.
     pub(super) failed: Option<Arc<str>>,
+    /// There is no space for new messages, as last told.
+    pub(super) short_of_space: bool,
 }
 
 impl Driver {
@@ -143,8 +148,10 @@ impl Driver {
                 input => self.take(input, now),
             }
         }
+        self.look_at_space();
         self.apply(now);
         self.note_caught_up();
+        self.step_down_when_quiet(now);
         self.start_polls(now);
         self.propose(now);
         self.expire(now);
@@ -167,6 +174,9 @@ impl Driver {
             Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, now),
             Input::PeerMet => self.look(),
             Input::Log(event) => self.take_log_event(event, now),
+            Input::Order { event: event @ Event::StepDown { .. }, reply } => {
+                self.step_down(event, reply, now)
+            }
             Input::Order { event, reply } => {
                 let answer = self.order(event, now);
                 let _ = reply.send(answer);
@@ -182,7 +192,7 @@ impl Driver {
     }
 
     fn take_proposal(&mut self, proposal: Proposal) {
-        match self.refusal() {
+        match self.refusal().or_else(|| self.refusal_for_space(&proposal)) {
             Some(error) => drop(proposal.reply.send(Err(error))),
             None => self.proposals.add(proposal),
         }
@@ -233,7 +243,7 @@ impl Driver {
         }
     }
 
-    fn order(&mut self, event: Event, now: Instant) -> Result<(), OrderError> {
+    pub(super) fn order(&mut self, event: Event, now: Instant) -> Result<(), OrderError> {
         if let Some(reason) = &self.failed {
             return Err(OrderError::Fenced(reason.to_string()));
         }
@@ -288,6 +298,7 @@ impl Driver {
     /// not stored, since its sender can then be told so for certain.
     fn propose(&mut self, now: Instant) {
         while self.view.quorum_reachable
+            && self.stepping_down.is_none()
             && self.proposals.has_waiting()
             && self.unpersisted() < MAX_UNPERSISTED_BATCHES
         {
@@ -386,6 +397,7 @@ impl Driver {
             caught_up: self.caught_up,
             serving: self.view.serving && self.caught_up && self.failed.is_none(),
             writable: self.view.quorum_reachable && self.failed.is_none(),
+            short_of_space: self.short_of_space,
             problem: self.problem(),
         };
         self.metrics.viewed(&self.view);

@@ -41,6 +41,9 @@ pub enum ProposeError {
     /// Nothing was stored: too many bytes are waiting already.
     #[error("too many bytes are waiting to be stored")]
     Overloaded,
+    /// Nothing was stored: there is no space for new messages.
+    #[error("the leader's disk has no space for new messages; nothing was stored")]
+    NoSpace,
     /// Nothing was stored: more bytes than one batch may hold.
     #[error("the command has more bytes than a batch may hold")]
     TooLarge,

@@ -15,8 +15,10 @@ mod input;
 mod polls;
 mod proposals;
 mod receiving;
+mod space;
 mod start;
 mod status;
+mod step_down;
 mod view;
 
 pub(crate) use clock::Clock;

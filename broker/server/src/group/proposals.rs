@@ -166,7 +166,12 @@ impl Proposals {
 
     /// True when nobody waits for anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.pending.iter().all(|pending| pending.waiters.is_empty())
+        self.waiting.is_empty() && self.nothing_pending()
+    }
+
+    /// True when nobody waits for what is in the log.
+    pub(crate) fn nothing_pending(&self) -> bool {
+        self.pending.iter().all(|pending| pending.waiters.is_empty())
     }
 
     /// Fills one batch with what waits.

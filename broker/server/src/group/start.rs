@@ -62,6 +62,7 @@ pub(crate) struct Replica {
     pub(crate) adopted: Adopted,
     pub(crate) directory: Arc<Directory>,
     pub(crate) outbox: Outbox,
+    pub(crate) fs: Arc<dyn FileSystem>,
     /// Set once, when this replica cannot go on.
     pub(crate) fatal: watch::Receiver<Option<Arc<str>>>,
     pub(crate) runner: Runner,
@@ -140,7 +141,7 @@ pub(crate) fn open(
         metrics,
     };
     let handle = GroupHandle { shared: Arc::new(shared) };
-    Ok(Replica { handle, node, inputs, adopted, directory, outbox, fatal, runner })
+    Ok(Replica { handle, node, inputs, adopted, directory, outbox, fs, fatal, runner })
 }
 
 fn open_log(
@@ -234,6 +235,7 @@ fn first_view(identity: Identity) -> GroupView {
         caught_up: false,
         serving: false,
         writable: false,
+        short_of_space: false,
         problem: String::new(),
     }
 }
@@ -382,7 +384,9 @@ impl Runner {
             persisted: self.recovered.last.index,
             draining: false,
             drained: None,
+            stepping_down: None,
             failed: None,
+            short_of_space: false,
         };
         (driver, self.folder)
     }

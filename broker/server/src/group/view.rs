@@ -37,6 +37,8 @@ pub struct GroupView {
     pub serving: bool,
     /// This node leads and hears from enough replicas to commit.
     pub writable: bool,
+    /// This node's disk has no space for new messages; while it leads, they are refused.
+    pub short_of_space: bool,
     /// Why this node is fenced or not ready; empty when all is well.
     pub problem: String,
 }

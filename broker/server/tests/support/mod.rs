@@ -18,6 +18,7 @@ use mainstay_messaging::{
     Command, CreateGroup, CreateTopic, Delivery, Encoding, Filter, GroupName, MessageKind, Outcome, Publish,
     QueueCount, QueueId, QueueOffset, QueueSelection, Receive, StartPosition, TopicKind, TopicName,
 };
+use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::control_client::ControlClient;
 use mainstay_proto::replication::replication_client::ReplicationClient;
 use mainstay_record::Timestamp;
@@ -183,6 +184,11 @@ impl Group {
 
     pub(crate) async fn control(&self, index: usize) -> Control {
         control(self.nodes[index].addresses.unwrap().internal, Some(SECRET)).await
+    }
+
+    pub(crate) async fn admin(&self, index: usize) -> AdminClient<Authorised> {
+        let channel = channel(self.nodes[index].addresses.unwrap().internal).await;
+        AdminClient::with_interceptor(channel, Token(Some(SECRET.to_owned())))
     }
 
     /// The way by which another replica speaks to the node.
