@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use mainstay_record::{Batch, EntryId, Epoch, GroupId, LogIndex};
 
-use crate::error::{IoContext, LogError, OpenError};
+use crate::error::{IoContext, IoFailure, LogError, OpenError};
 use crate::fields::{Fields, is_sealed, u32_at, u64_at};
 use crate::fs::{FileSystem, OpenFile, remove_if_there, sync_parent, temporary};
 use crate::index::Reader;
