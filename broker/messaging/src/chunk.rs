@@ -6,7 +6,7 @@
 use bytes::{BufMut, BytesMut};
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
-use crate::tags::TagId;
+use crate::tags::{TagId, TagTable};
 use crate::wire::{DecodeError, Reader};
 
 pub(crate) const CHUNK_ENTRIES: usize = 1024;
@@ -130,8 +130,8 @@ impl Chunk {
         }
     }
 
-    /// Takes a chunk whose messages have no tags but the first `tags` of their topic.
-    pub(crate) fn decode(input: &mut Reader<'_>, tags: usize) -> Result<Self, DecodeError> {
+    /// Takes a chunk whose messages have no tags but those of their topic.
+    pub(crate) fn decode(input: &mut Reader<'_>, tags: &TagTable) -> Result<Self, DecodeError> {
         let first = input.u64_le("first offset")?;
         let index = input.u64_le("first index")?;
         let millis = input.u64_le("first time")?;
@@ -151,7 +151,8 @@ impl Chunk {
         if millis.checked_add(reach(|entry| entry.millis).into()).is_none() {
             return Err(DecodeError::Invalid("first time"));
         }
-        if reach(|entry| entry.tag.get()) as usize > tags {
+        let illegal = |tag: TagId| tag != TagId::NONE && !tags.knows(tag);
+        if entries.chunk_by(|a, b| a.tag == b.tag).any(|run| illegal(run[0].tag)) {
             return Err(DecodeError::Invalid("tag"));
         }
         Ok(Self { first, index, millis, entries })

@@ -9,7 +9,7 @@ use mainstay_record::{LogIndex, RecordId, Timestamp};
 
 use crate::chunk::Chunk;
 use crate::metadata::QueueOffset;
-use crate::tags::{TagId, TagMatch};
+use crate::tags::{TagId, TagMatch, TagTable};
 
 pub(crate) use crate::chunk::Indexed;
 
@@ -36,22 +36,29 @@ impl QueueIndex {
         self.end
     }
 
-    pub(crate) fn push(&mut self, record: RecordId, now: Timestamp, tag: TagId) -> QueueOffset {
+    /// Appends a message whose tag, if it has one, `tags` knows.
+    pub(crate) fn push(
+        &mut self,
+        record: RecordId,
+        now: Timestamp,
+        tag: TagId,
+        tags: &mut TagTable,
+    ) -> QueueOffset {
         let offset = self.end;
         let message = Indexed { record, stored_at: now, tag };
         match self.chunks.last_mut() {
             Some(chunk) if chunk.takes(&message) => Arc::make_mut(chunk).push(&message),
             _ => self.chunks.push(Arc::new(Chunk::new(offset, message))),
         }
-        if tag != TagId::NONE {
-            self.newest_of_tag.insert(tag, offset);
+        if tag != TagId::NONE && self.newest_of_tag.insert(tag, offset).is_none() {
+            tags.hold(tag);
         }
         self.end = offset + 1;
         QueueOffset(offset)
     }
 
     /// Forgets the messages of batches up to `through`, and tells how many they were.
-    pub(crate) fn trim(&mut self, through: LogIndex) -> u64 {
+    pub(crate) fn trim(&mut self, through: LogIndex, tags: &mut TagTable) -> u64 {
         let before = self.start();
         let start = self.first_after(RecordId { index: through, slot: u32::MAX });
         if start == before {
@@ -63,7 +70,9 @@ impl QueueIndex {
         {
             *first = Arc::new(first.tail(start));
         }
-        self.newest_of_tag.retain(|_, newest| *newest >= start);
+        for (tag, _) in self.newest_of_tag.extract_if(|_, newest| *newest < start) {
+            tags.release(tag);
+        }
         start - before
     }
 
@@ -105,11 +114,12 @@ impl QueueIndex {
 
     /// Ends a snapshot's queue. False when its chunks end elsewhere.
     #[must_use]
-    pub(crate) fn restore_end(&mut self, end: u64) -> bool {
+    pub(crate) fn restore_end(&mut self, end: u64, tags: &mut TagTable) -> bool {
         if end > MAX_OFFSET || !self.chunks.is_empty() && self.end != end {
             return false;
         }
         self.end = end;
+        self.newest_of_tag.keys().for_each(|tag| tags.hold(*tag));
         true
     }
 
@@ -167,7 +177,6 @@ impl QueueIndex {
 mod tests {
     use super::*;
     use crate::command::Filter;
-    use crate::tags::TagTable;
 
     fn record(index: u64, slot: u32) -> RecordId {
         RecordId { index: LogIndex(index), slot }
@@ -177,7 +186,12 @@ mod tests {
     fn filled(messages: u64, tag: impl Fn(u64) -> TagId) -> QueueIndex {
         let mut index = QueueIndex::default();
         for n in 0..messages {
-            let offset = index.push(record(10 + n / 2, (n % 2) as u32), Timestamp(1000 + n), tag(n));
+            let offset = index.push(
+                record(10 + n / 2, (n % 2) as u32),
+                Timestamp(1000 + n),
+                tag(n),
+                &mut TagTable::default(),
+            );
             assert_eq!(offset, QueueOffset(n));
         }
         index
@@ -205,7 +219,7 @@ mod tests {
         let places =
             [(1, 0), (u64::from(u32::MAX) + 2, 5), (u64::from(u32::MAX) + 3, 1 << 40), (u64::MAX, u64::MAX)];
         for (at, time) in places {
-            index.push(record(at, 7), Timestamp(time), TagId::NONE);
+            index.push(record(at, 7), Timestamp(time), TagId::NONE, &mut TagTable::default());
         }
         for (offset, (at, time)) in places.into_iter().enumerate() {
             let message = index.get(offset as u64).unwrap();

@@ -117,7 +117,7 @@ impl State {
                 tags.intern(tag).ok_or_else(|| Refusal::TooManyTags { topic: topic.name.clone() })?
             }
         };
-        Ok(Outcome::Published { offset: index.push(record, now, tag) })
+        Ok(Outcome::Published { offset: index.push(record, now, tag, tags) })
     }
 
     fn receive(&mut self, record: RecordId, now: Timestamp, receive: &Receive) -> Result<Outcome, Refusal> {

@@ -9,10 +9,10 @@ use crate::state::{State, TopicState};
 impl State {
     pub(crate) fn trim(&mut self, through: LogIndex) -> Outcome {
         let mut messages = 0;
-        for topic in self.topics.values_mut() {
-            let trimmed: u64 = topic.queues.iter_mut().map(|index| index.trim(through)).sum();
+        for TopicState { queues, tags, subscriptions, .. } in self.topics.values_mut() {
+            let trimmed: u64 = queues.iter_mut().map(|index| index.trim(through, tags)).sum();
             if trimmed > 0 {
-                topic.subscriptions.values_mut().for_each(|subscription| subscription.trim(&topic.queues));
+                subscriptions.values_mut().for_each(|subscription| subscription.trim(queues));
             }
             messages += trimmed;
         }

@@ -1,5 +1,5 @@
 //! What a snapshot is made of, in this order: the header; every consumer group by name; every topic by name, each with
-//! its tags, then its queues with their chunks, then its subscriptions by the group's revision with their cursors; the
+//! its tags and free tag numbers, then its queues with their chunks, then its subscriptions by the group's revision with their cursors; the
 //! end. An item is a byte for its kind and its fields.
 
 use std::sync::Arc;
@@ -25,13 +25,14 @@ pub(super) const CHUNK: u8 = 6;
 pub(super) const SUBSCRIPTION: u8 = 7;
 pub(super) const CURSOR: u8 = 8;
 pub(super) const END: u8 = 9;
+pub(super) const FREE_TAG: u8 = 10;
 
 #[derive(Debug)]
 pub(super) enum Item {
     Header(Header),
     Group(Box<GroupState>),
     Topic(Box<Topic>),
-    /// One item for each text.
+    /// One item for each number.
     Tags(Arc<TagTexts>),
     /// The offset after its newest message.
     Queue(u64),
@@ -79,8 +80,13 @@ impl Item {
             }
             Self::Tags(texts) => {
                 for text in texts.iter() {
-                    out.put_u8(TAG);
-                    out.put_text(text);
+                    match text {
+                        Some(text) => {
+                            out.put_u8(TAG);
+                            out.put_text(text);
+                        }
+                        None => out.put_u8(FREE_TAG),
+                    }
                 }
             }
             Self::Queue(end) => {

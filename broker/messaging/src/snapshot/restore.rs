@@ -141,6 +141,7 @@ impl Builder {
             (item::GROUP, At::Groups) => self.group(input),
             (item::TOPIC, At::Groups | At::Tags | At::Queues | At::Subscriptions) => self.topic(input),
             (item::TAG, At::Tags) => self.in_topic("tag", |topic| topic.tag(input)),
+            (item::FREE_TAG, At::Tags) => self.in_topic("tag", TopicBuilder::free_tag),
             (item::QUEUE, At::Tags | At::Queues) => {
                 self.at = At::Queues;
                 self.in_topic("queue", |topic| topic.queue(input))
@@ -245,11 +246,11 @@ impl TopicBuilder {
 
     fn tag(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
         let text = read("tag", input, |input| input.text("text"))?;
-        let before = self.state.tags.len();
-        if self.state.tags.intern(text).is_none() || self.state.tags.len() == before {
-            return Err(invalid("tag", "text"));
-        }
-        Ok(())
+        if self.state.tags.restore(text) { Ok(()) } else { Err(invalid("tag", "text")) }
+    }
+
+    fn free_tag(&mut self) -> Result<(), SnapshotError> {
+        if self.state.tags.restore_free() { Ok(()) } else { Err(invalid("tag", "number")) }
     }
 
     fn queue(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
@@ -263,7 +264,7 @@ impl TopicBuilder {
     }
 
     fn chunk(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
-        let tags = self.state.tags.len();
+        let tags = &self.state.tags;
         let chunk = read("chunk", input, |input| Chunk::decode(input, tags))?;
         let (index, _) = self.queue.as_mut().ok_or(SnapshotError::Misplaced { item: "chunk" })?;
         if index.restore_chunk(chunk) { Ok(()) } else { Err(invalid("chunk", "place in its queue")) }
@@ -271,7 +272,7 @@ impl TopicBuilder {
 
     fn close_queue(&mut self) -> Result<(), SnapshotError> {
         if let Some((mut index, end)) = self.queue.take() {
-            if !index.restore_end(end) {
+            if !index.restore_end(end, &mut self.state.tags) {
                 return Err(invalid("queue", "end"));
             }
             self.state.queues.push(index);
@@ -324,6 +325,9 @@ impl TopicBuilder {
     fn finish(mut self) -> Result<TopicState, SnapshotError> {
         self.close_queues()?;
         self.close_subscription()?;
+        if !self.state.tags.is_complete() {
+            return Err(invalid("topic", "tag without a message"));
+        }
         Ok(self.state)
     }
 }
@@ -333,7 +337,7 @@ const fn name_of(kind: u8) -> Option<&'static str> {
         item::HEADER => Some("header"),
         item::GROUP => Some("consumer group"),
         item::TOPIC => Some("topic"),
-        item::TAG => Some("tag"),
+        item::TAG | item::FREE_TAG => Some("tag"),
         item::QUEUE => Some("queue"),
         item::CHUNK => Some("chunk"),
         item::SUBSCRIPTION => Some("subscription"),

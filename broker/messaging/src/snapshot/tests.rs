@@ -71,8 +71,9 @@ fn topic(name: &str) -> Item {
     }))
 }
 
+/// An empty text stands for a free number.
 fn tags(texts: &[&str]) -> Item {
-    Item::Tags(Arc::new(texts.iter().map(|text| Arc::from(*text)).collect()))
+    Item::Tags(Arc::new(texts.iter().map(|text| (!text.is_empty()).then(|| Arc::from(*text))).collect()))
 }
 
 fn message(index: u64, tag: u32) -> Indexed {
@@ -102,9 +103,9 @@ fn good() -> Vec<Item> {
         header(),
         group("g"),
         topic("t"),
-        tags(&["a", "b"]),
+        tags(&["a", "", "b"]),
         Item::Queue(8),
-        chunk(3, &[10, 11, 15], 2),
+        chunk(3, &[10, 11, 15], 3),
         chunk(6, &[16, 30], 1),
         Item::Queue(0),
         Item::Subscription(Revision(1), 1),
@@ -142,7 +143,7 @@ fn the_good_one_is_good() {
     let state = of_items(&good()).unwrap();
     assert_eq!(state.totals().messages, 5);
     let index = &state.topics.get("t").unwrap().queues[0];
-    assert_eq!((index.start(), index.end(), index.get(5).unwrap()), (3, 8, message(15, 2)));
+    assert_eq!((index.start(), index.end(), index.get(5).unwrap()), (3, 8, message(15, 3)));
     let wanted = state.topics.get("t").unwrap().tags.resolve(&Filter::Tags(vec!["b".into()]));
     assert_eq!(index.next_match(0, &wanted).unwrap().0, 3);
     assert!(index.has_match(5, &wanted) && !index.has_match(6, &wanted));
@@ -157,7 +158,7 @@ fn the_good_one_has_these_bytes() {
     assert_eq!(part[..4], *b"MSS\x01");
     assert_eq!(
         (part.len(), crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &part)),
-        (369, 1_062_690_095)
+        (370, 1_630_831_352)
     );
 }
 
@@ -219,10 +220,20 @@ fn queues_are_without_gaps_and_records_ascend() {
     refused(with(6, chunk(5, &[16], 1)), misplaced);
     refused(with(6, chunk(6, &[15, 16], 1)), misplaced);
     refused(with(5, chunk(u64::MAX - 9, &[10], 1)), misplaced);
-    refused(with(5, chunk(3, &[10, 10, 15], 2)), "the snapshot's chunk has an illegal order of records");
-    refused(with(6, chunk(6, &[16, 30], 3)), "the snapshot's chunk has an illegal tag");
+    refused(with(5, chunk(3, &[10, 10, 15], 3)), "the snapshot's chunk has an illegal order of records");
+    refused(with(6, chunk(6, &[16, 30], 4)), "the snapshot's chunk has an illegal tag");
+    refused(with(6, chunk(6, &[16, 30], 2)), "the snapshot's chunk has an illegal tag");
     refused(with(4, Item::Queue(9)), "the snapshot's queue has an illegal end");
     refused(with(7, Item::Queue(1 << 63)), "the snapshot's queue has an illegal end");
+}
+
+#[test]
+fn tags_are_those_of_the_messages() {
+    let idle = "the snapshot's topic has an illegal tag without a message";
+    refused(with(3, tags(&["a", "c", "b"])), idle);
+    refused(with(3, tags(&["a", "", "b", "c"])), idle);
+    refused(with(3, tags(&["a", "", "b", ""])), idle);
+    refused(with(3, tags(&["a", "", "a"])), "the snapshot's tag has an illegal text");
 }
 
 #[test]

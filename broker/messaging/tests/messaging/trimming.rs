@@ -1,8 +1,8 @@
 //! Forgetting old messages: exactly those of the batches named, in the queues and everywhere else.
 
 use mainstay_messaging::{
-    Ack, AckError, Command, Filter, Outcome, Publish, QueueId, QueueOffset, Receive, StartPosition, Trim,
-    Wake,
+    Ack, AckError, Command, CreateTopic, Filter, MAX_TAG_BYTES, Outcome, Publish, QueueCount, QueueId,
+    QueueOffset, Receive, Refusal, StartPosition, TopicKind, Trim, Wake,
 };
 use mainstay_record::{LogIndex, RecordId};
 
@@ -126,6 +126,28 @@ fn tags_without_messages_match_nothing_and_come_back() {
 }
 
 #[test]
+fn a_topic_full_of_tags_has_room_again() {
+    let mut log = Log::with_queues(2);
+    let tag = |n: usize| format!("{n:08}").repeat(1 << 17);
+    let full = MAX_TAG_BYTES >> 20;
+    for n in 0..full {
+        log.publish(n as u32 % 2, Some(&tag(n)));
+    }
+    let one_more = Command::Publish(message(0, Some("x")));
+    assert!(matches!(log.apply(one_more.clone()), Outcome::Refused(Refusal::TooManyTags { .. })));
+    let through = index(&log, 4);
+    trim(&mut log, through);
+    assert!(matches!(log.apply(one_more), Outcome::Published { .. }));
+    log.publish(1, Some(&tag(full - 1)));
+    let restored = crate::snapshot::copy_of(&log.state);
+    assert_eq!(restored, log.state);
+    let newest = Receive { filter: tags(&["x", &tag(full - 1)]), ..receive(9) };
+    let offset = full as u64 / 2;
+    assert_eq!(log.take(newest), [(0, offset, 1), (1, offset - 1, 1), (1, offset, 1)]);
+    log.assert_replays(0, 1);
+}
+
+#[test]
 fn who_starts_at_the_newest_starts_there_after_a_trim() {
     let mut log = Log::with_queues(1);
     log.publish_to([0; 5]);
@@ -163,6 +185,31 @@ fn unconsumed_is_what_any_reader_has_not_acknowledged() {
     assert_eq!(from(&log), Some(first));
     trim(&mut log, u64::MAX);
     assert_eq!(from(&log), None);
+}
+
+#[test]
+fn of_several_topics_the_one_furthest_behind_counts() {
+    let mut log = Log::with_queues(1);
+    let other = Command::CreateTopic(CreateTopic {
+        name: topic("other"),
+        kind: TopicKind::Normal,
+        queues: QueueCount::new(1).unwrap(),
+    });
+    log.apply(other);
+    let mut indexes = Vec::new();
+    for name in [TOPIC, "other", TOPIC, "other"] {
+        indexes.push(log.next_record().index);
+        let publish = Publish { topic: topic(name), ..message(0, None) };
+        log.apply(Command::Publish(publish));
+        // So that each message has a batch of its own.
+        (0..3).for_each(|_| drop(log.apply(create_group(GROUP, StartPosition::Earliest))));
+    }
+    for index in indexes {
+        let from = Some(index);
+        assert_eq!((log.state.first_needed(), log.state.unconsumed_from()), (from, from));
+        assert_eq!(trim(&mut log, index.0), 1);
+    }
+    assert_eq!((log.state.first_needed(), log.state.unconsumed_from()), (None, None));
 }
 
 #[test]
