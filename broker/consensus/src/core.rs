@@ -10,7 +10,8 @@ use crate::log::LogTable;
 use crate::membership_log::MembershipLog;
 use crate::timing::Jitter;
 use crate::{
-    Action, Event, HardState, LogSummary, Membership, Message, Mode, Moment, Problem, Role, StepError, Timing,
+    Action, Event, HardState, LogSummary, Membership, Message, Mode, Moment, Problem, Role, Standing,
+    StepError, Timing,
 };
 
 /// What a core is told once.
@@ -33,6 +34,7 @@ pub struct Core {
     /// The highest epoch known to be granted anywhere. A hint for the next campaign, never relied on.
     pub(crate) highest: Epoch,
     pub(crate) log: LogTable,
+    pub(crate) standing: Standing,
     pub(crate) memberships: MembershipLog,
     pub(crate) commit: LogIndex,
     pub(crate) state: State,
@@ -64,6 +66,7 @@ struct Announced {
     quorum_reachable: bool,
     handing_over_to: Option<NodeId>,
     problem: Option<Problem>,
+    caught_up: bool,
 }
 
 impl Core {
@@ -83,6 +86,7 @@ impl Core {
             quorum_reachable: false,
             handing_over_to: None,
             problem: None,
+            caught_up: log.standing.caught_up,
         };
         Self {
             config,
@@ -90,6 +94,7 @@ impl Core {
             highest: hard.granted,
             memberships: MembershipLog::new(log.membership_at, log.membership),
             log: LogTable::new(log.last, log.epochs),
+            standing: log.standing,
             commit: LogIndex::ZERO,
             state: State::Follower,
             following: None,
@@ -188,7 +193,7 @@ impl Core {
     pub fn next_wakeup(&self) -> Moment {
         match &self.state {
             State::Follower => self.election_at,
-            State::Candidate(campaign) => campaign.wakeup(&self.promise),
+            State::Candidate(campaign) => campaign.wakeup(&self.promise, self.standing.caught_up),
             State::Leader(reign) => {
                 let lease_end = if self.announced.serving { self.lease_end(reign) } else { Moment::NEVER };
                 reign.wakeup().min(lease_end)
@@ -277,6 +282,7 @@ impl Core {
             quorum_reachable: self.quorum_reachable(now),
             handing_over_to: self.handing_over_to(),
             problem: self.problem,
+            caught_up: self.standing.caught_up,
         }
     }
 }

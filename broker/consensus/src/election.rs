@@ -2,9 +2,9 @@
 //!
 //! Every campaign but a hand-over and a forced promotion asks first whether it would be granted (pre-vote), so that a
 //! candidate that cannot win disturbs nobody. A candidate grants to itself like to anyone: not before its own promise
-//! to the old leader has run out.
+//! to the old leader has run out. One that is catching up campaigns, too, but needs every member for it.
 
-use mainstay_record::{Epoch, NodeId};
+use mainstay_record::{EntryId, Epoch, NodeId};
 
 use crate::core::{Core, State};
 use crate::lease::Promise;
@@ -37,20 +37,25 @@ pub(crate) struct Campaign {
     phase: Phase,
     released: Option<Epoch>,
     /// Other members that granted in this phase.
-    grants: Vec<NodeId>,
+    pub(crate) grants: Vec<NodeId>,
+    /// Other members that granted in this phase on condition that all do.
+    pub(crate) conditional: Vec<NodeId>,
     /// Other members that answered in this phase.
     answers: Vec<NodeId>,
     /// Members that had granted more already.
     overtaken: Vec<NodeId>,
+    /// A member that is catching up and has a better log, which counts once it could lead.
+    ahead: Option<(NodeId, EntryId)>,
     resend_at: Moment,
     deadline: Moment,
 }
 
 impl Campaign {
-    pub(crate) fn wakeup(&self, promise: &Promise) -> Moment {
+    /// `caught_up`: whether the candidate may go without the answers that are still out.
+    pub(crate) fn wakeup(&self, promise: &Promise, caught_up: bool) -> Moment {
         let at = self.resend_at.min(self.deadline);
         match self.cause {
-            Cause::Forced { gathered, .. } => at.min(gathered.max(promise.until())),
+            Cause::Forced { gathered, .. } if caught_up => at.min(gathered.max(promise.until())),
             _ => at,
         }
     }
@@ -131,8 +136,10 @@ impl Core {
             phase,
             released,
             grants: Vec::new(),
+            conditional: Vec::new(),
             answers: Vec::new(),
             overtaken: Vec::new(),
+            ahead: None,
             resend_at: now.plus(self.config.timing.heartbeat),
             deadline,
         });
@@ -183,30 +190,45 @@ impl Core {
         enlist(&mut campaign.answers, from);
         if response.granted {
             enlist(&mut campaign.grants, from);
+            campaign.conditional.retain(|other| *other != from);
+        } else if response.if_all {
+            if !campaign.grants.contains(&from) {
+                enlist(&mut campaign.conditional, from);
+            }
         } else if response.highest >= campaign.epoch {
             enlist(&mut campaign.overtaken, from);
         }
         if matches!(campaign.cause, Cause::Forced { .. }) && response.last > own_last {
             let epoch = campaign.epoch;
-            self.give_up(Problem::Behind { epoch, node: from, last: response.last }, now);
-            return;
+            if response.if_all {
+                campaign.ahead = campaign.ahead.max(Some((from, response.last)));
+            } else {
+                self.give_up(Problem::Behind { epoch, node: from, last: response.last }, now);
+                return;
+            }
         }
         self.advance_campaign(now, out);
     }
 
     /// Goes on to the vote, leads or gives up, as far as the answers allow.
     fn advance_campaign(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let (members, needed) = (self.membership().members().len(), self.membership().grant_quorum());
+        let members = self.membership().members().len();
+        let needed = if self.standing.caught_up { self.membership().grant_quorum() } else { members };
         let writers = self.membership().write_quorum();
         let State::Candidate(campaign) = &self.state else { return };
         let epoch = campaign.epoch;
-        let granted = campaign.grants.len() + 1 >= needed;
+        let granted = self.elected(campaign);
         match (campaign.cause, campaign.phase) {
             (Cause::Forced { gathered, .. }, _) => {
                 let all_answered = campaign.answers.len() + 1 >= members;
                 if !campaign.overtaken.is_empty() {
                     self.give_up(Problem::Overtaken { epoch, highest: self.highest }, now);
-                } else if now >= self.promise.until() && (all_answered || now >= gathered) {
+                } else if let (true, Some((node, last))) = (all_answered, campaign.ahead) {
+                    self.give_up(Problem::Behind { epoch, node, last }, now);
+                } else if now >= self.promise.until()
+                    && (all_answered || now >= gathered)
+                    && (self.standing.caught_up || granted)
+                {
                     self.become_leader(epoch, now, out);
                 }
             }
@@ -251,7 +273,11 @@ impl Core {
             }
             Cause::HandOver if now >= campaign.deadline => self.become_follower(now),
             Cause::Ordered { .. } | Cause::Forced { .. } if now >= campaign.deadline => {
-                self.give_up(Problem::Expired { epoch }, now);
+                let caught_up = self.standing.caught_up;
+                self.give_up(
+                    if caught_up { Problem::Expired { epoch } } else { Problem::NotCaughtUp { epoch } },
+                    now,
+                );
             }
             _ => {
                 if resend {

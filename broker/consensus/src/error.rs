@@ -29,6 +29,8 @@ pub enum StepError {
     WrongEpoch { offered: Epoch, led: Epoch },
     #[error("{0} cannot take over: it is not a member that was heard lately")]
     NoSuccessor(NodeId),
+    #[error("{0} cannot take over: it has not caught up with what it lost")]
+    SuccessorCatchingUp(NodeId),
     #[error("no member that was heard lately can take over")]
     NoSuccessorAtAll,
     #[error("too few members were heard lately to elect a successor")]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, NodeId};
 
-use crate::{AppendHeader, HardState, Message, Moment};
+use crate::{AppendHeader, HardState, Message, Moment, Standing};
 
 /// Something happened. Timestamps travel beside it, see [`crate::Core::step`].
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ pub enum TailFate {
 pub enum Action {
     /// Durable before the next action is executed.
     StoreHardState(HardState),
+    /// Durable at any time: whoever restarts before that catches up once more.
+    StoreStanding(Standing),
     /// Enqueue to the log; [`Event::Persisted`] follows.
     Append(Vec<Batch>),
     /// Cut everything above `keep`; durable before later appends. Only when all of it has been reported persisted.

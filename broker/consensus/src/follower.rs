@@ -20,6 +20,8 @@ pub(crate) struct Following {
     /// The own log equals the leader's through here.
     matched: LogIndex,
     acknowledged: LogIndex,
+    /// A member that is catching up has everything once it has this, if it is of the leader's own epoch.
+    pub(crate) caught_up_at: Option<LogIndex>,
     /// Newest round it sent.
     round: u64,
     /// Waits until the tail that it contradicts is persisted.
@@ -29,7 +31,11 @@ pub(crate) struct Following {
 impl Following {
     const fn new(epoch: Epoch) -> Self {
         let (matched, acknowledged) = (LogIndex::ZERO, LogIndex::ZERO);
-        Self { epoch, silent: false, matched, acknowledged, round: 0, deferred: None }
+        Self { epoch, silent: false, matched, acknowledged, caught_up_at: None, round: 0, deferred: None }
+    }
+
+    pub(crate) const fn matched(&self) -> LogIndex {
+        self.matched
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {
@@ -64,6 +70,7 @@ impl Core {
         }
         let memberships = read_memberships(from, &append.batches)?;
         self.follow(header, now, out);
+        self.hear_commit(&header);
         if self.log.entry(header.prev.index) != Some(header.prev) {
             let hint = self.log.agreement(header.prev.index, header.prev.epoch);
             self.refuse(from, header.round, hint, out);
@@ -184,6 +191,7 @@ impl Core {
             self.commit = commit;
             out.push(Action::Commit { through: commit });
         }
+        self.follower_catches_up(out);
         if !awaits_disk {
             self.acknowledge(header.round, out);
         }
@@ -200,6 +208,7 @@ impl Core {
             round,
             index,
             index_epoch: Epoch::ZERO,
+            standing: self.standing,
         };
         out.push(Action::Send { to, message: Message::AppendResponse(response) });
     }
@@ -211,6 +220,7 @@ impl Core {
             round,
             index: hint.index,
             index_epoch: hint.epoch,
+            standing: self.standing,
         };
         out.push(Action::Send { to, message: Message::AppendResponse(response) });
     }
@@ -226,6 +236,8 @@ impl Core {
         {
             return self.append(leader, append, now, out);
         }
+        self.follower_catches_up(out);
+        let Some(following) = &mut self.following else { return Ok(()) };
         if following.matched.min(self.log.persisted()) > following.acknowledged {
             let round = following.round;
             self.acknowledge(round, out);

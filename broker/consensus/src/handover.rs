@@ -64,12 +64,17 @@ impl Core {
         let mut heard = reign.peers.iter().filter(|peer| peer.heard_at.is_some_and(lately));
         let best = match to {
             Some(to) => heard.find(|peer| peer.id == to),
-            None => heard.max_by_key(|peer| peer.matched),
+            None => heard.filter(|peer| peer.standing.caught_up).max_by_key(|peer| peer.matched),
         };
         let Some(best) = best else {
             return Err(to.map_or(StepError::NoSuccessorAtAll, StepError::NoSuccessor));
         };
-        if !self.heard_from(reign, self.membership().grant_quorum(), now) {
+        if !best.standing.caught_up {
+            return Err(StepError::SuccessorCatchingUp(best.id));
+        }
+        let grants =
+            reign.peers.iter().filter(|peer| peer.standing.caught_up && peer.heard_at.is_some_and(lately));
+        if grants.count() + usize::from(self.standing.caught_up) < self.membership().grant_quorum() {
             return Err(StepError::TooFewForHandOver);
         }
         Ok(best.id)
@@ -119,7 +124,8 @@ impl Core {
     ) {
         let follows = self.following.as_ref().is_some_and(|following| following.epoch == order.epoch);
         let from_leader = order.epoch.leader() == Some(from) && order.epoch == self.hard.granted;
-        if follows && from_leader && self.is_member() && matches!(self.state, State::Follower) {
+        let able = self.is_member() && self.standing.caught_up;
+        if follows && from_leader && able && matches!(self.state, State::Follower) {
             self.start_handover(order.epoch, now, out);
         }
     }

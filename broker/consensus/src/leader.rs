@@ -97,8 +97,10 @@ impl Core {
         let Some(index) = reached_by(matched, self.membership().write_quorum()) else { return };
         let own_epoch = self.log.entry(index).is_some_and(|entry| entry.epoch == reign.epoch);
         if index > self.commit && own_epoch {
+            let first = reign.first;
             self.commit = index;
             out.push(Action::Commit { through: index });
+            self.leader_catches_up(first, out);
         }
     }
 

@@ -9,6 +9,8 @@
 //! - A batch is committed when W members hold it persisted; an epoch begins when N-W+1 members granted it, none of
 //!   which has a better log. Any two such sets meet, so a new leader has everything that was committed. The one
 //!   exception is a forced promotion in [`Mode::Async`]; what it overrides is quarantined, never discarded.
+//! - A member whose log may lack what it acknowledged helps nobody to an epoch until it has caught up, unless all
+//!   members do.
 //! - Only a batch of the leader's own epoch commits by counting.
 //! - At most one leader *serves* at a time, as long as monotonic clocks differ in rate by less than 5 %.
 
@@ -27,6 +29,7 @@ mod membership_log;
 mod message;
 mod order;
 mod replication;
+mod standing;
 mod timing;
 mod view;
 mod vote;
@@ -38,5 +41,6 @@ pub use hard_state::{HardState, HardStateError};
 pub use log::LogSummary;
 pub use membership::{Membership, MembershipError, Mode};
 pub use message::{Append, AppendHeader, AppendResponse, Message, TimeoutNow, VoteRequest, VoteResponse};
+pub use standing::{Standing, StandingError};
 pub use timing::{Moment, Timing, TimingError};
 pub use view::{MemberView, Problem, Role, View};

@@ -4,7 +4,7 @@
 
 use mainstay_record::{EntryId, Epoch, LogIndex};
 
-use crate::Membership;
+use crate::{Membership, Standing};
 
 /// The own log at the start of the process. All of it is persisted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct LogSummary {
     pub membership: Membership,
     /// Where in the log the membership stands; zero while it is not in the log.
     pub membership_at: LogIndex,
+    /// Whether the log may lack something that this node acknowledged.
+    pub standing: Standing,
 }
 
 /// The ids of all entries, kept as one row per epoch.

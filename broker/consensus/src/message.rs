@@ -2,6 +2,8 @@
 
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex};
 
+use crate::Standing;
+
 /// From one member to another. Messages may be lost, repeated and reordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -32,6 +34,9 @@ pub struct VoteResponse {
     pub epoch: Epoch,
     pub pre_vote: bool,
     pub granted: bool,
+    /// Not granted, but it is if every other member grants: the voter is catching up. It refuses older epochs from here
+    /// on like any that granted.
+    pub if_all: bool,
     /// The highest epoch the voter has granted.
     pub highest: Epoch,
     /// End of the voter's log.
@@ -47,6 +52,9 @@ pub struct AppendHeader {
     pub prev: EntryId,
     /// The leader's commit index.
     pub commit: LogIndex,
+    /// The follower's losses ([`crate::Standing::losses`]) as far as the leader has heard: it counts nothing that was
+    /// acknowledged before the last of them.
+    pub losses: u64,
     /// Opaque to the follower and echoed in the answer; the leader counts its lease from it. Zero asks for no lease.
     pub round: u64,
 }
@@ -69,6 +77,8 @@ pub struct AppendResponse {
     pub index: LogIndex,
     /// Refused: the epoch of the follower's batch at `index`.
     pub index_epoch: Epoch,
+    /// The follower's [`crate::Standing`].
+    pub standing: Standing,
 }
 
 /// The leader of `epoch` hands over: it has given up its lease, and the receiver is caught up.

@@ -8,7 +8,7 @@ use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 use crate::core::{Core, State};
 use crate::lease::{round_at, round_start};
 use crate::log::LogTable;
-use crate::{Action, Append, AppendHeader, AppendResponse, Message, Moment, StepError};
+use crate::{Action, Append, AppendHeader, AppendResponse, Message, Moment, Standing, StepError};
 
 /// What the leader knows of another member.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Progress {
     pub(crate) heard_at: Option<Moment>,
     /// When the newest message was made that it answered with a promise.
     pub(crate) promised_from: Option<Moment>,
+    /// As it said last.
+    pub(crate) standing: Standing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,8 @@ struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    fn header(&self, prev: EntryId) -> AppendHeader {
-        AppendHeader { epoch: self.epoch, prev, commit: self.commit, round: self.round }
+    fn header(&self, prev: EntryId, losses: u64) -> AppendHeader {
+        AppendHeader { epoch: self.epoch, prev, commit: self.commit, losses, round: self.round }
     }
 }
 
@@ -51,7 +53,9 @@ impl Progress {
     /// Streams at once: most followers are up to date when a reign begins, and one that is not says so.
     pub(crate) const fn new(id: NodeId, last: LogIndex) -> Self {
         let flow = Flow::Stream { base: last };
-        Self { id, matched: LogIndex::ZERO, next: last.next(), flow, heard_at: None, promised_from: None }
+        let standing = Standing { losses: 0, caught_up: true };
+        let (matched, next) = (LogIndex::ZERO, last.next());
+        Self { id, matched, next, flow, heard_at: None, promised_from: None, standing }
     }
 
     /// Sends entries as far as the window is open.
@@ -63,7 +67,7 @@ impl Progress {
             return;
         }
         let Some(prev) = outgoing.log.entry(self.next.prev()) else { return };
-        let header = outgoing.header(prev);
+        let header = outgoing.header(prev, self.standing.losses);
         out.push(Action::SendEntries { to: self.id, header, from: self.next, through });
         self.next = through.next();
     }
@@ -71,8 +75,21 @@ impl Progress {
     /// An empty message at `next`: a probe, or a heartbeat that also reveals what got lost on the way.
     fn touch(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<Action>) {
         let Some(prev) = outgoing.log.entry(self.next.prev()) else { return };
-        let append = Append { header: outgoing.header(prev), batches: Vec::new() };
+        let header = outgoing.header(prev, self.standing.losses);
+        let append = Append { header, batches: Vec::new() };
         out.push(Action::Send { to: self.id, message: Message::Append(append) });
+    }
+
+    /// Forgets what was acknowledged before the member lost some of it. False for an answer from that time.
+    fn stands(&mut self, standing: Standing) -> bool {
+        if standing.losses > self.standing.losses {
+            self.matched = LogIndex::ZERO;
+        }
+        let timely = standing.losses >= self.standing.losses;
+        if timely {
+            self.standing = standing;
+        }
+        timely
     }
 
     fn accepted(&mut self, index: LogIndex) {
@@ -114,6 +131,9 @@ impl Core {
         let Some(peer) = reign.peers.iter_mut().find(|peer| peer.id == from) else { return Ok(()) };
         if response.accepted && response.index > last {
             return Err(StepError::Malformed { from, what: "it acknowledges what was never sent" });
+        }
+        if !peer.stands(response.standing) {
+            return Ok(());
         }
         peer.heard_at = Some(now);
         if let Some(start) = round_start(response.round).filter(|start| *start <= now) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::{Core, State};
-use crate::{Membership, Moment};
+use crate::{Membership, Moment, Standing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -23,6 +23,8 @@ pub struct MemberView {
     pub matched: LogIndex,
     /// When it was last heard in this reign; for the leader itself, now.
     pub heard_at: Option<Moment>,
+    /// False while its grant does not count.
+    pub caught_up: bool,
 }
 
 /// Why the last order or campaign came to nothing.
@@ -36,16 +38,23 @@ pub enum Problem {
     Overtaken { epoch: Epoch, highest: Epoch },
     #[error("epoch {epoch} was not granted by enough members before the order expired")]
     Expired { epoch: Epoch },
+    #[error("epoch {epoch} was not granted by every member, which it takes while this node is catching up")]
+    NotCaughtUp { epoch: Epoch },
+    #[error(
+        "this node's log may lack what it acknowledged: it takes no part in elections until it has caught up"
+    )]
+    CatchingUp,
 }
 
 impl Problem {
     /// The epoch that the node failed to lead.
     pub(crate) const fn epoch(self) -> Option<Epoch> {
         match self {
-            Self::NotMember => None,
-            Self::Behind { epoch, .. } | Self::Overtaken { epoch, .. } | Self::Expired { epoch } => {
-                Some(epoch)
-            }
+            Self::NotMember | Self::CatchingUp => None,
+            Self::Behind { epoch, .. }
+            | Self::Overtaken { epoch, .. }
+            | Self::Expired { epoch }
+            | Self::NotCaughtUp { epoch } => Some(epoch),
         }
     }
 }
@@ -76,6 +85,7 @@ pub struct View {
     /// On a leader only, sorted, itself included.
     pub members: Vec<MemberView>,
     pub problem: Option<Problem>,
+    pub standing: Standing,
 }
 
 impl Core {
@@ -96,8 +106,16 @@ impl Core {
             handing_over_to: self.handing_over_to(),
             membership: self.membership().clone(),
             members: self.member_views(now),
-            problem: if self.is_member() { self.problem } else { Some(Problem::NotMember) },
+            problem: self.shown_problem(),
+            standing: self.standing,
         }
+    }
+
+    fn shown_problem(&self) -> Option<Problem> {
+        if !self.is_member() {
+            return Some(Problem::NotMember);
+        }
+        self.problem.or((!self.standing.caught_up).then_some(Problem::CatchingUp))
     }
 
     pub(crate) fn quorum_reachable(&self, now: Moment) -> bool {
@@ -119,11 +137,17 @@ impl Core {
 
     fn member_views(&self, now: Moment) -> Vec<MemberView> {
         let State::Leader(reign) = &self.state else { return Vec::new() };
-        let own = MemberView { id: self.node(), matched: self.log.persisted(), heard_at: Some(now) };
+        let own = MemberView {
+            id: self.node(),
+            matched: self.log.persisted(),
+            heard_at: Some(now),
+            caught_up: self.standing.caught_up,
+        };
         let others = reign.peers.iter().map(|peer| MemberView {
             id: peer.id,
             matched: peer.matched,
             heard_at: peer.heard_at,
+            caught_up: peer.standing.caught_up,
         });
         let mut views: Vec<_> = others.chain([own]).collect();
         views.sort_unstable_by_key(|view| view.id);

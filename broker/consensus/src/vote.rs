@@ -1,7 +1,8 @@
 //! The voter's side: whether to grant an epoch, or to say that one would.
 //!
 //! A grant is stored before it is told. It needs an epoch above every granted one, a candidate whose log is at least
-//! as good, and no running promise to another leader. A forced promotion (Async) needs only the first.
+//! as good, and no running promise to another leader. A forced promotion (Async) needs only the first. A voter that is
+//! catching up grants on condition that every member does.
 
 use std::time::Duration;
 
@@ -27,17 +28,18 @@ impl Core {
         if !request.pre_vote {
             self.note(request.epoch);
         }
-        let granted = self.would_grant(&request, now);
-        if granted && !request.pre_vote {
+        let willing = self.would_grant(&request, now);
+        if willing && !request.pre_vote {
             self.give_grant(&request, now, out);
         }
-        if !granted {
+        if !willing {
             self.hurry_if_better(&request, now);
         }
         let response = VoteResponse {
             epoch: request.epoch,
             pre_vote: request.pre_vote,
-            granted,
+            granted: willing && self.standing.caught_up,
+            if_all: willing && !self.standing.caught_up,
             highest: self.hard.granted,
             last: self.log.last(),
         };

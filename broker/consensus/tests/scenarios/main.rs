@@ -8,3 +8,4 @@ mod handover;
 mod orders;
 mod replication;
 mod rig;
+mod standing;

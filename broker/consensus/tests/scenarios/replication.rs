@@ -131,6 +131,7 @@ fn a_leader_that_contradicts_what_is_committed_is_refused() {
         epoch,
         prev: mainstay_record::EntryId::ZERO,
         commit: LogIndex::ZERO,
+        losses: 0,
         round: 1,
     };
     let before = rig.replicas[&follower].log.clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_consensus::{
     Action, Append, AppendHeader, Config, Core, Event, HardState, LogSummary, Membership, Message, Mode,
-    Moment, Role, StepError, Timing, View,
+    Moment, Role, Standing, StepError, Timing, View,
 };
 use mainstay_record::{
     Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, LogPosition, NodeId, Timestamp,
@@ -21,6 +21,8 @@ pub(crate) fn millis(millis: u64) -> Duration {
 
 pub(crate) struct Replica {
     pub(crate) core: Core,
+    pub(crate) hard: HardState,
+    pub(crate) standing: Standing,
     pub(crate) log: Vec<Batch>,
     pub(crate) actions: Vec<Action>,
 }
@@ -62,7 +64,8 @@ impl Rig {
         for raw in 1..=members {
             let log = log_of(logs.get(&raw).map_or(&[], Vec::as_slice));
             let core = start(raw, &log, &membership, rig.now);
-            rig.replicas.insert(raw, Replica { core, log, actions: Vec::new() });
+            let (hard, standing) = Default::default();
+            rig.replicas.insert(raw, Replica { core, hard, standing, log, actions: Vec::new() });
         }
         rig
     }
@@ -136,10 +139,9 @@ impl Rig {
                 let batch = self.sealed(raw, kind, &payload);
                 later.push(Event::Propose { batch });
             }
-            Action::StoreHardState(_)
-            | Action::Rewind { .. }
-            | Action::Commit { .. }
-            | Action::RoleChanged => {}
+            Action::StoreHardState(hard) => replica.hard = hard,
+            Action::StoreStanding(standing) => replica.standing = standing,
+            Action::Rewind { .. } | Action::Commit { .. } | Action::RoleChanged => {}
         }
     }
 
@@ -153,6 +155,24 @@ impl Rig {
             // A refusal is the receiver's business; tests look at what it did.
             let _ = self.step_quietly(to, Event::Message { from: node(from), message });
         }
+    }
+
+    /// The process starts again with what it stored; peers notice.
+    pub(crate) fn restart(&mut self, raw: u64) {
+        let membership = self.view(raw).membership;
+        let Some(replica) = self.replicas.get_mut(&raw) else { return };
+        replica.core = restart(raw, &replica.log, &membership, replica.hard, replica.standing, self.now);
+        for other in (1..=self.replicas.len() as u64).filter(|other| *other != raw) {
+            self.step(other, Event::Disconnected { peer: node(raw) }).unwrap();
+        }
+    }
+
+    /// The machine fails with flush Async: only the first `kept` entries survive.
+    pub(crate) fn lose_power(&mut self, raw: u64, kept: usize) {
+        let Some(replica) = self.replicas.get_mut(&raw) else { return };
+        replica.log.truncate(kept);
+        replica.standing = replica.standing.after_loss();
+        self.restart(raw);
     }
 
     /// Lets time pass in small steps, waking whoever is due.
@@ -197,6 +217,17 @@ impl Rig {
 }
 
 pub(crate) fn start(raw: u64, log: &[Batch], membership: &Membership, now: Moment) -> Core {
+    restart(raw, log, membership, HardState::default(), Standing::default(), now)
+}
+
+fn restart(
+    raw: u64,
+    log: &[Batch],
+    membership: &Membership,
+    hard: HardState,
+    standing: Standing,
+    now: Moment,
+) -> Core {
     let mut epochs: Vec<(Epoch, LogIndex)> = Vec::new();
     for id in log.iter().map(Batch::id) {
         if epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
@@ -206,8 +237,8 @@ pub(crate) fn start(raw: u64, log: &[Batch], membership: &Membership, now: Momen
     let config = Config { node: node(raw), timing: Timing::default(), seed: raw, max_inflight_batches: 8 };
     let last = log.last().map_or(EntryId::ZERO, Batch::id);
     let membership = membership.clone();
-    let summary = LogSummary { last, epochs, membership, membership_at: LogIndex::ZERO };
-    Core::new(config, HardState::default(), summary, now)
+    let summary = LogSummary { last, epochs, membership, membership_at: LogIndex::ZERO, standing };
+    Core::new(config, hard, summary, now)
 }
 
 fn log_of(epochs: &[u64]) -> Vec<Batch> {

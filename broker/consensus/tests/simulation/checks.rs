@@ -41,6 +41,9 @@ pub(crate) struct Statistics {
     pub(crate) rewinds: u64,
     pub(crate) overridden: u64,
     pub(crate) handovers: u64,
+    pub(crate) losses: u64,
+    pub(crate) caught_up: u64,
+    pub(crate) excused: u64,
 }
 
 impl Statistics {
@@ -54,6 +57,9 @@ impl Statistics {
         self.rewinds += other.rewinds;
         self.overridden += other.overridden;
         self.handovers += other.handovers;
+        self.losses += other.losses;
+        self.caught_up += other.caught_up;
+        self.excused += other.excused;
     }
 }
 
@@ -118,6 +124,19 @@ impl Checks {
         known.push(Committed { id, by: epoch });
     }
 
+    /// What no node has any more, in memory, on disk or set aside, after machines failed. Whatever one node has must
+    /// still never be contradicted.
+    pub(crate) fn excuse(&mut self, nodes: &[Node]) {
+        let mut excused = 0;
+        self.committed.retain(|_, known| {
+            let before = known.len();
+            known.retain(|known| nodes.iter().any(|node| node.has(known.id)));
+            excused += (before - known.len()) as u64;
+            !known.is_empty()
+        });
+        self.statistics.excused += excused;
+    }
+
     pub(crate) fn truncates(&mut self, node: &Node, keep: LogIndex, fate: TailFate, mode: Mode) {
         self.statistics.truncations += 1;
         if node.reported < node.log.len() as u64 {
@@ -149,7 +168,9 @@ impl Checks {
         let Action::Send { message, .. } = action else { return };
         let stored = node.hard.granted.max(node.disk.last().map_or(Epoch::ZERO, |batch| batch.id().epoch));
         let told = match message {
-            Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, epoch, .. }) => {
+            Message::VoteResponse(VoteResponse { granted, if_all, pre_vote: false, epoch, .. })
+                if *granted || *if_all =>
+            {
                 if *epoch < stored {
                     violated!("grants-only-newest", "{} grants {epoch} after {stored}", node.id);
                 }
@@ -212,6 +233,9 @@ impl Checks {
     }
 
     pub(crate) fn converged(nodes: &[Node]) {
+        if let Some(node) = nodes.iter().find(|node| !node.standing.caught_up) {
+            violated!("catches-up", "{} never caught up", node.id);
+        }
         for pair in nodes.windows(2) {
             if pair[0].log != pair[1].log || pair[0].applied != pair[1].applied {
                 let (one, other) = (pair[0].applied.len(), pair[1].applied.len());

@@ -2,7 +2,7 @@
 
 use mainstay_consensus::{Event, Role};
 
-use crate::plan::{MILLI, SECOND};
+use crate::plan::{Bug, MILLI, SECOND};
 use crate::world::{Happening, World};
 
 impl World {
@@ -10,7 +10,7 @@ impl World {
         if self.calm {
             return;
         }
-        match self.rng.below(25) {
+        match self.rng.below(if self.plan.losses { 28 } else { 25 }) {
             0..=3 => {
                 let victim = self.victim();
                 self.crash_for_a_while(victim);
@@ -40,7 +40,12 @@ impl World {
                 self.step(node, Event::StepDown { to });
             }
             19..=21 => self.part_two(),
-            _ => self.needless_order(),
+            22..=24 => self.needless_order(),
+            25..=26 => {
+                let victim = self.victim();
+                self.lose_power(victim);
+            }
+            _ => self.blackout(),
         }
         let gap = self.rng.between(1, 2 * self.plan.fault_gap);
         self.after(gap, Happening::Fault);
@@ -71,6 +76,29 @@ impl World {
         let down = if self.rng.chance(500) { 50 * MILLI } else { 3 * SECOND };
         let down = self.rng.between(MILLI, down);
         self.after(down, Happening::Restart { node });
+    }
+
+    /// The machine fails. With flush Sync, what was persisted stays.
+    fn lose_power(&mut self, node: usize) {
+        self.crash_for_a_while(node);
+        let wiped = self.rng.chance(100);
+        let victim = &self.nodes[node];
+        if !wiped && !self.plan.flush_async {
+            return;
+        }
+        let (kept, written) = (victim.synced, victim.disk.len());
+        let kept = if wiped { 0 } else { self.rng.between(kept as u64, written as u64) as usize };
+        self.checks.statistics.losses += 1;
+        self.nodes[node].lose(kept, self.plan.bug != Some(Bug::UnnoticedLoss));
+        self.checks.excuse(&self.nodes);
+    }
+
+    /// Every machine fails at once, or all but one.
+    fn blackout(&mut self) {
+        let spared = if self.rng.chance(500) { self.any() } else { usize::MAX };
+        for node in (0..self.nodes.len()).filter(|node| *node != spared) {
+            self.lose_power(node);
+        }
     }
 
     fn isolate(&mut self, outward: bool, inward: bool) {

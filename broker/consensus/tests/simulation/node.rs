@@ -1,9 +1,9 @@
 //! One simulated replica: its clock, its disk with the operations still on the way to it, and its core while it runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Moment};
+use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Moment, Standing};
 use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, LogPosition, NodeId};
 
 use crate::plan::Plan;
@@ -25,7 +25,12 @@ pub(crate) struct Node {
     /// Durable.
     pub(crate) disk: Vec<Batch>,
     pub(crate) hard: HardState,
+    pub(crate) standing: Standing,
     pub(crate) quarantine: Vec<Batch>,
+    /// Of `disk`, what survives when the machine loses power.
+    pub(crate) synced: usize,
+    /// Was on the disk when the machine lost power.
+    pub(crate) lost: BTreeSet<EntryId>,
     /// As the running process sees it.
     pub(crate) log: Vec<Batch>,
     pub(crate) applied: Vec<EntryId>,
@@ -49,7 +54,10 @@ impl Node {
             rate: 1000,
             disk: Vec::new(),
             hard: HardState::default(),
+            standing: Standing::default(),
             quarantine: Vec::new(),
+            synced: 0,
+            lost: BTreeSet::new(),
             log: Vec::new(),
             applied: Vec::new(),
             disk_queue: VecDeque::new(),
@@ -73,7 +81,7 @@ impl Node {
         self.wake_at = u64::MAX;
         let config =
             Config { node: self.id, timing: plan.timing.clone(), seed, max_inflight_batches: plan.window };
-        let summary = summarise(&self.disk, &plan.told);
+        let summary = LogSummary { standing: self.standing, ..summarise(&self.disk, &plan.told) };
         self.core = Some(Core::new(config, self.hard, summary, self.local(now)));
     }
 
@@ -85,6 +93,16 @@ impl Node {
         self.disk_queue.clear();
         self.log.clear();
         self.applied.clear();
+    }
+
+    /// Of what is on the disk only the first `kept` batches survive, besides what was synced.
+    pub(crate) fn lose(&mut self, kept: usize, noticed: bool) {
+        self.lost.extend(self.disk.iter().skip(kept).map(Batch::id));
+        self.disk.truncate(kept);
+        self.synced = kept;
+        if noticed {
+            self.standing = self.standing.after_loss();
+        }
     }
 
     pub(crate) fn local(&self, now: u64) -> Moment {
@@ -109,10 +127,19 @@ impl Node {
         self.log.last().map_or(LogPosition(0), |batch| batch.header().end_position())
     }
 
-    /// Whether the entry survives a crash of this node, in its log or set aside.
+    /// Whether the entry was ever persisted on this node and not cut since: what a leader may count.
     pub(crate) fn keeps(&self, id: EntryId) -> bool {
         let at = (id.index.0 as usize).wrapping_sub(1);
-        self.disk.get(at).is_some_and(|batch| batch.id() == id) || self.sets_aside(id)
+        self.disk.get(at).is_some_and(|batch| batch.id() == id)
+            || self.sets_aside(id)
+            || self.lost.contains(&id)
+    }
+
+    /// Whether the entry can still come back from this node.
+    pub(crate) fn has(&self, id: EntryId) -> bool {
+        let at = (id.index.0 as usize).wrapping_sub(1);
+        let in_log = |log: &[Batch]| log.get(at).is_some_and(|batch| batch.id() == id);
+        in_log(&self.disk) || in_log(&self.log) || self.sets_aside(id)
     }
 
     pub(crate) fn sets_aside(&self, id: EntryId) -> bool {
@@ -127,6 +154,7 @@ fn summarise(disk: &[Batch], first: &Membership) -> LogSummary {
         epochs: Vec::new(),
         membership: first.clone(),
         membership_at: LogIndex::ZERO,
+        standing: Standing::default(),
     };
     for batch in disk {
         let id = batch.id();

@@ -23,6 +23,8 @@ pub(crate) enum Bug {
     WildClocks,
     /// A grant of the operator's lease is counted from its arrival.
     LeaseFromArrival,
+    /// A machine that lost power does not notice that its log is shorter.
+    UnnoticedLoss,
     /// A divergent tail is thrown away where it must be kept.
     DropTails,
 }
@@ -56,6 +58,10 @@ pub(crate) struct Plan {
     pub(crate) restlessness: u64,
     /// How long an order may linger before it arrives.
     pub(crate) order_delay: u64,
+    /// Persisted means written: a machine that loses power forgets some of it.
+    pub(crate) flush_async: bool,
+    /// Whether machines fail.
+    pub(crate) losses: bool,
 }
 
 impl Plan {
@@ -103,6 +109,8 @@ impl Plan {
             reluctance: if late { 100 } else { rng.pick(&[100, 400, 950]) },
             restlessness: rng.pick(&[20, 100, 500]),
             order_delay: if late { 3 * SECOND } else { rng.pick(&[MILLI, 100 * MILLI, 3 * SECOND]) },
+            losses: matches!(bug, None | Some(Bug::UnnoticedLoss)),
+            flush_async: rng.chance(500) || bug == Some(Bug::UnnoticedLoss),
         }
     }
 

@@ -59,7 +59,7 @@ fn runs(kind: Kind) -> Statistics {
         // One run is too little for what the tests expect of the totals.
         panic!("MAINSTAY_SEED={seed} passed; unset it for the whole test");
     }
-    let count = std::env::var("MAINSTAY_RUNS").map_or(RUNS, |runs| runs.parse().expect("a number"));
+    let count = count();
     let mut total = Statistics::default();
     for seed in 1..=count {
         match catch_unwind(AssertUnwindSafe(|| run(kind, seed, None, false))) {
@@ -84,24 +84,28 @@ fn caught(kind: Kind, bug: Bug, count: u64) -> (u64, String) {
 
 const RUNS: u64 = 1000;
 
+fn count() -> u64 {
+    std::env::var("MAINSTAY_RUNS").map_or(RUNS, |runs| runs.parse().expect("a number"))
+}
+
 #[test]
 fn raft_survives_chaos() {
     let total = runs(Kind::Raft);
-    assert!(total.reigns > RUNS && total.committed > 100 * RUNS && total.truncations > 0);
-    assert!(total.handovers > 0 && total.served > 0);
+    assert!(total.reigns > count() && total.committed > 100 * count() && total.truncations > 0);
+    assert!(total.handovers > 0 && total.served > 0 && total.losses > 0 && total.caught_up > 0);
 }
 
 #[test]
 fn sync_survives_chaos() {
     let total = runs(Kind::Sync);
-    assert!(total.reigns > RUNS && total.committed > 100 * RUNS && total.truncations > 0);
-    assert!(total.handovers > 0 && total.served > 0);
+    assert!(total.reigns > count() && total.committed > 100 * count() && total.truncations > 0);
+    assert!(total.handovers > 0 && total.served > 0 && total.losses > 0 && total.caught_up > 0);
 }
 
 #[test]
 fn async_survives_chaos() {
     let total = runs(Kind::Async);
-    assert!(total.reigns > RUNS && total.committed > 100 * RUNS);
+    assert!(total.reigns > count() && total.committed > 100 * count() && total.caught_up > 0);
     assert!(total.quarantined > 0 && total.overridden > 0 && total.rewinds > 0 && total.served > 0);
 }
 
@@ -131,6 +135,13 @@ fn clocks_beyond_the_bound_are_caught() {
 fn an_operator_lease_counted_from_arrival_is_caught() {
     let (_, what) = caught(Kind::Async, Bug::LeaseFromArrival, 1000);
     assert!(what.contains("one-serves"), "{what}");
+}
+
+#[test]
+fn a_loss_that_is_not_noticed_is_caught() {
+    for kind in [Kind::Raft, Kind::Sync] {
+        caught(kind, Bug::UnnoticedLoss, 400);
+    }
 }
 
 #[test]

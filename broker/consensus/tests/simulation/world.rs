@@ -138,6 +138,7 @@ impl World {
 
     pub(crate) fn crash(&mut self, node: usize) {
         self.nodes[node].crash();
+        self.checks.excuse(&self.nodes);
     }
 
     fn restart(&mut self, at: usize) {
@@ -247,6 +248,10 @@ impl World {
                 if self.plan.bug != Some(Bug::ForgetHardState) {
                     self.nodes[at].hard = hard;
                 }
+            }
+            Action::StoreStanding(standing) => {
+                self.checks.statistics.caught_up += 1;
+                self.nodes[at].standing = standing;
             }
             Action::Append(batches) => {
                 for batch in &batches {
@@ -363,8 +368,16 @@ impl World {
     fn disk_done(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         match node.disk_queue.pop_front() {
-            Some(DiskOp::Append(batches)) => node.disk.extend(batches),
-            Some(DiskOp::Truncate(keep)) => node.disk.truncate(keep.0 as usize),
+            Some(DiskOp::Append(batches)) => {
+                node.disk.extend(batches);
+                if !self.plan.flush_async || self.rng.chance(100) {
+                    node.synced = node.disk.len();
+                }
+            }
+            Some(DiskOp::Truncate(keep)) => {
+                node.disk.truncate(keep.0 as usize);
+                node.synced = node.synced.min(node.disk.len());
+            }
             None => {}
         }
     }

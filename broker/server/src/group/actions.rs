@@ -27,6 +27,10 @@ impl Driver {
                 let stored = tokio::task::block_in_place(|| self.hard_state.store(&state.encode()));
                 stored.map_err(|error| format!("cannot store the granted epoch: {error}"))?;
             }
+            Action::StoreStanding(standing) => {
+                let stored = tokio::task::block_in_place(|| self.standing.store(&standing.encode()));
+                stored.map_err(|error| format!("cannot store that the log has caught up: {error}"))?;
+            }
             Action::Append(batches) => self.append(batches),
             Action::Truncate { keep, fate } => self.truncate(keep, fate)?,
             Action::Rewind { through } => self.rewind(through),

@@ -71,6 +71,7 @@ pub(super) struct Driver {
     pub(super) view: View,
     pub(super) log: Log,
     pub(super) hard_state: StateFile,
+    pub(super) standing: StateFile,
     pub(super) tail: Tail,
     pub(super) state: State,
     pub(super) applied: LogIndex,

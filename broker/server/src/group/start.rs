@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mainstay_consensus::{
     Config as CoreConfig, Core, HardState, HardStateError, LogSummary, Membership, MembershipError, Mode,
-    Timing,
+    Standing, StandingError, Timing,
 };
 use mainstay_messaging::{Metadata, State};
 use mainstay_record::{Batch, Epoch, LogIndex, NodeId};
@@ -51,6 +51,8 @@ pub enum StartError {
     #[error("{}: {source}", path.display())]
     HardState { path: PathBuf, source: HardStateError },
     #[error("{}: {source}", path.display())]
+    Standing { path: PathBuf, source: StandingError },
+    #[error("{}: {source}", path.display())]
     Membership { path: PathBuf, source: MembershipError },
 }
 
@@ -77,6 +79,8 @@ pub(crate) struct Runner {
     membership_file: StateFile,
     hard_state_file: StateFile,
     hard: HardState,
+    standing_file: StateFile,
+    standing: Standing,
     log: Log,
     recovered: Recovered,
     stored: Option<(Membership, LogIndex)>,
@@ -101,8 +105,10 @@ pub(crate) fn open(
     let (inputs, input_queue) = mpsc::unbounded_channel();
     let (log, recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
     let hard_state_file = StateFile::open(Arc::clone(&fs), folder.path().join("granted"))?;
+    let standing_file = StateFile::open(Arc::clone(&fs), folder.path().join("standing"))?;
     let membership_file = StateFile::open(Arc::clone(&fs), folder.path().join("membership"))?;
     let hard = load_hard_state(&hard_state_file, &folder)?;
+    let standing = load_standing(&standing_file, &folder)?;
     let stored = load_membership(&membership_file, &recovered, &folder)?;
     if let Some((membership, _)) = &stored {
         check_mode(&config, membership)
@@ -130,6 +136,8 @@ pub(crate) fn open(
         membership_file,
         hard_state_file,
         hard,
+        standing_file,
+        standing,
         log,
         recovered,
         stored,
@@ -177,6 +185,12 @@ fn load_hard_state(file: &StateFile, folder: &DataFolder) -> Result<HardState, S
     let Some(bytes) = file.load()? else { return Ok(HardState::default()) };
     HardState::decode(&bytes)
         .map_err(|source| StartError::HardState { path: folder.path().join("granted"), source })
+}
+
+fn load_standing(file: &StateFile, folder: &DataFolder) -> Result<Standing, StartError> {
+    let Some(bytes) = file.load()? else { return Ok(Standing::default()) };
+    Standing::decode(&bytes)
+        .map_err(|source| StartError::Standing { path: folder.path().join("standing"), source })
 }
 
 /// The log's newest membership counts; before it has one, the one that was agreed on.
@@ -355,6 +369,7 @@ impl Runner {
             epochs: self.recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
             membership,
             membership_at,
+            standing: self.standing,
         };
         let now = self.clock.now();
         let core = Core::new(core, self.hard, summary, now);
@@ -368,6 +383,7 @@ impl Runner {
             core,
             log: self.log,
             hard_state: self.hard_state_file,
+            standing: self.standing_file,
             tail: Tail { end: self.recovered.end, timestamp: self.recovered.last_timestamp },
             state: State::new(self.identity.group, self.identity.groups),
             applied: LogIndex::ZERO,

@@ -2,7 +2,7 @@
 //! arrives.
 
 use mainstay_consensus::{
-    Append, AppendHeader, AppendResponse, Message, TimeoutNow, VoteRequest, VoteResponse,
+    Append, AppendHeader, AppendResponse, Message, Standing, TimeoutNow, VoteRequest, VoteResponse,
 };
 use mainstay_proto::replication as proto;
 use mainstay_proto::replication::envelope;
@@ -30,6 +30,7 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
             epoch: Some(epoch(response.epoch)),
             pre_vote: response.pre_vote,
             granted: response.granted,
+            if_all: response.if_all,
             highest: Some(epoch(response.highest)),
             last: Some(entry(response.last)),
         }),
@@ -37,6 +38,7 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
             epoch: Some(epoch(append.header.epoch)),
             prev: Some(entry(append.header.prev)),
             commit: append.header.commit.0,
+            losses: append.header.losses,
             round: append.header.round,
             batches: append.batches.iter().map(|batch| batch.bytes().clone()).collect(),
         }),
@@ -46,6 +48,8 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
             round: response.round,
             index: response.index.0,
             index_epoch: Some(epoch(response.index_epoch)),
+            losses: response.standing.losses,
+            catching_up: !response.standing.caught_up,
         }),
         Message::TimeoutNow(timeout) => {
             envelope::Message::TimeoutNow(proto::TimeoutNow { epoch: Some(epoch(timeout.epoch)) })
@@ -69,6 +73,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
             epoch: epoch_of(response.epoch)?,
             pre_vote: response.pre_vote,
             granted: response.granted,
+            if_all: response.if_all,
             highest: epoch_of(response.highest)?,
             last: entry_of(response.last)?,
         }),
@@ -79,6 +84,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
             round: response.round,
             index: LogIndex(response.index),
             index_epoch: epoch_of(response.index_epoch)?,
+            standing: Standing { losses: response.losses, caught_up: !response.catching_up },
         }),
         envelope::Message::TimeoutNow(timeout) => {
             Message::TimeoutNow(TimeoutNow { epoch: epoch_of(timeout.epoch)? })
@@ -92,6 +98,7 @@ fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
         epoch: epoch_of(request.epoch)?,
         prev: entry_of(request.prev)?,
         commit: LogIndex(request.commit),
+        losses: request.losses,
         round: request.round,
     };
     let batches = request.batches.iter().enumerate().map(|(position, bytes)| {
@@ -141,7 +148,7 @@ mod tests {
         builder.push(b"a record");
         let id = EntryId { epoch: new, index: LogIndex(42) };
         let batch = builder.seal(BatchKind::Data, GroupId(3), id, LogPosition(99), Timestamp(5));
-        let header = AppendHeader { epoch: new, prev: last, commit: LogIndex(40), round: 12 };
+        let header = AppendHeader { epoch: new, prev: last, commit: LogIndex(40), losses: 3, round: 12 };
         let request =
             |released| VoteRequest { epoch: new, pre_vote: true, last, released, forced: released.is_none() };
         vec![
@@ -151,7 +158,16 @@ mod tests {
                 epoch: new,
                 pre_vote: false,
                 granted: true,
+                if_all: false,
                 highest: new,
+                last,
+            }),
+            Message::VoteResponse(VoteResponse {
+                epoch: new,
+                pre_vote: true,
+                granted: false,
+                if_all: true,
+                highest: old,
                 last,
             }),
             Message::Append(Append { header, batches: vec![batch] }),
@@ -162,6 +178,7 @@ mod tests {
                 round: 12,
                 index: LogIndex(39),
                 index_epoch: old,
+                standing: Standing { losses: 3, caught_up: false },
             }),
             Message::TimeoutNow(TimeoutNow { epoch: new }),
         ]
@@ -180,7 +197,7 @@ mod tests {
     #[test]
     fn a_batch_that_was_damaged_on_the_way_is_refused() {
         for flip in [0, 70] {
-            let append = messages().swap_remove(3);
+            let append = messages().swap_remove(4);
             let mut envelope = encode(node(1), node(2), append);
             let Some(envelope::Message::AppendRequest(request)) = &mut envelope.message else {
                 unreachable!()
