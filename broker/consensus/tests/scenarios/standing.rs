@@ -260,3 +260,27 @@ fn a_promotion_by_force_does_not_wait_for_who_may_not_lead() {
     };
     assert!(rig.replicas[&leader].actions.iter().any(quarantined), "nothing that survived is destroyed");
 }
+
+#[test]
+fn the_first_answer_after_the_loss_voids_older_ones_even_if_it_lacks_nothing_it_was_asked_for() {
+    let (mut rig, leader, with, _) = acknowledged_by_two();
+    let before = rig.view(leader).commit;
+    rig.persists = false;
+    rig.propose(leader).unwrap();
+    let last = rig.view(leader).last;
+    rig.step(with, Event::Persisted { last }).unwrap();
+    // A straggler of the leader found the log of `with` as far as it speaks of it.
+    let answer = AppendResponse {
+        epoch: rig.view(with).granted,
+        accepted: true,
+        round: 0,
+        index: before,
+        index_epoch: Epoch::ZERO,
+        standing: Standing::default().after_loss(),
+    };
+    let event = Event::Message { from: node(with), message: Message::AppendResponse(answer) };
+    rig.down.insert(with);
+    rig.step(leader, event).unwrap();
+    rig.step(leader, Event::Persisted { last }).unwrap();
+    assert_eq!(rig.view(leader).commit, before, "the copy of `with` is lost");
+}
