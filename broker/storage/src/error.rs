@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mainstay_record::{BatchError, EntryId, Epoch, GroupId, LogIndex, LogPosition};
 
@@ -66,6 +67,10 @@ pub enum Damage {
     Group { found: GroupId, expected: GroupId },
     #[error("batch says position {found}, it stands at {expected}")]
     Position { found: LogPosition, expected: LogPosition },
+    #[error("batch is of epoch {found} instead of {expected}")]
+    Epoch { found: Epoch, expected: Epoch },
+    #[error("the header of a write is not intact")]
+    RunHeader,
     #[error("epoch {found} comes after {previous}")]
     EpochBackwards { found: Epoch, previous: Epoch },
     #[error("a write is said to begin at position {found}, it stands at {expected}")]
@@ -103,6 +108,23 @@ pub enum ReadError {
     Io(#[from] IoFailure),
     #[error("{} is damaged at byte {offset}: {what}", segment.display())]
     Damaged { segment: PathBuf, offset: u64, what: Damage },
+}
+
+/// Why a batch was not repaired.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    #[error("batch {index} is not in the log, which holds {first} to {last}")]
+    NotInLog { index: LogIndex, first: LogIndex, last: LogIndex },
+    #[error(
+        "batch {found} is not the one that the log has there, which is {expected}, or not of its position and length"
+    )]
+    Another { found: EntryId, expected: EntryId },
+    #[error("its place cannot be found or read back: {0}")]
+    Read(#[from] ReadError),
+    #[error("the log has stopped: {0}")]
+    Stopped(#[from] Arc<LogError>),
+    #[error("the place still holds another batch, {found}")]
+    StillDamaged { found: EntryId },
 }
 
 /// Why a small state file could not be read or replaced.

@@ -24,6 +24,7 @@ mod options;
 mod quarantine;
 mod recovery;
 mod segment;
+mod set_aside;
 mod snapshot;
 mod spare;
 mod state_file;
@@ -35,14 +36,15 @@ pub use base::LogBase;
 pub use chain::EpochStart;
 pub use core::{LogCore, TailFate};
 pub use data_folder::DataFolder;
-pub use error::{Damage, FolderError, IoFailure, LogError, OpenError, ReadError, StateError};
+pub use error::{Damage, FolderError, IoFailure, LogError, OpenError, ReadError, RepairError, StateError};
 pub use fs::{File, FileLock, FileSystem, MemFileSystem, Operation, RealFileSystem, Unsynced};
-pub use index::SegmentInfo;
+pub use index::{Scrubbed, SegmentInfo};
 pub use log::Log;
 pub use metrics::LogMetrics;
 pub use options::{Flush, LogOptions};
 pub use quarantine::QuarantineFile;
 pub use recovery::{Recovered, TornTail};
+pub use set_aside::{SetAside, set_aside_damage};
 pub use snapshot::{
     Snapshot, SnapshotChunks, SnapshotError, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
 };

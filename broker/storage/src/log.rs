@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
 use mainstay_record::{Batch, LogIndex};
@@ -10,15 +11,15 @@ use parking_lot::Mutex;
 
 use crate::base::LogBase;
 use crate::core::{LogCore, TailFate};
-use crate::error::{LogError, OpenError, ReadError};
+use crate::error::{LogError, OpenError, ReadError, RepairError};
 use crate::fs::FileSystem;
-use crate::index::SegmentInfo;
+use crate::index::{Scrubbed, SegmentInfo};
 use crate::metrics::LogMetrics;
 use crate::options::LogOptions;
 use crate::quarantine::QuarantineFile;
 use crate::recovery::Recovered;
 use crate::spare::{SpareMaker, SpareStatus, SpareThread};
-use crate::view::{Ending, View};
+use crate::view::{Command, Ending, View};
 use crate::writer::{Figures, LogEvent, Writer};
 
 type WriterThread = JoinHandle<Result<(), Arc<LogError>>>;
@@ -82,7 +83,7 @@ impl Log {
     ///
     /// Only batches that are committed, and that nobody needs any more, may be given up.
     pub fn forget(&self, through: LogIndex) {
-        self.inner.view.forget(through);
+        self.inner.view.ask(Command::Forget(through));
     }
 
     /// Empties the log and lets it begin behind `base`: at once for readers, durably before anything appended later. The
@@ -90,6 +91,29 @@ impl Log {
     /// into a quarantine file.
     pub fn restart_at(&self, base: LogBase, set_aside_after: Option<LogIndex>) {
         self.inner.view.restart_at(base, set_aside_after);
+    }
+
+    /// Notes durably that the log has all that was ever acknowledged: see [`Recovered::incomplete`].
+    pub fn set_complete(&self) {
+        self.inner.view.ask(Command::SetComplete);
+    }
+
+    /// Looks whether batches from `from` on, about `max_bytes` of them, are still on the disk as they were written.
+    /// Begin with [`Log::first`], and go on with what is returned; how often is for the caller to decide. Touches the
+    /// disk.
+    pub fn scrub(&self, from: LogIndex, max_bytes: usize) -> Result<Scrubbed, ReadError> {
+        self.inner.view.reader().scrub(from.max(self.first()), max_bytes)
+    }
+
+    /// Writes a damaged batch back to its place, as another replica has it: see [`LogCore::repair`]. Waits for the
+    /// writer, and so for the disk.
+    pub fn repair(&self, batch: Batch) -> Result<(), RepairError> {
+        let (reply, answer) = channel();
+        self.inner.view.ask(Command::Repair(batch, reply));
+        answer.recv().unwrap_or_else(|_| {
+            let failure = self.failure().unwrap_or_else(|| Arc::new(LogError::WriterGone));
+            Err(RepairError::Stopped(failure))
+        })
     }
 
     /// The oldest batch, or the one that will be. What is before it can only be had as a snapshot.

@@ -19,6 +19,9 @@ const MAGIC: [u8; 8] = *b"MSTMARK\0";
 const SLOT: u64 = 4096;
 const SEALED_LEN: usize = 64;
 const NO_CUT: u64 = u64::MAX;
+const CLEAN: u64 = 1;
+const INCOMPLETE: u64 = 2;
+const LAZY: u64 = 4;
 
 /// A cut of the log's tail that must be completed before anything else is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub(crate) struct Mark {
     /// Everything before this survived an fdatasync.
     pub(crate) durable: LogPosition,
     pub(crate) clean: bool,
+    /// Acknowledged batches may be missing at the end, until the log has caught up with other replicas.
+    pub(crate) incomplete: bool,
+    /// Batches were acknowledged before they were forced.
+    pub(crate) lazy: bool,
     /// The boot of the operating system that wrote this.
     pub(crate) boot: u64,
     pub(crate) cut: Option<Cut>,
@@ -45,11 +52,24 @@ pub(crate) struct MarkFile {
     group: GroupId,
     sequence: u64,
     mark: Mark,
+    whole: bool,
+}
+
+impl Mark {
+    /// Of a log that is new on this machine.
+    pub(crate) fn new(fs: &dyn FileSystem) -> Self {
+        let durable = LogPosition(0);
+        Self { durable, clean: false, incomplete: false, lazy: false, boot: fs.boot_id(), cut: None }
+    }
 }
 
 impl MarkFile {
-    pub(crate) fn create(fs: &dyn FileSystem, path: &Path, group: GroupId) -> Result<Self, IoFailure> {
-        let mark = Mark { durable: LogPosition(0), clean: false, boot: fs.boot_id(), cut: None };
+    pub(crate) fn create(
+        fs: &dyn FileSystem,
+        path: &Path,
+        group: GroupId,
+        mark: Mark,
+    ) -> Result<Self, IoFailure> {
         let mut bytes = vec![0; 2 * SLOT as usize];
         for sequence in [2, 1] {
             let slot = encode(&mark, group, sequence);
@@ -57,7 +77,7 @@ impl MarkFile {
             bytes[at..at + slot.len()].copy_from_slice(&slot);
         }
         let file = replace_file(fs, path, &[IoSlice::new(&bytes)])?;
-        Ok(Self { file, group, sequence: 2, mark })
+        Ok(Self { file, group, sequence: 2, mark, whole: true })
     }
 
     /// `None` when there is no such file.
@@ -74,10 +94,13 @@ impl MarkFile {
         if file.len()? != 2 * SLOT {
             return Err(damaged("it is not two blocks long"));
         }
-        let mut newest = None;
+        let (mut newest, mut whole) = (None, true);
         for slot in [0, SLOT] {
             let bytes = file.read(slot, SEALED_LEN + 4)?;
-            let Some((sequence, owner, mark)) = decode(&bytes, path)? else { continue };
+            let Some((sequence, owner, mark)) = decode(&bytes, path)? else {
+                whole = false;
+                continue;
+            };
             if owner != group {
                 return Err(OpenError::ForeignGroup { path: path.to_owned(), found: owner, expected: group });
             }
@@ -86,11 +109,17 @@ impl MarkFile {
             }
         }
         let (sequence, mark) = newest.ok_or_else(|| damaged("neither of its two marks is intact"))?;
-        Ok(Some(Self { file, group, sequence, mark }))
+        Ok(Some(Self { file, group, sequence, mark, whole }))
     }
 
     pub(crate) const fn mark(&self) -> &Mark {
         &self.mark
+    }
+
+    /// Whether both slots were intact when the file was opened. A slot lies in one sector, so a torn write leaves it
+    /// whole: where one is not, the newest mark may be gone.
+    pub(crate) const fn was_whole(&self) -> bool {
+        self.whole
     }
 
     /// Replaces the mark without forcing it. Only for a mark that the one before may stand in for.
@@ -120,6 +149,11 @@ const fn slot_offset(sequence: u64) -> u64 {
     sequence % 2 * SLOT
 }
 
+fn flags(mark: &Mark) -> u64 {
+    let bits = [(mark.clean, CLEAN), (mark.incomplete, INCOMPLETE), (mark.lazy, LAZY)];
+    bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum()
+}
+
 fn encode(mark: &Mark, group: GroupId, sequence: u64) -> [u8; SEALED_LEN + 4] {
     let (segment, offset) = mark.cut.map_or((NO_CUT, 0), |cut| (cut.segment.0, cut.offset));
     Fields::new()
@@ -128,7 +162,7 @@ fn encode(mark: &Mark, group: GroupId, sequence: u64) -> [u8; SEALED_LEN + 4] {
         .u32(group.0)
         .u64(sequence)
         .u64(mark.durable.0)
-        .u64(u64::from(mark.clean))
+        .u64(flags(mark))
         .u64(mark.boot)
         .u64(segment)
         .u64(offset)
@@ -143,11 +177,13 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Option<(u64, GroupId, Mark)>, Ope
     if found != FORMAT_VERSION {
         return Err(OpenError::UnknownFormat { path: path.to_owned(), found, known: FORMAT_VERSION });
     }
-    let segment = u64_at(bytes, 48);
+    let (flags, segment) = (u64_at(bytes, 32), u64_at(bytes, 48));
     let cut = Cut { segment: LogPosition(segment), offset: u64_at(bytes, 56) };
     let mark = Mark {
         durable: LogPosition(u64_at(bytes, 24)),
-        clean: u64_at(bytes, 32) != 0,
+        clean: flags & CLEAN != 0,
+        incomplete: flags & INCOMPLETE != 0,
+        lazy: flags & LAZY != 0,
         boot: u64_at(bytes, 40),
         cut: (segment != NO_CUT).then_some(cut),
     };

@@ -49,9 +49,38 @@ pub struct Recovered {
     pub torn_tail: Option<TornTail>,
     /// The log was closed in order: nothing that was written can have been lost.
     pub clean: bool,
-    /// The operating system has not been restarted since the log was written: nothing that was written can have been
-    /// lost, even if it was not flushed.
+    /// The operating system has not been restarted since the log was opened before this time: nothing that was written
+    /// then can have been lost, even if it was not flushed. It says nothing of earlier times, so it is for people;
+    /// decide by `incomplete`.
     pub same_boot: bool,
+    /// Batches that this replica had acknowledged may be missing at the end. It must neither grant an epoch nor campaign,
+    /// nor count as holding what it acknowledged before, until it has caught up with a leader that was elected without
+    /// it; then call [`crate::Log::set_complete`]. A group of one has nobody to catch up with: it loses what
+    /// [`crate::Flush::Async`] allows to be lost, and may be set complete at once.
+    ///
+    /// It becomes true when the operating system was restarted without an orderly end of the log, and the log was
+    /// or is written with [`crate::Flush::Async`]; when damage was set aside; and when a torn tail was cut while one of
+    /// the two copies of the log's mark was damaged, so that it may have been durable after all. It stays true, restarts included,
+    /// until it is set complete. With [`crate::Flush::Sync`] throughout, a power cut alone never makes it true: what
+    /// was reported durable is there.
+    pub incomplete: bool,
+}
+
+/// What is believed without looking at every batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Complete segments are as their index files say.
+    IndexFiles,
+    Nothing,
+}
+
+/// The first place where the log is not as it was written, though it was durable there.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundDamage {
+    pub(crate) segment: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) what: Damage,
+    pub(crate) durable: LogPosition,
 }
 
 /// The log as scanned so far.
@@ -61,6 +90,8 @@ pub(crate) struct Scan {
     pub(crate) last_timestamp: Timestamp,
     pub(crate) segments: Vec<IndexedSegment>,
     pub(crate) torn_tail: Option<TornTail>,
+    /// The scan ended here.
+    pub(crate) damage: Option<FoundDamage>,
 }
 
 /// Base positions of the segments in a folder, in order.
@@ -78,6 +109,7 @@ pub(crate) fn scan(
     group: GroupId,
     base: &LogBase,
     durable: LogPosition,
+    trust: Trust,
 ) -> Result<Scan, OpenError> {
     let fs = reader.pool().fs();
     let bases = list_segments(fs, folder)?;
@@ -86,22 +118,37 @@ pub(crate) fn scan(
         last_timestamp: base.timestamp,
         segments: Vec::with_capacity(bases.len()),
         torn_tail: None,
+        damage: None,
     };
     for (at, base) in bases.iter().enumerate() {
         let file = OpenFile::open(fs, segment_path(folder, *base))?;
-        scan.segment(reader, file, *base, bases.get(at + 1).copied(), group, durable)?;
+        scan.damage = scan.segment(reader, file, *base, bases.get(at + 1).copied(), group, durable, trust)?;
+        if scan.damage.is_some() {
+            return Ok(scan);
+        }
     }
     if scan.chain.end() < durable {
         let (segment, offset) = scan.segments.last().map_or_else(
             || (segment_path(folder, base.position), 0),
             |segment| (segment.path.to_path_buf(), segment.end_offset),
         );
-        return Err(OpenError::Damaged { segment, offset, what: Damage::Missing { durable }, durable });
+        scan.damage = Some(FoundDamage { segment, offset, what: Damage::Missing { durable }, durable });
     }
     Ok(scan)
 }
 
 impl Scan {
+    /// The scan, unless it found damage.
+    pub(crate) fn intact(self) -> Result<Self, OpenError> {
+        match self.damage {
+            Some(FoundDamage { segment, offset, what, durable }) => {
+                Err(OpenError::Damaged { segment, offset, what, durable })
+            }
+            None => Ok(self),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what is known of a segment before it is read")]
     fn segment(
         &mut self,
         reader: &Reader,
@@ -110,40 +157,52 @@ impl Scan {
         next: Option<LogPosition>,
         group: GroupId,
         durable: LogPosition,
-    ) -> Result<(), OpenError> {
+        trust: Trust,
+    ) -> Result<Option<FoundDamage>, OpenError> {
         let durable = durable.max(next.unwrap_or(base));
         let path = file.path().to_owned();
-        let damaged = |offset, what| OpenError::Damaged { segment: path.clone(), offset, what, durable };
-        let header = SegmentHeader::read(&file, group)?.ok_or_else(|| damaged(0, Damage::SegmentHeader))?;
+        let damaged = |offset, what| Ok(Some(FoundDamage { segment: path.clone(), offset, what, durable }));
+        let Some(header) = SegmentHeader::read(&file, group)? else {
+            return damaged(0, Damage::SegmentHeader);
+        };
         if base != self.chain.end() || header.base != base || header.first != self.chain.last().index.next() {
-            return Err(damaged(0, Damage::SegmentGap { found: base, expected: self.chain.end() }));
+            return damaged(0, Damage::SegmentGap { found: base, expected: self.chain.end() });
         }
         let found = file.len()?;
         if found != header.capacity {
-            return Err(damaged(found, Damage::SegmentLength { found, expected: header.capacity }));
+            return damaged(found, Damage::SegmentLength { found, expected: header.capacity });
         }
-        if let Some(next) = next
+        if trust == Trust::IndexFiles
+            && let Some(next) = next
             && let Some((summary, index)) = read_sealed(reader.pool(), &path, &header)?
             && summary.end == next
             && self.chain.follow_sealed(&summary)
         {
             self.sealed(path, summary, index);
-            return Ok(());
+            return Ok(None);
         }
 
         let mut window = Window::new(&file, header.capacity);
         let mut entries = Vec::new();
         let (offset, bad) = self.batches(&mut window, &header, next, &mut entries)?;
-        if let Some(what) = bad {
-            self.torn_tail = Some(torn_tail(&mut window, &header, offset, what, self.chain.end(), durable)?);
-        }
+        let judged = match bad {
+            Some(what) => judge(&mut window, &header, offset, what, self.chain.end(), durable)?,
+            None => Judged::Intact,
+        };
         let mut segment = IndexedSegment::empty(file, header, self.last_timestamp);
         segment.extend(entries, self.last_timestamp);
         if next.is_some() {
             segment.file = None;
         }
         self.segments.push(segment);
-        Ok(())
+        match judged {
+            Judged::Intact => Ok(None),
+            Judged::Torn(tail) => {
+                self.torn_tail = Some(tail);
+                Ok(None)
+            }
+            Judged::Damaged(damage) => Ok(Some(damage)),
+        }
     }
 
     /// Takes a complete segment as its index file describes it.
@@ -210,21 +269,29 @@ impl Scan {
     }
 }
 
-/// Judges a bad place at `offset`, where the log stands at `position`: torn, or damaged.
-fn torn_tail(
+/// What a bad place is.
+#[derive(Debug)]
+enum Judged {
+    Intact,
+    Torn(TornTail),
+    Damaged(FoundDamage),
+}
+
+/// Judges a bad place at `offset`, where the log stands at `position`.
+fn judge(
     window: &mut Window<'_>,
     header: &SegmentHeader,
     offset: u64,
     what: Damage,
     position: LogPosition,
     durable: LogPosition,
-) -> Result<TornTail, OpenError> {
+) -> Result<Judged, IoFailure> {
     let segment = window.path().to_owned();
     let end = window.last_nonzero(offset)?.map_or(offset, |last| last + 1);
     let said = window.durable_said(offset, end, header.salt)?.unwrap_or_default();
     let durable = durable.max(said);
     if durable > position {
-        return Err(OpenError::Damaged { segment, offset, what, durable });
+        return Ok(Judged::Damaged(FoundDamage { segment, offset, what, durable }));
     }
-    Ok(TornTail { segment, offset, bytes: end - offset, what })
+    Ok(Judged::Torn(TornTail { segment, offset, bytes: end - offset, what }))
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_record::{GroupId, LogIndex, LogPosition};
 
-use crate::error::OpenError;
+use crate::error::{IoFailure, OpenError};
 use crate::fields::{Fields, is_sealed, u32_at, u64_at};
 use crate::fs::OpenFile;
 
@@ -49,6 +49,23 @@ impl SegmentHeader {
             .sealed(0)
     }
 
+    /// The header, of whatever group; `None` when it is not intact, or of another format.
+    pub(crate) fn read_any(file: &OpenFile) -> Result<Option<Self>, IoFailure> {
+        let bytes = file.read(0, SEALED_LEN + 4)?;
+        let intact = bytes[..8] == MAGIC && is_sealed(&bytes, SEALED_LEN, 0);
+        Ok((intact && u32_at(&bytes, 8) == FORMAT_VERSION).then(|| Self::decode(&bytes)))
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        Self {
+            group: GroupId(u32_at(bytes, 12)),
+            base: LogPosition(u64_at(bytes, 16)),
+            first: LogIndex(u64_at(bytes, 24)),
+            capacity: u64_at(bytes, 32),
+            salt: u64_at(bytes, 40),
+        }
+    }
+
     /// `None` when the header is not intact.
     pub(crate) fn read(file: &OpenFile, group: GroupId) -> Result<Option<Self>, OpenError> {
         let length = file.len()?;
@@ -64,13 +81,7 @@ impl SegmentHeader {
         if found != FORMAT_VERSION {
             return Err(OpenError::UnknownFormat { path, found, known: FORMAT_VERSION });
         }
-        let header = Self {
-            group: GroupId(u32_at(&bytes, 12)),
-            base: LogPosition(u64_at(&bytes, 16)),
-            first: LogIndex(u64_at(&bytes, 24)),
-            capacity: u64_at(&bytes, 32),
-            salt: u64_at(&bytes, 40),
-        };
+        let header = Self::decode(&bytes);
         if header.group != group {
             return Err(OpenError::ForeignGroup { path, found: header.group, expected: group });
         }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use mainstay_record::{Batch, LogIndex, LogPosition};
@@ -15,7 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::base::LogBase;
 use crate::chain::Chain;
 use crate::core::TailFate;
-use crate::error::{LogError, ReadError};
+use crate::error::{LogError, ReadError, RepairError};
 use crate::index::{Reader, SegmentInfo};
 use crate::quarantine::QuarantineFile;
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Forget(LogIndex),
     /// Start over behind a base, after what is behind the index was set aside.
     Restart(Box<LogBase>, Option<LogIndex>),
+    SetComplete,
+    Repair(Batch, Sender<Result<(), RepairError>>),
 }
 
 /// How the log is to end.
@@ -170,12 +173,15 @@ impl View {
         }
     }
 
-    pub(crate) fn forget(&self, through: LogIndex) {
+    /// Asks the writer for something that changes nothing of what callers see. False once the log has ended.
+    pub(crate) fn ask(&self, command: Command) -> bool {
         let mut state = self.state.lock();
-        if state.is_open() {
-            state.queue.push(Command::Forget(through));
+        let open = state.is_open();
+        if open {
+            state.queue.push(command);
             self.wake(state);
         }
+        open
     }
 
     /// Notes that the log now begins behind `base`.
@@ -265,6 +271,10 @@ impl View {
 
     pub(crate) fn cached(&self, index: LogIndex) -> Option<Batch> {
         self.state.lock().cached(index).cloned()
+    }
+
+    pub(crate) const fn reader(&self) -> &Reader {
+        &self.reader
     }
 
     pub(crate) fn segments(&self) -> Vec<SegmentInfo> {

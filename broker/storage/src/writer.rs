@@ -10,7 +10,7 @@ use mainstay_record::{Batch, EntryId};
 use parking_lot::Mutex;
 
 use crate::core::LogCore;
-use crate::error::LogError;
+use crate::error::{LogError, RepairError};
 use crate::metrics::LogMetrics;
 use crate::options::Flush;
 use crate::view::{Command, Ending, Generation, Next, View};
@@ -115,6 +115,17 @@ impl Writer {
                     self.write_run(core, generation)?;
                     core.forget(through)?;
                     self.view.forgot(core.base());
+                }
+                Command::SetComplete => core.set_complete()?,
+                Command::Repair(batch, reply) => {
+                    self.write_run(core, generation)?;
+                    let repaired = core.repair(&batch);
+                    let failed = match &repaired {
+                        Err(RepairError::Stopped(error)) => Some(Arc::clone(error)),
+                        _ => None,
+                    };
+                    let _ = reply.send(repaired);
+                    failed.map_or(Ok(()), Err)?;
                 }
                 Command::Restart(base, set_aside_after) => {
                     self.write_run(core, generation)?;

@@ -73,7 +73,10 @@ impl LogCore {
         self.chain.restart(&record.base);
         self.base = record.base;
         self.active = active;
-        self.reader.index().write().begin_segment(segment);
+        let mut index = self.reader.index().write();
+        index.begin_segment(segment);
+        index.set_epochs(self.chain.epochs());
+        drop(index);
         self.dirty = false;
         self.work.restarts += 1;
         Ok(())
@@ -81,7 +84,7 @@ impl LogCore {
 }
 
 /// Removes all segments and lets the log begin behind the base of `record`, which says so durably already.
-pub(super) fn complete_restart(
+pub(crate) fn complete_restart(
     fs: &dyn FileSystem,
     folder: &Path,
     group: GroupId,
@@ -91,15 +94,15 @@ pub(super) fn complete_restart(
     let all: Vec<PathBuf> =
         list_segments(fs, folder)?.into_iter().map(|base| segment_path(folder, base)).collect();
     remove_segments(fs, folder, &all)?;
-    let boot = mark.mark().boot;
-    mark.store(Mark { durable: record.base.position, clean: false, boot, cut: None })?;
+    let durable = record.base.position;
+    mark.store(Mark { durable, clean: false, cut: None, ..*mark.mark() })?;
     let record = BaseRecord { restarting: false, ..record };
     record.store(fs, folder, group)?;
     Ok(record)
 }
 
 /// Removes what an interrupted removal left before the base.
-pub(super) fn complete_forget(fs: &dyn FileSystem, folder: &Path, base: &LogBase) -> Result<(), IoFailure> {
+pub(crate) fn complete_forget(fs: &dyn FileSystem, folder: &Path, base: &LogBase) -> Result<(), IoFailure> {
     let mut old = list_segments(fs, folder)?;
     old.retain(|found| *found < base.position);
     let old: Vec<PathBuf> = old.into_iter().map(|base| segment_path(folder, base)).collect();

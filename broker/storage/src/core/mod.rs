@@ -6,6 +6,7 @@
 
 mod forget;
 mod open;
+mod repair;
 mod truncate;
 
 use std::io::IoSlice;
@@ -18,12 +19,14 @@ use crate::base::LogBase;
 use crate::chain::Chain;
 use crate::error::{IoFailure, LogError, ReadError};
 use crate::fs::{FileSystem, OpenFile, sync_parent};
-use crate::index::{Entry, IndexedSegment, Reader, SealJob, SegmentInfo};
+use crate::index::{Entry, IndexedSegment, Reader, Scrubbed, SealJob, SegmentInfo};
 use crate::mark::{Mark, MarkFile};
 use crate::quarantine::QuarantineFile;
 use crate::segment::{HEADER_BLOCK, RunHeader, SegmentHeader, segment_path};
 use crate::spare::Housekeeping;
 
+pub(crate) use self::forget::{complete_forget, complete_restart};
+pub(crate) use self::open::complete_cut;
 pub use self::truncate::TailFate;
 
 /// Bytes of batches in the first segment, so that a new log is ready at once; each next one is eight times as large
@@ -41,6 +44,7 @@ pub(crate) struct Work {
     pub(crate) rolls: u64,
     pub(crate) truncations: u64,
     pub(crate) restarts: u64,
+    pub(crate) repairs: u64,
 }
 
 /// The segment that is written to.
@@ -178,6 +182,16 @@ impl LogCore {
         self.step(|core| core.start_over(base, set_aside_after))
     }
 
+    /// Looks whether batches from `from` on, about `max_bytes` of them, are still on the disk as they were written.
+    pub fn scrub(&self, from: LogIndex, max_bytes: usize) -> Result<Scrubbed, ReadError> {
+        self.reader.scrub(from.max(self.first()), max_bytes)
+    }
+
+    /// Notes durably that the log has all that was ever acknowledged: see [`crate::Recovered::incomplete`].
+    pub fn set_complete(&mut self) -> Result<(), Arc<LogError>> {
+        self.step(|core| Ok(core.mark.store(Mark { incomplete: false, ..*core.mark.mark() })?))
+    }
+
     /// Makes everything durable and marks the log as closed in order.
     pub fn close(mut self) -> Result<(), Arc<LogError>> {
         self.step(|core| {
@@ -245,7 +259,9 @@ impl LogCore {
         self.work.bytes += offset - self.active.offset - RunHeader::LEN as u64;
         self.active.offset = offset;
         if let Some(last) = run.last() {
-            self.reader.index().write().extend(entries, last.header().timestamp);
+            let mut index = self.reader.index().write();
+            index.extend(entries, last.header().timestamp);
+            index.learn_epochs(self.chain.epochs());
         }
         Ok(())
     }
@@ -263,7 +279,7 @@ impl LogCore {
 
     /// The mark of a log that is open and durable through `durable`.
     fn mark_at(&self, durable: LogPosition) -> Mark {
-        Mark { durable, clean: false, boot: self.mark.mark().boot, cut: None }
+        Mark { durable, clean: false, cut: None, ..*self.mark.mark() }
     }
 
     /// Ends the active segment and begins one of at least `needed` bytes.

@@ -7,17 +7,16 @@ use std::sync::Arc;
 
 use mainstay_record::LogPosition;
 
-use super::forget::{complete_forget, complete_restart};
-use super::{Active, LogCore, Work, first_segment, next_capacity};
+use super::{Active, LogCore, Work, complete_forget, complete_restart, first_segment, next_capacity};
 use crate::base::BaseRecord;
 use crate::chain::Chain;
 use crate::error::{IoContext, IoFailure, OpenError};
 use crate::fs::{FileSystem, OpenFile, make_folder, remove_if_there, remove_unfinished, sync_parent};
 use crate::index::{Entries, IndexedSegment, Reader, SealJob};
 use crate::mark::{Cut, Mark, MarkFile};
-use crate::options::LogOptions;
+use crate::options::{Flush, LogOptions};
 use crate::quarantine::QuarantineFile;
-use crate::recovery::{Recovered, Scan, list_segments, scan};
+use crate::recovery::{Recovered, Scan, Trust, list_segments, scan};
 use crate::segment::{HEADER_BLOCK, index_path};
 use crate::spare::{Housekeeping, SpareMaker, remove_spares};
 
@@ -64,7 +63,8 @@ impl LogCore {
         remove_stray_indexes(&*fs, &folder)?;
         let before = *mark.mark();
         let reader = Reader::new(Arc::clone(&fs));
-        let mut scan = scan(&reader, &folder, group, &base, before.durable)?;
+        let scan = scan(&reader, &folder, group, &base, before.durable, Trust::IndexFiles)?;
+        let mut scan = scan.intact()?;
         cut_torn_tail(&scan, &mut mark)?;
         let active = match scan.segments.last() {
             Some(newest) => {
@@ -79,7 +79,12 @@ impl LogCore {
             }
         };
         let end = scan.chain.end();
-        mark.store(Mark { durable: end, clean: false, boot: fs.boot_id(), cut: None })?;
+        let same_boot = before.boot != 0 && before.boot == fs.boot_id();
+        let lazy = options.flush != Flush::Sync;
+        let lost = (before.lazy || lazy) && !before.clean && !same_boot;
+        let doubtful = scan.torn_tail.is_some() && !mark.was_whole();
+        let incomplete = before.incomplete || lost || doubtful;
+        mark.store(Mark { durable: end, clean: false, incomplete, lazy, boot: fs.boot_id(), cut: None })?;
 
         let recovered = Recovered {
             base: base.clone(),
@@ -90,12 +95,14 @@ impl LogCore {
             membership: scan.chain.membership().cloned(),
             torn_tail: scan.torn_tail,
             clean: before.clean,
-            same_boot: before.boot != 0 && before.boot == fs.boot_id(),
+            same_boot,
+            incomplete,
         };
         let quarantined = QuarantineFile::list(&*fs, &quarantine, group)?;
         for segment in scan.segments {
             reader.index().write().begin_segment(segment);
         }
+        reader.index().write().set_epochs(scan.chain.epochs());
         for job in unsealed(&reader, &scan.chain) {
             spares.seal(job);
         }
@@ -164,12 +171,12 @@ fn open_mark(
     if has_base || !list_segments(fs, folder)?.is_empty() {
         return Err(OpenError::DamagedFile { path, what: "it is missing, though there is a log" });
     }
-    Ok(MarkFile::create(fs, &path, options.group)?)
+    Ok(MarkFile::create(fs, &path, options.group, Mark::new(fs))?)
 }
 
 /// Completes a cut that the process before did not live to complete. Everything is written again, whatever reading
 /// shows: the page cache may show what did not reach the disk.
-fn complete_cut(fs: &dyn FileSystem, folder: &Path, mark: &mut MarkFile) -> Result<(), OpenError> {
+pub(crate) fn complete_cut(fs: &dyn FileSystem, folder: &Path, mark: &mut MarkFile) -> Result<(), OpenError> {
     let Some(cut) = mark.mark().cut else { return Ok(()) };
     let newer = list_segments(fs, folder)?.into_iter().rev().take_while(|base| *base > cut.segment);
     let newer: Vec<_> = newer.map(|base| crate::segment::segment_path(folder, base)).collect();

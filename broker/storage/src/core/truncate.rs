@@ -64,6 +64,7 @@ impl LogCore {
         remove_tail(&*self.fs, &written.newer, &place.file, place.offset, written.end)?;
 
         self.chain.cut(keep, place.end);
+        self.reader.index().write().set_epochs(self.chain.epochs());
         self.active = Active { file: place.file, header: place.header, offset: place.offset };
         // What is kept of this segment was forced together with the zeros, older segments when they were left.
         self.dirty = false;

@@ -37,7 +37,8 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// Names in a folder, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Renames within one folder, replacing what has the new name.
+    /// Renames, replacing what has the new name. Between two folders of one file system it is durable once both are
+    /// synced; before that a power cut leaves the file at least one of its names.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;

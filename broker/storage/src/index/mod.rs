@@ -6,6 +6,7 @@
 
 mod pool;
 mod reader;
+mod scrub;
 mod seal;
 mod sealed;
 
@@ -14,10 +15,12 @@ use std::sync::Arc;
 
 use mainstay_record::{LogIndex, LogPosition, Timestamp};
 
+use crate::chain::EpochStart;
 use crate::fs::OpenFile;
 use crate::segment::{HEADER_BLOCK, SegmentHeader};
 
 pub(crate) use reader::Reader;
+pub use scrub::Scrubbed;
 pub(crate) use seal::SealJob;
 pub(crate) use sealed::{SealedIndex, SealedSummary, read as read_sealed};
 
@@ -119,6 +122,8 @@ pub struct SegmentInfo {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     segments: Vec<IndexedSegment>,
+    /// Of which epoch each batch must be: one of another is a write that was lost, with an older one in its place.
+    epochs: Vec<EpochStart>,
     /// How often segments were cut or removed: what a reader planned before may be gone.
     changes: u64,
     cuts: u64,
@@ -139,6 +144,21 @@ impl Index {
         if let Some(segment) = self.segments.last_mut() {
             segment.extend(entries, timestamp);
         }
+    }
+
+    pub(crate) fn set_epochs(&mut self, epochs: &[EpochStart]) {
+        self.epochs = epochs.to_vec();
+    }
+
+    /// Takes the epochs that are new in `epochs`, which continues what is known.
+    pub(crate) fn learn_epochs(&mut self, epochs: &[EpochStart]) {
+        self.epochs.extend_from_slice(epochs.get(self.epochs.len()..).unwrap_or_default());
+    }
+
+    /// The epoch of the batch at `from`, and those that begin behind it through `through`.
+    fn epochs_of(&self, from: LogIndex, through: LogIndex) -> Vec<EpochStart> {
+        let start = self.epochs.partition_point(|start| start.first <= from).saturating_sub(1);
+        self.epochs[start..].iter().take_while(|start| start.first <= through).copied().collect()
     }
 
     pub(crate) fn segments(&self) -> &[IndexedSegment] {

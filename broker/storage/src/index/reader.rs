@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::pool::{FileKey, FilePool};
 use super::{Entries, Entry, Index, IndexedSegment, SealedIndex};
+use crate::chain::EpochStart;
 use crate::error::{Damage, IoFailure, ReadError};
 use crate::fs::{FileSystem, OpenFile, remove_if_there};
 use crate::segment::{HEADER_BLOCK, RunHeader, SegmentHeader};
@@ -29,12 +30,13 @@ pub(crate) struct Reader {
 
 /// Where some batches of one segment are, as far as the list of segments tells.
 #[derive(Debug)]
-struct Plan {
+pub(super) struct Plan {
     path: Arc<Path>,
     file: Option<OpenFile>,
-    header: SegmentHeader,
+    pub(super) header: SegmentHeader,
     count: u64,
     from: LogIndex,
+    epochs: Vec<EpochStart>,
     place: Place,
     changes: u64,
 }
@@ -47,13 +49,14 @@ enum Place {
 
 /// What limits one read.
 #[derive(Debug, Clone, Copy)]
-struct Limit {
-    batches: u64,
-    bytes: usize,
+pub(super) struct Limit {
+    pub(super) at_least: usize,
+    pub(super) batches: u64,
+    pub(super) bytes: usize,
 }
 
 impl Limit {
-    /// As many of the entries as may be read at once, one at least.
+    /// As many of the entries as may be read at once.
     fn take(
         self,
         entries: impl IntoIterator<Item = Entry>,
@@ -62,7 +65,7 @@ impl Limit {
     ) -> bool {
         for entry in entries {
             *bytes += entry.length as usize;
-            if taken.len() as u64 == self.batches || (!taken.is_empty() && *bytes > self.bytes) {
+            if taken.len() as u64 == self.batches || (taken.len() >= self.at_least && *bytes > self.bytes) {
                 return false;
             }
             taken.push(entry);
@@ -89,6 +92,7 @@ impl Index {
             header: segment.header,
             count: segment.count,
             from,
+            epochs: self.epochs_of(from, segment.last()),
             place,
             changes: self.changes,
         })
@@ -121,7 +125,8 @@ impl Reader {
         through: LogIndex,
         max_bytes: usize,
     ) -> Result<Vec<Batch>, ReadError> {
-        let limit = Limit { batches: through.0 - from.0 + 1, bytes: max_bytes.min(READ_LIMIT) };
+        let batches = through.0 - from.0 + 1;
+        let limit = Limit { at_least: 1, batches, bytes: max_bytes.min(READ_LIMIT) };
         self.look(from, limit, |plan, entries| {
             let file = self.file(plan)?;
             plan.read(&file, entries)
@@ -135,7 +140,7 @@ impl Reader {
 
     /// Where the batch at `index` lies, and the segment that it is in.
     pub(crate) fn entry(&self, index: LogIndex) -> Result<(OpenFile, SegmentHeader, Entry), ReadError> {
-        self.look(index, Limit { batches: 1, bytes: 0 }, |plan, entries| {
+        self.look(index, Limit { at_least: 1, batches: 1, bytes: 0 }, |plan, entries| {
             let missing = || self.not_found(index);
             Ok((self.file(plan)?, plan.header, *entries.first().ok_or_else(missing)?))
         })
@@ -152,7 +157,7 @@ impl Reader {
             let index = self.index.read();
             index.find(last).map(|segment| segment.header.first).ok_or_else(|| not_found(&index, last))?
         };
-        let limit = Limit { batches: last.0 - first.0 + 1, bytes: usize::MAX };
+        let limit = Limit { at_least: 1, batches: last.0 - first.0 + 1, bytes: usize::MAX };
         self.look(first, limit, |_, entries| Ok(entries.to_vec()))
     }
 
@@ -167,7 +172,7 @@ impl Reader {
     }
 
     /// Plans without the disk, acts on it, and starts over when the segments changed in between.
-    fn look<T>(
+    pub(super) fn look<T>(
         &self,
         from: LogIndex,
         limit: Limit,
@@ -194,7 +199,7 @@ impl Reader {
         not_found(&self.index.read(), index)
     }
 
-    fn file(&self, plan: &Plan) -> Result<OpenFile, IoFailure> {
+    pub(super) fn file(&self, plan: &Plan) -> Result<OpenFile, IoFailure> {
         match &plan.file {
             Some(file) => Ok(file.clone()),
             None => self.pool.get(FileKey::Segment(plan.header.salt), &plan.path),
@@ -273,7 +278,7 @@ fn scan_entries(file: &OpenFile, header: &SegmentHeader, count: u64) -> Result<V
     Ok(entries)
 }
 
-fn damaged(file: &OpenFile, offset: u64, what: Damage) -> ReadError {
+pub(super) fn damaged(file: &OpenFile, offset: u64, what: Damage) -> ReadError {
     ReadError::Damaged { segment: file.path().to_owned(), offset, what }
 }
 
@@ -290,6 +295,20 @@ fn check(batch: &Batch, index: LogIndex, expected: LogPosition) -> Result<(), Da
 }
 
 impl Plan {
+    /// The batch that belongs at an entry, from the bytes that are there.
+    pub(super) fn decode(&self, bytes: &Bytes, entry: &Entry, index: LogIndex) -> Result<Batch, Damage> {
+        let batch = Batch::decode(bytes)?;
+        check(&batch, index, LogPosition(self.header.base.0 + u64::from(entry.position)))?;
+        let started = self.epochs.partition_point(|start| start.first <= index);
+        let expected = started.checked_sub(1).map(|at| self.epochs[at].epoch);
+        match expected {
+            Some(expected) if expected != batch.id().epoch => {
+                Err(Damage::Epoch { found: batch.id().epoch, expected })
+            }
+            _ => Ok(batch),
+        }
+    }
+
     fn read(&self, file: &OpenFile, entries: &[Entry]) -> Result<Vec<Batch>, ReadError> {
         let start = entries.first().map_or(0, |entry| u64::from(entry.offset));
         let end = entries.last().map_or(0, Entry::end_offset);
@@ -298,11 +317,7 @@ impl Plan {
         for (entry, index) in entries.iter().zip(self.from.0..) {
             let within = (u64::from(entry.offset) - start) as usize;
             let bytes = bytes.slice(within..within + entry.length as usize);
-            let batch = Batch::decode(&bytes).map_err(Damage::from).and_then(|batch| {
-                let expected = LogPosition(self.header.base.0 + u64::from(entry.position));
-                check(&batch, LogIndex(index), expected).map(|()| batch)
-            });
-            match batch {
+            match self.decode(&bytes, entry, LogIndex(index)) {
                 Ok(batch) => batches.push(batch),
                 Err(what) if batches.is_empty() => return Err(damaged(file, entry.offset.into(), what)),
                 // What is before a damaged batch is good; asking for the damaged one itself tells.

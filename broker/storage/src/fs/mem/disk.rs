@@ -60,11 +60,17 @@ enum Node {
 pub(super) struct Disk {
     nodes: BTreeMap<Ino, Node>,
     next: Ino,
+    /// Files that went from one folder to another: a power cut leaves them the old name where it takes the new one.
+    moved: Vec<(Ino, Ino, OsString)>,
 }
 
 impl Disk {
     pub(super) fn new() -> Self {
-        Self { nodes: BTreeMap::from([(ROOT, Node::Dir(DirNode::default()))]), next: ROOT + 1 }
+        Self {
+            nodes: BTreeMap::from([(ROOT, Node::Dir(DirNode::default()))]),
+            next: ROOT + 1,
+            moved: Vec::new(),
+        }
     }
 
     pub(super) fn lookup(&self, path: &Path) -> io::Result<Ino> {
@@ -121,13 +127,18 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        if from.parent() != to.parent() {
-            return Err(ErrorKind::CrossesDevices.into());
-        }
         let ino = self.lookup(from)?;
         let new = to.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
+        if from.parent() == to.parent() {
+            let (dir, old) = self.parent(from)?;
+            dir.change(NameChange::Rename(old.to_owned(), new, ino));
+            return Ok(());
+        }
+        self.parent(to)?.0.change(NameChange::Link(new, ino));
+        let folder = self.lookup(from.parent().ok_or(ErrorKind::InvalidInput)?)?;
         let (dir, old) = self.parent(from)?;
-        dir.change(NameChange::Rename(old.to_owned(), new, ino));
+        dir.change(NameChange::Unlink(old.to_owned()));
+        self.moved.push((ino, folder, old.to_owned()));
         Ok(())
     }
 
@@ -207,6 +218,14 @@ impl Disk {
             match node {
                 Node::File(file) => file.cut(unsynced, rng),
                 Node::Dir(dir) => dir.cut(unsynced, rng),
+            }
+        }
+        for (ino, folder, name) in std::mem::take(&mut self.moved) {
+            if self.name_of(ino).is_none()
+                && let Ok(dir) = self.dir_mut(folder)
+            {
+                dir.durable.insert(name.clone(), ino);
+                dir.current.insert(name, ino);
             }
         }
     }
