@@ -228,7 +228,7 @@ fn a_lost_mark_and_a_lost_base_are_set_aside_too() {
     drop(core);
     fs.corrupt(Path::new("/data/log/base"), Vec::clear).unwrap();
     let aside = set_aside(&fs).unwrap().unwrap();
-    assert_eq!((aside.kept_through, aside.folder.clone()), (EntryId::ZERO, PathBuf::from("/data/damaged-2")));
+    assert_eq!((aside.kept_through, aside.folder), (EntryId::ZERO, PathBuf::from("/data/damaged-2")));
     let (core, recovered) = open_core(&fs.crash_with(Unsynced::Lost), "/data").unwrap();
     assert!(recovered.incomplete && core_read_all(&core).is_empty());
 }
