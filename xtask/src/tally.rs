@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 pub(crate) struct Tally {
     passed: usize,
     failures: Vec<String>,
+    /// What is known not to hold yet, with the reason.
+    skipped: Vec<String>,
 }
 
 impl Tally {
@@ -43,6 +45,22 @@ impl Tally {
     /// Runs `cargo test` and counts what its test binaries report. A run that ends badly without a failed test (it
     /// did not compile, a binary crashed) counts as a failure of its own.
     pub(crate) fn cargo_test(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        self.follow(name, command, Self::read_line)
+    }
+
+    /// Runs a program that reports on scenarios, and counts them. One that reports on none, or ends badly without a
+    /// failed one, counts as a failure of its own.
+    pub(crate) fn scenarios(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        let before = self.passed + self.failures.len();
+        self.follow(name, command, Self::read_scenario)?;
+        if self.passed + self.failures.len() == before {
+            // A program that says nothing has not tested anything, whatever its exit code.
+            self.failures.push(format!("{name} (it ran none)"));
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, name: &str, command: &mut Command, read: fn(&mut Self, &str)) -> Result<()> {
         println!("\n--- {name}");
         let failed_before = self.failures.len();
         let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start {name}"))?;
@@ -50,7 +68,7 @@ impl Tally {
         for line in BufReader::new(stdout).lines() {
             let line = line.context("read the tests' output")?;
             println!("{line}");
-            self.read_line(&line);
+            read(self, &line);
         }
         let status = child.wait()?;
         if !status.success() && self.failures.len() == failed_before {
@@ -69,13 +87,34 @@ impl Tally {
         }
     }
 
+    /// `test scenario NAME ... ok (5 s)`, `… FAILED (5 s)` or `… skipped: why`.
+    fn read_scenario(&mut self, line: &str) {
+        let Some((name, result)) =
+            line.strip_prefix("test scenario ").and_then(|rest| rest.split_once(" ... "))
+        else {
+            return;
+        };
+        match result.split_whitespace().next() {
+            Some("ok") => self.passed += 1,
+            Some("skipped:") => self.skipped.push(format!("{name}: {}", &result["skipped:".len()..].trim())),
+            _ => self.failures.push(format!("fault scenario {name}")),
+        }
+    }
+
     /// Prints the failures by name and the closing line; an error when there was one, or nothing was tested.
     pub(crate) fn finish(self) -> Result<()> {
         println!();
         for failure in &self.failures {
             println!("failed: {failure}");
         }
-        println!("{} passed, {} failed", self.passed, self.failures.len());
+        for skipped in &self.skipped {
+            println!("skipped: {skipped}");
+        }
+        let skipped = match self.skipped.len() {
+            0 => String::new(),
+            number => format!(", {number} skipped"),
+        };
+        println!("{} passed, {} failed{skipped}", self.passed, self.failures.len());
         anyhow::ensure!(self.failures.is_empty(), "{} of the tests failed", self.failures.len());
         anyhow::ensure!(self.passed > 0, "no test was run");
         Ok(())
@@ -109,6 +148,22 @@ mod tests {
         assert_eq!(tally.passed, 16);
         assert_eq!(tally.failures, ["bad"]);
         assert!(tally.finish().is_err());
+    }
+
+    #[test]
+    fn counts_scenarios() {
+        let mut tally = Tally::default();
+        let report = "echo 'test scenario a ... ok (5 s)'; echo 'test scenario b ... FAILED (1 s)'; \
+            echo 'test scenario c ... skipped: not yet'; exit 1";
+        tally.scenarios("faults", Command::new("sh").args(["-c", report])).unwrap();
+        assert_eq!((tally.passed, tally.failures.len()), (1, 1));
+        assert_eq!(tally.failures, ["fault scenario b"]);
+        assert_eq!(tally.skipped, ["c: not yet"]);
+        for nothing in ["exit 0", "exit 1"] {
+            let mut tally = Tally::default();
+            tally.scenarios("faults", Command::new("sh").args(["-c", nothing])).unwrap();
+            assert_eq!(tally.failures.len(), 1 + usize::from(nothing == "exit 1"), "{nothing}");
+        }
     }
 
     #[test]

@@ -61,6 +61,7 @@ fn source_checks(tally: &mut Tally) {
 fn with_programs(tally: &mut Tally, programs: &Programs, arguments: &Arguments) -> Result<()> {
     official_clients(tally, programs);
     chart(tally);
+    faults(tally, programs);
     if arguments.fast {
         return Ok(());
     }
@@ -91,6 +92,22 @@ fn official_clients(tally: &mut Tally, programs: &Programs) {
             clients::install(language)?;
             clients::smoke(language, &broker)
         });
+    }
+}
+
+/// Real brokers, killed, cut off and on disks that fail. A machine where that cannot be done fails.
+fn faults(tally: &mut Tally, programs: &Programs) {
+    let name = "faults on real brokers";
+    let run = || {
+        mainstay_clusters::ensure_fault_packages()?;
+        let mut command = Command::new(programs.path("mainstay-faults")?);
+        command.arg("--broker").arg(programs.path("mainstay-broker")?);
+        command.arg("--folder").arg(mainstay_clusters::work_folder().join("faults"));
+        Ok(command)
+    };
+    if let Err(error) = run().and_then(|mut command| tally.scenarios(name, &mut command)) {
+        println!("{error:#}");
+        tally.count(name, false);
     }
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 pub(crate) use golang::GoProgram;
 pub use golang::cache_folder;
+pub use packages::ensure_fault_packages;
 pub(crate) use packages::{cni_plugins, ensure_local_packages};
 
 /// Every Kubernetes program, etcd and kubectl in one binary.

@@ -37,22 +37,44 @@ pub(crate) fn cni_plugins() -> Option<PathBuf> {
     CNI_FOLDERS.iter().map(PathBuf::from).find(|folder| folder.join("bridge").is_file())
 }
 
+/// What the fault tests call.
+const FOR_FAULTS: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("mount", "mount"),
+];
+
 /// Installs the packages the local cluster needs, or says which are missing where that is not ours to do.
 pub(crate) fn ensure_local_packages() -> Result<()> {
-    let missing = missing_packages();
-    if missing.is_empty() {
+    ensure("the local Kubernetes needs", missing_packages)
+}
+
+/// The same for what `mainstay-faults` calls.
+///
+/// # Errors
+/// When something is missing and cannot be installed; it names the packages.
+pub fn ensure_fault_packages() -> Result<()> {
+    ensure("the fault tests need", || missing_of(&FOR_FAULTS))
+}
+
+fn ensure(who_needs: &str, missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
+    let packages = missing();
+    if packages.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
+    let list = packages.join(" ");
     let debian = Path::new("/etc/debian_version").exists() && command::find("apt-get").is_some();
     if !debian || !nix::unistd::Uid::effective().is_root() {
         bail!(
-            "the local Kubernetes needs programs this machine lacks. Install the packages that Debian calls: {list}\n\
+            "{who_needs} programs this machine lacks. Install the packages that Debian calls: {list}\n\
              (on Debian or Ubuntu: sudo apt-get install {list}), or run this as root there and they are installed"
         );
     }
-    install(&missing).with_context(|| format!("install {list}"))?;
-    let still_missing = missing_packages();
+    install(&packages).with_context(|| format!("install {list}"))?;
+    let still_missing = missing();
     if !still_missing.is_empty() {
         bail!("installed {list}, but programs of these are still not found: {}", still_missing.join(" "));
     }
@@ -60,14 +82,19 @@ pub(crate) fn ensure_local_packages() -> Result<()> {
 }
 
 fn missing_packages() -> Vec<&'static str> {
-    let mut missing: Vec<&str> = PROGRAMS
+    let mut missing = missing_of(&PROGRAMS);
+    if cni_plugins().is_none() {
+        missing.push(CNI_PACKAGE);
+    }
+    missing
+}
+
+fn missing_of(programs: &[(&'static str, &'static str)]) -> Vec<&'static str> {
+    let mut missing: Vec<&str> = programs
         .iter()
         .filter(|(program, _)| command::find(program).is_none())
         .map(|&(_, package)| package)
         .collect();
-    if cni_plugins().is_none() {
-        missing.push(CNI_PACKAGE);
-    }
     missing.sort_unstable();
     missing.dedup();
     missing
