@@ -26,6 +26,8 @@ interval = "200ms"
 [storage]
 segment_bytes = "64MiB"
 cache_bytes = "16MiB"
+snapshot_every = "256MiB"
+retention = {time = "72h", size = "10GiB"}
 
 [listen]
 client = "0.0.0.0:8081"
@@ -90,6 +92,18 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("interval = \"200ms\"", "interval = \"0ms\"", "flush.interval: must be above zero"),
     ("segment_bytes = \"64MiB\"", "segment_bytes = \"64MB\"", "'64MB' is not a size"),
     ("segment_bytes = \"64MiB\"", "segment_bytes = \"1KiB\"", "storage.segment_bytes: must be between"),
+    (
+        "snapshot_every = \"256MiB\"",
+        "snapshot_every = \"1KiB\"",
+        "storage.snapshot_every: must be at least 1MiB",
+    ),
+    ("time = \"72h\"", "time = \"0s\"", "storage.retention.time: must be above zero"),
+    (
+        "size = \"10GiB\"",
+        "size = \"1MiB\"",
+        "storage.retention.size: must not be below storage.segment_bytes",
+    ),
+    ("size = \"10GiB\"", "sizes = \"10GiB\"", "unknown field `sizes`"),
     (
         "client = \"0.0.0.0:8081\"",
         "client = \"localhost\"",

@@ -19,7 +19,7 @@ use support::{Group, Plan, bodies, prepare_topic, publish, send, soon, until};
 const VALID_MS: u64 = 10_000;
 
 fn plan(replication: &'static str, members: usize) -> Plan {
-    Plan { replication, flush: "type = \"sync\"", members }
+    Plan { replication, members, ..Plan::raft() }
 }
 
 async fn clock(group: &Group, index: usize) -> u64 {

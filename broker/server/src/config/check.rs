@@ -10,7 +10,7 @@ use mainstay_record::GroupId;
 use super::file::{self, File};
 use super::{
     BrokerGroup, Config, ConsumerGroups, Flush, Listen, MEMBER_VARIABLE, Replication, ReplicationMode,
-    Secret, Storage, TlsFiles, Topics,
+    Retention, Secret, Storage, TlsFiles, Topics,
 };
 
 /// Why a configuration cannot be used.
@@ -178,7 +178,26 @@ fn storage(file: &file::Storage) -> Result<Storage, ConfigError> {
     if !(SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&file.segment_bytes.0) {
         return Err(ConfigError::invalid("storage.segment_bytes", "must be between 1MiB and 1GiB"));
     }
-    Ok(Storage { segment_bytes: file.segment_bytes.0, cache_bytes: file.cache_bytes.0 })
+    if file.snapshot_every.0 < SMALLEST_SEGMENT {
+        return Err(ConfigError::invalid("storage.snapshot_every", "must be at least 1MiB"));
+    }
+    let retention = Retention {
+        time: file.retention.time.map(|time| time.0),
+        size: file.retention.size.map(|size| size.0),
+    };
+    if retention.time.is_some_and(|time| time.is_zero()) {
+        return Err(ConfigError::invalid("storage.retention.time", "must be above zero"));
+    }
+    if retention.size.is_some_and(|size| size < file.segment_bytes.0) {
+        let problem = "must not be below storage.segment_bytes, since space comes back with whole log files";
+        return Err(ConfigError::invalid("storage.retention.size", problem));
+    }
+    Ok(Storage {
+        segment_bytes: file.segment_bytes.0,
+        cache_bytes: file.cache_bytes.0,
+        snapshot_every: file.snapshot_every.0,
+        retention,
+    })
 }
 
 fn listen(file: &file::Listen) -> Result<Listen, ConfigError> {

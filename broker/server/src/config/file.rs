@@ -84,11 +84,29 @@ pub(super) struct Storage {
     pub(super) segment_bytes: HumanBytes,
     /// Newest part of the log that is kept in memory.
     pub(super) cache_bytes: HumanBytes,
+    /// A snapshot is taken after so much log. A restart applies the log behind the newest one.
+    pub(super) snapshot_every: HumanBytes,
+    pub(super) retention: Retention,
+}
+
+/// Without limits, everything is kept. Space comes back with whole log files, so that a little more is kept than is said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retention {
+    /// Messages older than this are deleted, consumed or not.
+    pub(super) time: Option<HumanDuration>,
+    /// Above this size of the log the oldest messages are deleted, once every consumer group has consumed them.
+    pub(super) size: Option<HumanBytes>,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { segment_bytes: HumanBytes(64 << 20), cache_bytes: HumanBytes(16 << 20) }
+        Self {
+            segment_bytes: HumanBytes(64 << 20),
+            cache_bytes: HumanBytes(16 << 20),
+            snapshot_every: HumanBytes(256 << 20),
+            retention: Retention::default(),
+        }
     }
 }
 

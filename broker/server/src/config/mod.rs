@@ -79,6 +79,18 @@ pub struct Flush {
 pub struct Storage {
     pub segment_bytes: u64,
     pub cache_bytes: u64,
+    /// Bytes of log from one snapshot to the next.
+    pub snapshot_every: u64,
+    pub retention: Retention,
+}
+
+/// What is kept of the log. Without limits, everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retention {
+    /// Messages older than this are deleted, consumed or not.
+    pub time: Option<Duration>,
+    /// Above this many bytes of log the oldest messages are deleted, once every consumer group has consumed them.
+    pub size: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -186,7 +198,12 @@ impl Config {
                 timeout: Duration::from_secs(5),
                 interval: Duration::from_millis(200),
             },
-            storage: Storage { segment_bytes: 64 << 20, cache_bytes: 16 << 20 },
+            storage: Storage {
+                segment_bytes: 64 << 20,
+                cache_bytes: 16 << 20,
+                snapshot_every: 256 << 20,
+                retention: Retention::default(),
+            },
             topics: Topics { auto_create: true, queues: 8 },
             consumer_groups: ConsumerGroups {
                 auto_create: true,

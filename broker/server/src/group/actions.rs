@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, TailFate};
+use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, Mode, TailFate};
 use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::ReadError;
 
@@ -33,7 +33,7 @@ impl Driver {
             }
             Action::Append(batches) => self.append(batches),
             Action::Truncate { keep, fate } => self.truncate(keep, fate)?,
-            Action::Rewind { through } => self.rewind(through),
+            Action::Rewind { through } => self.rewind(through)?,
             Action::Send { to, message } => self.outbox.send(to, message),
             Action::SendEntries { to, header, from, through } => {
                 self.send_entries(to, header, from, through)?;
@@ -66,7 +66,21 @@ impl Driver {
         {
             self.tail = Tail { end: batch.header().end_position(), timestamp: batch.header().timestamp };
         }
-        Ok(())
+        self.roll_back(keep)
+    }
+
+    /// A snapshot may hold more than the core has heard to be committed since the start.
+    fn roll_back(&mut self, keep: LogIndex) -> Result<(), String> {
+        if self.applied <= keep {
+            return Ok(());
+        }
+        if self.view.membership.mode() != Mode::Async {
+            return Err(format!(
+                "the leader cuts the log behind {keep}, but batch {} was applied: a log is damaged",
+                self.applied
+            ));
+        }
+        self.rewind(keep)
     }
 
     /// Sends what one turn can send; the follower's answer brings the rest.

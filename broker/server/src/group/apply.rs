@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mainstay_messaging::{ChangeInvisible, Command, Delivery, Outcome, Receive, Refusal, State};
+use mainstay_messaging::{ChangeInvisible, Command, Delivery, Outcome, Receive, Refusal};
 use mainstay_record::{Batch, BatchKind, LogIndex, RecordId, Timestamp};
 
 use super::driver::Driver;
@@ -37,6 +37,7 @@ impl Driver {
             Err(reason) => return self.fail(&reason),
         }
         self.metrics.applied(self.applied, self.committed);
+        self.snapshot_when_due(now);
         self.publish_metadata();
     }
 
@@ -67,6 +68,8 @@ impl Driver {
             }
         }
         self.applied = header.id.index;
+        self.applied_end = header.end_position();
+        self.replayed += 1;
         Ok(())
     }
 
@@ -182,14 +185,6 @@ impl Driver {
             Command::ChangeInvisible(ChangeInvisible { group, topic, handle, invisible_ms })
         };
         self.proposals.add_own(handles.into_iter().map(change).collect(), now);
-    }
-
-    /// The state is rebuilt from the start of the log, a part per turn.
-    pub(super) fn rewind(&mut self, through: LogIndex) {
-        self.state = State::new(self.identity.group, self.identity.groups);
-        self.applied = LogIndex::ZERO;
-        self.committed = self.committed.min(through);
-        self.caught_up = false;
     }
 
     pub(super) fn unknown_name(&self, receive: &Receive) -> Option<Refusal> {

@@ -20,6 +20,8 @@ use super::error::ProposeError;
 use super::input::{Input, OrderError, Poll, Proposal};
 use super::polls::Polls;
 use super::proposals::{Patience, Progress, Proposals};
+use super::retention::Keeping;
+use super::snapshots::Snapshots;
 use super::status::Status;
 use super::step_down::SteppingDown;
 use super::view::{GroupView, Leader, Role};
@@ -75,6 +77,13 @@ pub(super) struct Driver {
     pub(super) tail: Tail,
     pub(super) state: State,
     pub(super) applied: LogIndex,
+    /// Position behind the last batch applied.
+    pub(super) applied_end: LogPosition,
+    /// Batches applied since the start.
+    pub(super) replayed: u64,
+    pub(super) snapshots: Snapshots,
+    pub(super) keeping: Keeping,
+    pub(super) segment_bytes: u64,
     pub(super) committed: LogIndex,
     /// The state has caught up with what was committed when this node became leader.
     pub(super) caught_up: bool,
@@ -152,6 +161,7 @@ impl Driver {
         self.look_at_space();
         self.apply(now);
         self.note_caught_up();
+        self.look_after_retention(now);
         self.step_down_when_quiet(now);
         self.start_polls(now);
         self.propose(now);
@@ -183,6 +193,7 @@ impl Driver {
                 let _ = reply.send(answer);
             }
             Input::Status(reply) => drop(reply.send(self.status(now))),
+            Input::Snapshot(written) => self.snapshot_written(written, now),
             Input::Drain(drained) => {
                 self.draining = true;
                 self.drained = Some(drained);
@@ -419,7 +430,14 @@ impl Driver {
 
     fn status(&self, now: Instant) -> Status {
         let at = self.clock.moment(now);
-        Status { at, consensus: Some(self.core.view(at)), applied: self.applied }
+        Status {
+            at,
+            consensus: Some(self.core.view(at)),
+            applied: self.applied,
+            replayed: self.replayed,
+            snapshot: self.snapshots.newest(),
+            first: self.log.first(),
+        }
     }
 
     /// This node cannot go on: everybody who waits is told, and the broker stops.

@@ -11,6 +11,7 @@ use mainstay_storage::LogEvent;
 use tokio::sync::oneshot;
 
 use super::error::{ProposeError, ReceiveError};
+use super::snapshots::Written;
 use super::status::Status;
 
 /// Everything that wakes the driver, except time.
@@ -34,6 +35,8 @@ pub(crate) enum Input {
         reply: oneshot::Sender<Result<(), OrderError>>,
     },
     Status(oneshot::Sender<Status>),
+    /// A snapshot was written, or could not be.
+    Snapshot(Written),
     /// Answer every long poll and take nothing new; tell when what is in flight has been answered.
     Drain(oneshot::Sender<()>),
     /// Close the log and end.

@@ -15,6 +15,8 @@ mod input;
 mod polls;
 mod proposals;
 mod receiving;
+mod retention;
+mod snapshots;
 mod space;
 mod start;
 mod status;

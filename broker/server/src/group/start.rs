@@ -8,10 +8,11 @@ use mainstay_consensus::{
     Config as CoreConfig, Core, HardState, HardStateError, LogSummary, Membership, MembershipError, Mode,
     Standing, StandingError, Timing,
 };
-use mainstay_messaging::{Metadata, State};
-use mainstay_record::{Batch, Epoch, LogIndex, NodeId};
+use mainstay_messaging::Retention;
+use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
 use mainstay_storage::{
-    DataFolder, FileSystem, Flush, FolderError, Log, LogOptions, OpenError, Recovered, StateError, StateFile,
+    DataFolder, FileSystem, Flush, FolderError, Log, LogOptions, OpenError, Recovered, SnapshotError,
+    SnapshotStore, StateError, StateFile,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -24,6 +25,8 @@ use super::identity;
 use super::input::{InFlight, Input, OrderError};
 use super::polls::Polls;
 use super::proposals::{Patience, Proposals};
+use super::retention::Keeping;
+use super::snapshots::{Loaded, Snapshots};
 use super::status::Status;
 use super::view::{GroupView, Role};
 use crate::config::{Config, FlushType, ReplicationMode};
@@ -48,6 +51,8 @@ pub enum StartError {
     Log(#[from] OpenError),
     #[error("data folder {}: {problem}", path.display())]
     Folder { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
     #[error("{}: {source}", path.display())]
     HardState { path: PathBuf, source: HardStateError },
     #[error("{}: {source}", path.display())]
@@ -83,6 +88,8 @@ pub(crate) struct Runner {
     standing: Standing,
     log: Log,
     recovered: Recovered,
+    snapshots: Snapshots,
+    loaded: Loaded,
     stored: Option<(Membership, LogIndex)>,
     adopt: watch::Sender<Option<Membership>>,
     inputs: mpsc::UnboundedReceiver<Input>,
@@ -104,6 +111,7 @@ pub(crate) fn open(
     let identity = Identity { group: config.group, groups: config.groups.len() as u32, node };
     let (inputs, input_queue) = mpsc::unbounded_channel();
     let (log, recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
+    let (snapshots, loaded) = load_state(&config, &fs, &folder, &recovered, &inputs)?;
     let hard_state_file = StateFile::open(Arc::clone(&fs), folder.path().join("granted"))?;
     let standing_file = StateFile::open(Arc::clone(&fs), folder.path().join("standing"))?;
     let membership_file = StateFile::open(Arc::clone(&fs), folder.path().join("membership"))?;
@@ -118,7 +126,7 @@ pub(crate) fn open(
     let (adopt, adopted) = watch::channel(stored.as_ref().map(|(membership, _)| membership.clone()));
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
-    let metadata = Arc::new(ArcSwap::from_pointee(Metadata::default()));
+    let metadata = Arc::new(ArcSwap::from_pointee(loaded.state.metadata()));
     let outbox = Outbox::default();
     let shared = Shared {
         inputs: inputs.clone(),
@@ -140,6 +148,8 @@ pub(crate) fn open(
         standing,
         log,
         recovered,
+        snapshots,
+        loaded,
         stored,
         adopt,
         inputs: input_queue,
@@ -174,11 +184,45 @@ fn open_log(
     Ok((log, recovered))
 }
 
+/// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again.
+fn load_state(
+    config: &Config,
+    fs: &Arc<dyn FileSystem>,
+    folder: &DataFolder,
+    recovered: &Recovered,
+    inputs: &mpsc::UnboundedSender<Input>,
+) -> Result<(Snapshots, Loaded), StartError> {
+    let store = SnapshotStore::open(Arc::clone(fs), folder.path(), config.group)?;
+    let entry = |index| entry(recovered, index);
+    let mut snapshots = Snapshots::open(store, config.storage.snapshot_every, inputs, entry)?;
+    let (first, groups) = (recovered.base.last.index.next(), config.groups.len() as u32);
+    let loaded = snapshots
+        .load(recovered.last.index, first, (config.group, groups))
+        .map_err(|error| StartError::Folder { path: folder.path().to_owned(), problem: error.to_string() })?;
+    tracing::info!(through = %loaded.applied, "state loaded");
+    Ok((snapshots, loaded))
+}
+
+/// What the log has at an index, where it knows.
+fn entry(recovered: &Recovered, index: LogIndex) -> Option<EntryId> {
+    if index > recovered.last.index || index < recovered.base.last.index {
+        return None;
+    }
+    let rows = recovered.epochs.partition_point(|start| start.first <= index);
+    let epoch = recovered.epochs.get(rows.checked_sub(1)?)?.epoch;
+    Some(EntryId { epoch, index })
+}
+
 fn flush(config: &Config) -> Flush {
     match config.flush.kind {
         FlushType::Sync => Flush::Sync,
         FlushType::Async => Flush::Async { interval: config.flush.interval },
     }
+}
+
+fn retention(config: &Config) -> Retention {
+    let kept = &config.storage.retention;
+    Retention { max_age_ms: kept.time.map(|time| time.as_millis() as u64), max_bytes: kept.size }
 }
 
 fn load_hard_state(file: &StateFile, folder: &DataFolder) -> Result<HardState, StartError> {
@@ -329,10 +373,17 @@ impl Runner {
             Input::Receive(poll) => {
                 let _ = poll.reply.send(Err(ProposeError::NotLeader { leader: None }.into()));
             }
-            Input::Query(ask) => ask(&State::new(self.identity.group, self.identity.groups)),
+            Input::Query(ask) => ask(&self.loaded.state),
             Input::Order { reply, .. } => drop(reply.send(Err(OrderError::Bootstrapping))),
             Input::Status(reply) => {
-                let status = Status { at: self.clock.now(), consensus: None, applied: LogIndex::ZERO };
+                let status = Status {
+                    at: self.clock.now(),
+                    consensus: None,
+                    applied: self.loaded.applied.index,
+                    replayed: 0,
+                    snapshot: self.snapshots.newest(),
+                    first: self.log.first(),
+                };
                 let _ = reply.send(status);
             }
             Input::Log(mainstay_storage::LogEvent::Failed(error)) => {
@@ -345,8 +396,12 @@ impl Runner {
                 let _ = done.send(());
                 return true;
             }
-            Input::Peer { .. } | Input::PeerGone(_) | Input::PeerMet | Input::GiveBack(_) | Input::Log(_) => {
-            }
+            Input::Peer { .. }
+            | Input::PeerGone(_)
+            | Input::PeerMet
+            | Input::GiveBack(_)
+            | Input::Snapshot(_)
+            | Input::Log(_) => {}
         }
         false
     }
@@ -385,8 +440,13 @@ impl Runner {
             hard_state: self.hard_state_file,
             standing: self.standing_file,
             tail: Tail { end: self.recovered.end, timestamp: self.recovered.last_timestamp },
-            state: State::new(self.identity.group, self.identity.groups),
-            applied: LogIndex::ZERO,
+            state: self.loaded.state,
+            applied: self.loaded.applied.index,
+            applied_end: self.loaded.end,
+            replayed: 0,
+            snapshots: self.snapshots,
+            keeping: Keeping::new(retention(&self.config), std::time::Instant::now()),
+            segment_bytes: self.config.storage.segment_bytes,
             committed: LogIndex::ZERO,
             caught_up: false,
             proposals: Proposals::default(),

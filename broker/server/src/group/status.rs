@@ -11,4 +11,10 @@ pub struct Status {
     /// `None` until the node has a membership.
     pub consensus: Option<View>,
     pub applied: LogIndex,
+    /// Batches applied since the process started: what a restart replays, and what came after.
+    pub replayed: u64,
+    /// The newest batch that a snapshot stands for.
+    pub snapshot: Option<LogIndex>,
+    /// The oldest batch of the log.
+    pub first: LogIndex,
 }

@@ -54,15 +54,17 @@ pub(crate) struct Plan {
     pub(crate) replication: &'static str,
     pub(crate) flush: &'static str,
     pub(crate) members: usize,
+    /// More lines of `[storage]`.
+    pub(crate) storage: &'static str,
 }
 
 impl Plan {
     pub(crate) fn single() -> Self {
-        Self { replication: "mode = \"none\"", flush: "type = \"sync\"", members: 1 }
+        Self { replication: "mode = \"none\"", flush: "type = \"sync\"", members: 1, storage: "" }
     }
 
     pub(crate) fn raft() -> Self {
-        Self { replication: "mode = \"raft\"", flush: "type = \"sync\"", members: 3 }
+        Self { replication: "mode = \"raft\"", flush: "type = \"sync\"", members: 3, storage: "" }
     }
 }
 
@@ -111,13 +113,14 @@ impl Group {
             .collect();
         let text = format!(
             "cluster = \"test\"\ngroup = 0\nmember = \"{}\"\ndata = \"/data\"\n\
-             [replication]\n{}\n[flush]\n{}\n[storage]\nsegment_bytes = \"1MiB\"\n\
+             [replication]\n{}\n[flush]\n{}\n[storage]\nsegment_bytes = \"1MiB\"\n{}\n\
              [listen]\nclient = \"127.0.0.1:0\"\ninternal = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n\
              [internal]\nsecret_file = \"{}\"\n\
              [[groups]]\nid = 0\naddress = \"127.0.0.1:1\"\nmembers = [{}]\n",
             self.nodes[index].name,
             self.plan.replication,
             self.plan.flush,
+            self.plan.storage,
             self.secret.path().display(),
             members.join(", ")
         );

@@ -1,0 +1,90 @@
+//! How much of the log is kept. The leader decides which messages go, by a command in the log; each replica then removes
+//! what its own messages and snapshots no longer need.
+
+use std::time::{Duration, Instant};
+
+use mainstay_messaging::{Command, Retention, SegmentInfo, Trim, plan};
+use mainstay_record::LogIndex;
+
+use super::clock::wall;
+use super::driver::Driver;
+
+/// How often it is looked whether something may go.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What may go, and when it is looked at next.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    policy: Retention,
+    look_at: Instant,
+}
+
+impl Keeping {
+    pub(super) fn new(policy: Retention, now: Instant) -> Self {
+        Self { policy, look_at: now }
+    }
+}
+
+impl Driver {
+    pub(super) fn look_after_retention(&mut self, now: Instant) {
+        if now < self.keeping.look_at || self.failed.is_some() {
+            return;
+        }
+        self.keeping.look_at = now + LOOK_AGAIN;
+        self.trim(now);
+        self.forget();
+        self.snapshot_when_due(now);
+    }
+
+    /// On a leader: has the messages of old segments forgotten by everybody.
+    fn trim(&mut self, now: Instant) {
+        let policy = &self.keeping.policy;
+        let unlimited = policy.max_age_ms.is_none() && policy.max_bytes.is_none();
+        if unlimited || !self.view.serving || !self.caught_up || self.applied < self.committed {
+            return;
+        }
+        let segments: Vec<_> = self.log.segments().iter().map(segment).collect();
+        let through = plan(policy, &segments, self.state.unconsumed_from(), wall());
+        // What is not applied yet has not been looked at.
+        let through = through.map(|through| through.min(self.applied));
+        if let Some(through) = through
+            && self.state.first_needed().is_some_and(|needed| needed <= through)
+        {
+            self.proposals.add_own(vec![Command::Trim(Trim { through })], now);
+        }
+    }
+
+    /// Through where no message of the log is needed any more.
+    fn unneeded(&self) -> LogIndex {
+        self.state.first_needed().map_or(self.applied, LogIndex::prev)
+    }
+
+    /// Lets go of whole segments that neither a message nor a restart needs. A replica that is behind can be refilled
+    /// from the log only, so that where there are others the log stays whole.
+    pub(super) fn forget(&self) {
+        if self.view.membership.members().len() > 1 {
+            return;
+        }
+        let Some(covered) = self.snapshots.covers() else { return };
+        let through = covered.min(self.unneeded());
+        if through >= self.log.first() {
+            self.log.forget(through);
+        }
+    }
+
+    /// Whether a whole segment could go if only the snapshots were newer.
+    pub(super) fn waits_for_snapshot(&self) -> bool {
+        let (covered, unneeded) = (self.snapshots.covers(), self.unneeded());
+        let segments = self.log.segments();
+        // The newest stays in any case.
+        let older = segments.len().saturating_sub(1);
+        segments[..older]
+            .iter()
+            .any(|segment| segment.last <= unneeded && covered.is_none_or(|covered| segment.last > covered))
+    }
+}
+
+fn segment(segment: &mainstay_storage::SegmentInfo) -> SegmentInfo {
+    let mainstay_storage::SegmentInfo { first, last, file_bytes, newest, .. } = *segment;
+    SegmentInfo { first, last, bytes: file_bytes, newest }
+}

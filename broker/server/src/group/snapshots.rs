@@ -1,0 +1,221 @@
+//! Snapshots of the state machine: taken now and then, so that a restart replays only the log behind the newest, and so
+//! that the log's beginning may go.
+//!
+//! The state is frozen by sharing and written by another thread. What always holds: a snapshot is used only where the
+//! log, at the snapshot's last entry, is the very log it was made of. In mode `async` a tail that was applied may be cut
+//! later, and a snapshot of it stays behind as a file: such a one is passed over.
+
+use std::time::{Duration, Instant};
+
+use mainstay_messaging::{Restore, State};
+use mainstay_record::{EntryId, GroupId, LogIndex, LogPosition};
+use mainstay_storage::{Log, Snapshot, SnapshotStore};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::driver::Driver;
+use super::input::Input;
+
+/// How long nothing is tried after a snapshot that could not be written.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// What the driver knows of its snapshots.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    store: SnapshotStore,
+    /// Bytes of applied log from one to the next.
+    every: u64,
+    /// Those that can be used, oldest first.
+    usable: Vec<Snapshot>,
+    /// One is being written.
+    writing: bool,
+    /// None is begun before, since the last could not be written.
+    retry_at: Option<Instant>,
+    /// Counts the times the state was rolled back: what was begun before is of no use.
+    rollbacks: u64,
+    /// Where the driver hears that one is written.
+    inputs: mpsc::WeakUnboundedSender<Input>,
+}
+
+/// A snapshot that another thread has written, or why it has not.
+#[derive(Debug)]
+pub(crate) struct Written {
+    rollbacks: u64,
+    result: Result<Snapshot, String>,
+}
+
+/// A state that came out of a snapshot, or the empty one.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) state: State,
+    /// The last entry that is in it.
+    pub(super) applied: EntryId,
+    /// Where the log goes on behind that.
+    pub(super) end: LogPosition,
+}
+
+/// Why the state cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the log begins with batch {first}, and no intact snapshot through that or later is part of it: \
+     the state before cannot be rebuilt"
+)]
+pub(super) struct NoState {
+    first: LogIndex,
+}
+
+impl Snapshots {
+    /// `entry` tells what the own log has at an index.
+    pub(super) fn open(
+        store: SnapshotStore,
+        every: u64,
+        inputs: &mpsc::UnboundedSender<Input>,
+        entry: impl Fn(LogIndex) -> Option<EntryId>,
+    ) -> Result<Self, mainstay_storage::SnapshotError> {
+        let mut usable = store.list()?;
+        usable.retain(|snapshot| entry(snapshot.base.last.index) == Some(snapshot.base.last));
+        let (writing, retry_at, rollbacks) = (false, None, 0);
+        Ok(Self { store, every, usable, writing, retry_at, rollbacks, inputs: inputs.downgrade() })
+    }
+
+    pub(super) fn newest(&self) -> Option<LogIndex> {
+        self.usable.last().map(|snapshot| snapshot.base.last.index)
+    }
+
+    /// Through where the log may go: an older snapshot than the newest stands for it, in case that one is damaged.
+    pub(super) fn covers(&self) -> Option<LogIndex> {
+        let older = self.usable.len().checked_sub(2)?;
+        self.usable.get(older).map(|snapshot| snapshot.base.last.index)
+    }
+
+    /// Log that was applied since the newest.
+    fn behind(&self, end: LogPosition) -> u64 {
+        let covered = self.usable.last().map_or(LogPosition(0), |snapshot| snapshot.base.position);
+        end.0.saturating_sub(covered.0)
+    }
+
+    /// The state of the newest usable snapshot of nothing behind `through`; where none is left, the empty one, if the log
+    /// has its whole past. Reads the disk.
+    pub(super) fn load(
+        &mut self,
+        through: LogIndex,
+        first: LogIndex,
+        (group, groups): (GroupId, u32),
+    ) -> Result<Loaded, NoState> {
+        self.usable.retain(|snapshot| snapshot.base.last.index <= through);
+        while let Some(snapshot) = self.usable.last() {
+            match restore(&self.store, snapshot, group, groups) {
+                Ok(state) => {
+                    let base = &snapshot.base;
+                    return Ok(Loaded { state, applied: base.last, end: base.position });
+                }
+                Err(error) => {
+                    warn!(%group, path = %snapshot.path.display(), error, "a snapshot is passed over");
+                    self.usable.pop();
+                }
+            }
+        }
+        if first > LogIndex(1) {
+            return Err(NoState { first });
+        }
+        Ok(Loaded { state: State::new(group, groups), applied: EntryId::ZERO, end: LogPosition(0) })
+    }
+
+    fn finish(&mut self, written: Written) -> Option<Result<Snapshot, String>> {
+        self.writing = false;
+        (written.rollbacks == self.rollbacks).then_some(written.result)
+    }
+}
+
+fn restore(store: &SnapshotStore, snapshot: &Snapshot, group: GroupId, groups: u32) -> Result<State, String> {
+    let reader = store.reader(snapshot).map_err(|error| error.to_string())?;
+    let mut restore = Restore::new(group, groups);
+    for chunk in reader.chunks() {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        restore.feed(&chunk).map_err(|error| error.to_string())?;
+    }
+    restore.finish().map_err(|error| error.to_string())
+}
+
+/// Writes a frozen state. Blocks on the disk.
+fn write(
+    store: &SnapshotStore,
+    log: &Log,
+    last: LogIndex,
+    frozen: mainstay_messaging::Frozen,
+) -> Result<Snapshot, String> {
+    let base = log.base_at(last).map_err(|error| error.to_string())?;
+    let mut writer = store.write(base).map_err(|error| error.to_string())?;
+    for part in frozen.into_parts() {
+        writer.write(&part).map_err(|error| error.to_string())?;
+    }
+    writer.finish().map_err(|error| error.to_string())
+}
+
+impl Driver {
+    /// Begins a snapshot when enough was applied since the last one, or when one would let part of the log go.
+    pub(super) fn snapshot_when_due(&mut self, now: Instant) {
+        if self.snapshots.writing
+            || self.failed.is_some()
+            || self.snapshots.retry_at.is_some_and(|retry_at| now < retry_at)
+        {
+            return;
+        }
+        let behind = self.snapshots.behind(self.applied_end);
+        let due =
+            behind >= self.snapshots.every || (behind >= self.segment_bytes && self.waits_for_snapshot());
+        if !due {
+            return;
+        }
+        self.snapshots.writing = true;
+        let (frozen, last) = (self.state.freeze(), self.applied);
+        let (store, log) = (self.snapshots.store.clone(), self.log.clone());
+        let (inputs, rollbacks) = (self.snapshots.inputs.clone(), self.snapshots.rollbacks);
+        tokio::task::spawn_blocking(move || {
+            let result = write(&store, &log, last, frozen);
+            // A log that is being closed is not held up by this one.
+            drop(log);
+            if let Some(inputs) = inputs.upgrade() {
+                let _ = inputs.send(Input::Snapshot(Written { rollbacks, result }));
+            }
+        });
+    }
+
+    pub(super) fn snapshot_written(&mut self, written: Written, now: Instant) {
+        self.snapshots.retry_at = None;
+        match self.snapshots.finish(written) {
+            Some(Ok(snapshot)) => {
+                let (through, bytes) = (snapshot.base.last, snapshot.file_bytes);
+                info!(group = %self.identity.group, %through, bytes, "snapshot written");
+                self.snapshots.usable.push(snapshot);
+                // The store keeps no more.
+                let old = self.snapshots.usable.len().saturating_sub(2);
+                self.snapshots.usable.drain(..old);
+                self.forget();
+            }
+            Some(Err(error)) => {
+                self.snapshots.retry_at = Some(now + RETRY_AFTER);
+                warn!(group = %self.identity.group, error, "a snapshot could not be written");
+            }
+            None => {}
+        }
+    }
+
+    /// What was applied behind `through` is void: the state goes back to a snapshot before, or to the start.
+    pub(super) fn rewind(&mut self, through: LogIndex) -> Result<(), String> {
+        if self.applied <= through {
+            return Ok(());
+        }
+        self.snapshots.rollbacks += 1;
+        let (first, identity) = (self.log.first(), self.identity);
+        let snapshots = &mut self.snapshots;
+        let load = || snapshots.load(through, first, (identity.group, identity.groups));
+        let loaded = tokio::task::block_in_place(load).map_err(|error| error.to_string())?;
+        self.state = loaded.state;
+        self.applied = loaded.applied.index;
+        self.applied_end = loaded.end;
+        self.committed = self.committed.min(through);
+        self.caught_up = false;
+        Ok(())
+    }
+}
