@@ -6,9 +6,10 @@ mod support;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, Role};
-use mainstay_storage::{MemFileSystem, Operation, Unsynced};
+use mainstay_storage::{FileSystem, MemFileSystem, Operation, Unsynced};
 use support::{Group, Plan, Stall, StallingFileSystem, bodies, prepare_topic, publish, send, soon, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,4 +162,83 @@ async fn a_grant_is_not_forgotten_although_nothing_of_its_epoch_reached_the_disk
     assert_eq!(after.granted.number, 7);
     let stale = group.handle(1).campaign(7, group.handle(1).clock_now().plus(support::PATIENCE)).await;
     assert!(stale.is_err(), "it does not vote twice");
+}
+
+/// Three replicas that flush once an hour. The first leads; the second and it alone hold the message `kept`; then the
+/// second is treated by `lose` and started again, and the first is killed.
+async fn after_a_loss(lose: impl FnOnce(&mut Group)) -> Group {
+    let plan = Plan { flush: "type = \"async\"\ninterval = \"1h\"", ..Plan::raft() };
+    let mut group = Group::start(plan).await;
+    let first = group.view(0).node;
+    until("node 0 leads", async || {
+        let leader = group.leader().await;
+        if leader != 0 {
+            let _ = group.handle(leader).step_down(Some(first)).await;
+        }
+        (leader == 0).then_some(())
+    })
+    .await;
+    prepare_topic(&group.handle(0)).await;
+    until("the third has the topic", async || group.handle(2).metadata().topic("letters").map(drop)).await;
+    group.network.isolate(2).await;
+    send(&group.handle(0), "kept").await;
+    lose(&mut group);
+    group.kill(0);
+    group.start_node(1).await;
+    group.network.heal(2);
+    group
+}
+
+fn lose_power(group: &mut Group) {
+    let fs = group.nodes[1].fs.crash_with(Unsynced::Lost);
+    group.nodes[1].broker = None;
+    group.nodes[1].fs = fs;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_have_lost_what_it_acknowledged_elects_nobody_until_it_has_caught_up() {
+    let mut group = after_a_loss(lose_power).await;
+    let standing = group.status(1).await.consensus.unwrap().standing;
+    assert_eq!((standing.losses, standing.caught_up), (1, false));
+    // Both are there, a majority, and for longer than any election takes.
+    let late = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < late {
+        assert!(
+            !group.view(1).is_leader() && !group.view(2).is_leader(),
+            "nobody there knows of the message"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    group.start_node(0).await;
+    let leader = group.leader().await;
+    assert_eq!(bodies(&group.handle(leader)).await, ["kept"]);
+    until("it has caught up", async || group.status(1).await.consensus?.standing.caught_up.then_some(()))
+        .await;
+    group.kill(1);
+    group.start_node(1).await;
+    let standing = until("it is back", async || Some(group.status(1).await.consensus?.standing)).await;
+    assert_eq!((standing.losses, standing.caught_up), (1, true), "a killed process loses nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_lost_its_log_is_such_a_replica() {
+    let mut group = after_a_loss(|group| {
+        group.kill(1);
+        let (fs, folder) = (&group.nodes[1].fs, std::path::Path::new("/data/log"));
+        for name in fs.list(folder).unwrap() {
+            fs.remove(&folder.join(name)).unwrap();
+        }
+    })
+    .await;
+    let standing = group.status(1).await.consensus.unwrap().standing;
+    assert_eq!((standing.losses, standing.caught_up), (1, false));
+    group.start_node(0).await;
+    let leader = group.leader().await;
+    until("it has caught up", async || {
+        (bodies(&group.handle(1)).await == bodies(&group.handle(leader)).await
+            && group.status(1).await.consensus?.standing.caught_up)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(bodies(&group.handle(1)).await, ["kept"]);
 }

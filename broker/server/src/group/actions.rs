@@ -30,6 +30,9 @@ impl Driver {
             Action::StoreStanding(standing) => {
                 let stored = tokio::task::block_in_place(|| self.standing.store(&standing.encode()));
                 stored.map_err(|error| format!("cannot store that the log has caught up: {error}"))?;
+                if standing.caught_up {
+                    self.log.set_complete();
+                }
             }
             Action::Append(batches) => self.append(batches),
             Action::Truncate { keep, fate } => self.truncate(keep, fate)?,

@@ -12,6 +12,7 @@ mod error;
 mod handle;
 mod identity;
 mod input;
+mod loss;
 mod polls;
 mod proposals;
 mod receiving;

@@ -23,6 +23,7 @@ use super::error::ProposeError;
 use super::handle::{GroupHandle, Shared};
 use super::identity;
 use super::input::{InFlight, Input, OrderError};
+use super::loss;
 use super::polls::Polls;
 use super::proposals::{Patience, Proposals};
 use super::retention::Keeping;
@@ -110,14 +111,19 @@ pub(crate) fn open(
     let node = identity::load_or_create(&fs, &folder, &config.cluster, config.group)?;
     let identity = Identity { group: config.group, groups: config.groups.len() as u32, node };
     let (inputs, input_queue) = mpsc::unbounded_channel();
+    let log_is_gone = loss::log_is_gone(&*fs, &folder);
     let (log, recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
     let (snapshots, loaded) = load_state(&config, &fs, &folder, &recovered, &inputs)?;
     let hard_state_file = StateFile::open(Arc::clone(&fs), folder.path().join("granted"))?;
-    let standing_file = StateFile::open(Arc::clone(&fs), folder.path().join("standing"))?;
+    let mut standing_file = StateFile::open(Arc::clone(&fs), folder.path().join("standing"))?;
     let membership_file = StateFile::open(Arc::clone(&fs), folder.path().join("membership"))?;
     let hard = load_hard_state(&hard_state_file, &folder)?;
-    let standing = load_standing(&standing_file, &folder)?;
+    let mut standing = load_standing(&standing_file, &folder)?;
     let stored = load_membership(&membership_file, &recovered, &folder)?;
+    if recovered.incomplete || log_is_gone {
+        let membership = stored.as_ref().map(|(membership, _)| membership);
+        standing = loss::count(&mut standing_file, standing, membership, &log)?;
+    }
     if let Some((membership, _)) = &stored {
         check_mode(&config, membership)
             .map_err(|problem| StartError::Folder { path: folder.path().to_owned(), problem })?;

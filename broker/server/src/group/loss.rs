@@ -1,0 +1,41 @@
+//! What a replica does that may have lost what it acknowledged: it says so durably before it takes part in anything, and
+//! elects nobody until it has caught up.
+//!
+//! A log says itself whether it may be incomplete: the machine failed with flush Async, or damage was set aside. That the
+//! log is gone as a whole shows only beside it: the node once joined a group, which it does with a log.
+
+use std::path::Path;
+
+use mainstay_consensus::{Membership, Standing};
+use mainstay_storage::{DataFolder, FileSystem, Log, StateError, StateFile};
+
+const MEMBERSHIP: &str = "membership";
+/// The file that every log has.
+const MARK: &str = "log/mark";
+
+/// Whether a folder that belonged to a group has no log any more. To be asked before the log is opened, which makes one.
+pub(super) fn log_is_gone(fs: &dyn FileSystem, folder: &DataFolder) -> bool {
+    let exists = |name: &Path| fs.exists(&folder.path().join(name)).unwrap_or(false);
+    exists(Path::new(MEMBERSHIP)) && !exists(Path::new(MARK))
+}
+
+/// Counts a loss. One replica by itself has nobody to catch up with: what flush Async lost is lost.
+pub(super) fn count(
+    file: &mut StateFile,
+    standing: Standing,
+    membership: Option<&Membership>,
+    log: &Log,
+) -> Result<Standing, StateError> {
+    if membership.is_none_or(|membership| membership.members().len() == 1) {
+        tracing::warn!("the log may lack its end, which no other replica has");
+        log.set_complete();
+        return Ok(standing);
+    }
+    let standing = standing.after_loss();
+    file.store(&standing.encode())?;
+    tracing::warn!(
+        losses = standing.losses,
+        "the log may lack what this replica acknowledged: it elects nobody until it has caught up"
+    );
+    Ok(standing)
+}
