@@ -187,6 +187,7 @@ async fn a_replica_whose_committed_log_is_contradicted_stops() {
         prev: Some(EntryId { epoch: epoch(0, 0), index: 0 }),
         commit: 0,
         round: 0,
+        losses: 0,
         batches: vec![batch.bytes().clone()],
     };
     let envelope = Envelope {
