@@ -64,6 +64,16 @@ fn min_in_sync_is_for_sync_and_within_the_replicas() {
 }
 
 #[test]
+fn retention_is_a_time_and_a_size_below_the_volumes() {
+    for time in ["72h", "90m", "1h30m", "Forever"] {
+        accepted(json!({"storage": {"retention": {"time": time}}}));
+    }
+    accepted(json!({"storage": {"size": "20Gi", "retention": {"size": "15Gi"}}}));
+    refused(json!({"storage": {"size": "20Gi", "retention": {"size": "20Gi"}}}), "below storage.size");
+    refused(json!({"storage": {"size": "900Mi", "retention": {"size": "1Gi"}}}), "below storage.size");
+}
+
+#[test]
 fn what_cannot_change_is_refused_and_what_can_is_not() {
     let raft = json!({"replicas": 3, "replication": {"mode": "Raft"}, "storage": {"size": "20Gi"}});
     assert_eq!(

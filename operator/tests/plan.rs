@@ -34,6 +34,9 @@ const CONTRACT: &[&str] = &[
     "flush.interval",
     "storage.segment_bytes",
     "storage.cache_bytes",
+    "storage.snapshot_every",
+    "storage.retention.time",
+    "storage.retention.size",
     "listen.client",
     "listen.internal",
     "listen.http",
@@ -67,11 +70,13 @@ fn everything() -> Value {
         "groups": 2, "replicas": 3, "replication": { "mode": "Sync", "minInSync": 2, "ackTimeout": "1500ms" },
         "flush": { "type": "Async", "timeout": "5s", "interval": "1m30s" }, "tls": { "secretName": "cert" },
         "resources": { "requests": { "cpu": "100m" } },
+        "storage": { "size": "20Gi", "retention": { "time": "24h", "size": "15Gi" } },
         "scheduling": { "nodeSelector": { "disk": "fast" }, "priorityClassName": "high",
                         "tolerations": [{ "key": "a", "operator": "Exists" }] },
         "config": {
             "replication.heartbeat": "50ms", "replication.lease": "500ms", "replication.election_min": "500ms",
             "replication.election_max": "900ms", "storage.segment_bytes": "16MiB", "storage.cache_bytes": "8MiB",
+            "storage.snapshot_every": "32MiB",
             "topics.auto_create": true, "topics.queues": "16", "consumer_groups.auto_create": "false",
             "consumer_groups.start": "latest", "consumer_groups.max_attempts": 5,
         },
@@ -151,6 +156,14 @@ fn what_is_wrong_is_named_by_its_field() {
         ),
         (json!({ "config": { "replication.lease": "100ms" } }), "spec.config[\"replication.lease\"]"),
         (json!({ "config": { "storage.segment_bytes": "1KiB" } }), "spec.config[\"storage.segment_bytes\"]"),
+        (json!({ "config": { "storage.segment_bytes": "2GiB" } }), "spec.config[\"storage.segment_bytes\"]"),
+        (
+            json!({ "config": { "storage.retention.time": "1h" } }),
+            "spec.config[\"storage.retention.time\"]: is set by",
+        ),
+        (json!({ "storage": { "retention": { "time": "0s" } } }), "spec.storage.retention.time"),
+        (json!({ "storage": { "retention": { "size": "3" } } }), "spec.storage.retention.size"),
+        (json!({ "storage": { "retention": { "size": "32Mi" } } }), "spec.storage.retention.size"),
     ];
     for (spec, field) in cases {
         let problems = problems(spec.clone());

@@ -88,6 +88,12 @@ pub fn render(plan: &Plan, group: u32, domain: &str) -> Result<String, toml::ser
     set(&mut table, "flush.type", flush(plan.spec.flush.type_).into());
     set(&mut table, "flush.timeout", duration::render(plan.flush_timeout).into());
     set(&mut table, "flush.interval", duration::render(plan.flush_interval).into());
+    if let Some(time) = plan.retention.time {
+        set(&mut table, "storage.retention.time", duration::render(time).into());
+    }
+    if let Some(size) = plan.retention.size {
+        set(&mut table, "storage.retention.size", size.render().into());
+    }
     for (key, setting) in &plan.settings {
         let value = match setting {
             Setting::Flag(flag) => (*flag).into(),
@@ -108,7 +114,7 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
         Some((section, key)) => {
             let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
             if let toml::Value::Table(section) = section {
-                section.insert(key.to_owned(), value);
+                set(section, key, value);
             }
         }
     }

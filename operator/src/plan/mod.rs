@@ -4,6 +4,7 @@
 pub mod config_file;
 pub mod duration;
 pub mod objects;
+pub mod retention;
 pub mod settings;
 pub mod workload;
 
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use mainstay_crds::{BrokerClusterSpec, BrokerGroupSpec, cluster::Mode};
 use serde_json::Value;
 
+use retention::Retention;
 use settings::Setting;
 
 /// A field that cannot be accepted.
@@ -55,6 +57,7 @@ pub struct Plan {
     pub flush_timeout: Duration,
     pub flush_interval: Duration,
     pub failover_delay: Duration,
+    pub retention: Retention,
     pub settings: BTreeMap<String, Setting>,
 }
 
@@ -120,7 +123,14 @@ impl Plan {
         let flush_timeout = span("spec.flush.timeout", &spec.flush.timeout, false);
         let flush_interval = span("spec.flush.interval", &spec.flush.interval, false);
         let failover_delay = span("spec.failover.delay", &spec.failover.delay, true);
+        let retention = retention::read(&spec.storage.retention, &mut errors);
         let settings = settings::read(&spec.config, &mut errors);
+        if let Some(size) = retention.size
+            && size.get() < settings::segment_bytes(&settings)
+        {
+            let problem = "must not be below spec.config[\"storage.segment_bytes\"] (64MiB by default)";
+            errors.push(FieldError::new("spec.storage.retention.size", problem));
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -133,6 +143,7 @@ impl Plan {
             flush_timeout,
             flush_interval,
             failover_delay,
+            retention,
             settings,
             identity,
             spec,

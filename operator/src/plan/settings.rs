@@ -37,6 +37,7 @@ const TABLE: &[(&str, Kind)] = &[
     ("replication.lease", Kind::Span),
     ("storage.cache_bytes", Kind::Bytes),
     ("storage.segment_bytes", Kind::Bytes),
+    ("storage.snapshot_every", Kind::Bytes),
     ("topics.auto_create", Kind::Flag),
     ("topics.queues", Kind::Count),
 ];
@@ -49,6 +50,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("replication.ack_timeout", "spec.replication.ackTimeout"),
     ("replication.min_in_sync", "spec.replication.minInSync"),
     ("replication.mode", "spec.replication.mode"),
+    ("storage.retention.size", "spec.storage.retention.size"),
+    ("storage.retention.time", "spec.storage.retention.time"),
 ];
 
 const OWNED: &[&str] = &["cluster", "group", "member", "data", "listen", "internal", "tls", "groups"];
@@ -125,6 +128,19 @@ fn bytes(text: &str) -> Option<u64> {
     text[..at].parse::<u64>().ok()?.checked_mul(unit)
 }
 
+/// Bytes of one log file.
+pub(super) fn segment_bytes(settings: &BTreeMap<String, Setting>) -> u64 {
+    text_bytes(settings, "storage.segment_bytes", "64MiB")
+}
+
+fn text_bytes(settings: &BTreeMap<String, Setting>, key: &str, default: &str) -> u64 {
+    let text = match settings.get(key) {
+        Some(Setting::Text(text)) => text,
+        _ => default,
+    };
+    bytes(text).unwrap_or_default()
+}
+
 /// What the broker demands of values that go together, with its own defaults for those that are not given.
 fn relations(settings: &BTreeMap<String, Setting>) -> Vec<FieldError> {
     let text = |key: &str, default: &str| match settings.get(key) {
@@ -136,12 +152,14 @@ fn relations(settings: &BTreeMap<String, Setting>) -> Vec<FieldError> {
     let lease = span("replication.lease", "1s");
     let election_min = span("replication.election_min", "1s");
     let election_max = span("replication.election_max", "1600ms");
-    let segment = bytes(&text("storage.segment_bytes", "64MiB")).unwrap_or_default();
+    let segment = segment_bytes(settings);
+    let snapshot_every = text_bytes(settings, "storage.snapshot_every", "256MiB");
     let demands = [
         (lease >= heartbeat * 3, "replication.lease", "must be at least three times replication.heartbeat"),
         (election_min >= lease, "replication.election_min", "must not be below replication.lease"),
         (election_max > election_min, "replication.election_max", "must be above replication.election_min"),
-        ((1 << 20..=4 << 30).contains(&segment), "storage.segment_bytes", "must be between 1MiB and 4GiB"),
+        ((1 << 20..=1 << 30).contains(&segment), "storage.segment_bytes", "must be between 1MiB and 1GiB"),
+        (snapshot_every >= 1 << 20, "storage.snapshot_every", "must be at least 1MiB"),
     ];
     demands
         .into_iter()

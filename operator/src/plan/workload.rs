@@ -1,6 +1,6 @@
 //! The StatefulSet of a group. Nothing in it depends on the operator's version: a new operator restarts no broker.
 
-use mainstay_crds::cluster::{PullPolicy, Retention};
+use mainstay_crds::cluster::{PullPolicy, WhenDeleted};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -52,8 +52,8 @@ pub fn stateful_set(
     let config = config_file::render(plan, group, domain)?;
     let image = plan.spec.image.clone().or_else(|| existing.image.clone());
     let when_deleted = match plan.spec.storage.when_deleted {
-        Retention::Retain => "Retain",
-        Retention::Delete => "Delete",
+        WhenDeleted::Retain => "Retain",
+        WhenDeleted::Delete => "Delete",
     };
     let claims = existing.volume_claim_templates.clone().unwrap_or_else(|| claims(plan));
     let spec = json!({ "spec": {
