@@ -6,14 +6,13 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use kube::{Api, Client};
 use mainstay_operator::{
+    candidacy::Timing,
     names,
     shell::{
         Clock, Context, Settings,
         leadership::{Leadership, Tenure},
         metrics::Metrics,
-        supervisor,
-        timing::Timing,
-        web,
+        supervisor, web,
     },
 };
 use tokio::{

@@ -17,10 +17,8 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use tracing::{info, warn};
 
-use super::{
-    Clock,
-    timing::{Candidate, Seen, Step, Timing},
-};
+use super::Clock;
+use crate::candidacy::{Candidate, Seen, Step, Timing};
 
 /// Until when this process may act. Cheap to ask before every act.
 #[derive(Clone, Debug)]

@@ -12,7 +12,6 @@ pub mod metrics;
 pub mod observe;
 pub mod pods;
 pub mod supervisor;
-pub mod timing;
 pub mod web;
 
 use std::{sync::Arc, time::Instant};
