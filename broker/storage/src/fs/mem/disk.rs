@@ -42,6 +42,15 @@ enum NameChange {
     Rename(OsString, OsString, Ino),
 }
 
+impl NameChange {
+    const fn leads_to(&self) -> Option<Ino> {
+        match self {
+            Self::Link(_, ino) | Self::Rename(_, _, ino) => Some(*ino),
+            Self::Unlink(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct DirNode {
     durable: BTreeMap<OsString, Ino>,
@@ -55,7 +64,7 @@ enum Node {
     Dir(DirNode),
 }
 
-/// All nodes. Nodes that no name leads to are kept: open handles may still use them.
+/// All nodes. Nodes that no name leads to are kept while the process lives: open handles may still use them.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     nodes: BTreeMap<Ino, Node>,
@@ -228,6 +237,18 @@ impl Disk {
                 dir.current.insert(name, ino);
             }
         }
+    }
+
+    /// Drops the nodes that no name leads to, now or after a power cut.
+    pub(super) fn forget_unlinked(&mut self) {
+        let mut linked = std::collections::BTreeSet::from([ROOT]);
+        for node in self.nodes.values() {
+            if let Node::Dir(dir) = node {
+                linked.extend(dir.durable.values().chain(dir.current.values()));
+                linked.extend(dir.pending.iter().filter_map(NameChange::leads_to));
+            }
+        }
+        self.nodes.retain(|ino, _| linked.contains(ino));
     }
 
     fn file(&self, ino: Ino) -> io::Result<&FileNode> {

@@ -52,6 +52,16 @@ struct Machine {
     changes: u64,
     power_until: u64,
     on: bool,
+    nature: Nature,
+}
+
+/// What a disk is like, whoever uses it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Nature {
+    /// Takes an fsync of a folder for done and does nothing.
+    skips_folder_syncs: bool,
+    /// Has no space for anything new.
+    full: bool,
 }
 
 /// A simulated disk; clones share it.
@@ -74,10 +84,10 @@ struct MemLock {
 
 impl MemFileSystem {
     pub fn new(seed: u64) -> Self {
-        Self::with(Disk::new(), StdRng::seed_from_u64(seed), 1)
+        Self::with(Disk::new(), StdRng::seed_from_u64(seed), 1, Nature::default())
     }
 
-    fn with(disk: Disk, rng: StdRng, boot: u64) -> Self {
+    fn with(disk: Disk, rng: StdRng, boot: u64, nature: Nature) -> Self {
         let machine = Machine {
             disk,
             rng,
@@ -87,6 +97,7 @@ impl MemFileSystem {
             changes: 0,
             power_until: u64::MAX,
             on: true,
+            nature,
         };
         Self { machine: Arc::new(Mutex::new(machine)) }
     }
@@ -105,7 +116,8 @@ impl MemFileSystem {
         let mut disk = machine.disk.clone();
         let mut rng = StdRng::seed_from_u64(machine.rng.random());
         disk.cut(unsynced, &mut rng);
-        Self::with(disk, rng, machine.boot + 1)
+        disk.forget_unlinked();
+        Self::with(disk, rng, machine.boot + 1, machine.nature)
     }
 
     /// Kills the process and returns what the next one finds: all that was written, synced or not.
@@ -113,7 +125,9 @@ impl MemFileSystem {
         let mut machine = self.machine.lock();
         machine.on = false;
         let rng = StdRng::seed_from_u64(machine.rng.random());
-        Self::with(machine.disk.clone(), rng, machine.boot)
+        let mut disk = machine.disk.clone();
+        disk.forget_unlinked();
+        Self::with(disk, rng, machine.boot, machine.nature)
     }
 
     /// Lets the power fail during the `change`-th change from now (1 is the next). What that change wrote counts as
@@ -137,6 +151,16 @@ impl MemFileSystem {
     /// Takes back every fault that has not happened yet, and returns how many there were.
     pub fn heal(&self) -> usize {
         std::mem::take(&mut self.machine.lock().faults).len()
+    }
+
+    /// From now on an fsync of a folder reports success and does nothing.
+    pub fn skip_folder_syncs(&self) {
+        self.machine.lock().nature.skips_folder_syncs = true;
+    }
+
+    /// While it is full, no file is created and none grows. Stays so over a crash.
+    pub fn set_full(&self, full: bool) {
+        self.machine.lock().nature.full = full;
     }
 
     /// Flips one bit of a file on the medium.
@@ -209,6 +233,9 @@ impl Machine {
         if let Some(error) = self.fault(operation, path.file_name()) {
             return Err(error);
         }
+        if operation == Operation::Create && self.nature.full {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let result = change(&mut self.disk);
         if dark { Err(power_is_off()) } else { result }
     }
@@ -220,6 +247,9 @@ impl Machine {
             let part = self.rng.random_range(0..=length);
             self.disk.write(ino, parts, offset, part)?;
             return Err(error);
+        }
+        if self.nature.full && offset + length as u64 > self.disk.file_len(ino)? {
+            return Err(ErrorKind::StorageFull.into());
         }
         self.disk.write(ino, parts, offset, length)?;
         if dark { Err(power_is_off()) } else { Ok(()) }
@@ -286,6 +316,7 @@ impl FileSystem for MemFileSystem {
         }
         match machine.fault(Operation::SyncDir, path.file_name()) {
             Some(error) => Err(error),
+            None if machine.nature.skips_folder_syncs => Ok(()),
             None => machine.disk.sync_dir(path),
         }
     }
