@@ -12,6 +12,7 @@ mod cursor;
 mod definitions;
 mod handle;
 mod index;
+mod log_clock;
 mod metadata;
 mod names;
 mod outcome;
@@ -32,6 +33,7 @@ pub use command::{
 };
 pub use cursor::MAX_UNACKED;
 pub use handle::{HandleError, ReceiptHandle};
+pub use log_clock::LogClock;
 pub use metadata::{
     ConsumerGroup, MAX_QUEUES, Metadata, QueueCount, QueueCountError, QueueId, QueueOffset, Revision,
     StartPosition, Topic, TopicKind, queue_share,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, Mode, TailFate};
-use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, LogPosition, NodeId, Timestamp};
+use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, LogPosition, NodeId};
 use mainstay_storage::ReadError;
 
 use super::driver::{Driver, Tail};
@@ -51,7 +51,8 @@ impl Driver {
     fn append(&mut self, batches: Vec<Batch>) {
         if let Some(last) = batches.last() {
             let header = last.header();
-            self.tail = Tail { end: header.end_position(), timestamp: header.timestamp };
+            self.tail = Tail { end: header.end_position() };
+            self.log_clock.note(header.timestamp, self.clock.now().0);
             self.log.append(batches);
         }
     }
@@ -63,11 +64,11 @@ impl Driver {
         };
         self.log.truncate(keep, fate);
         self.persisted = self.persisted.min(keep);
-        self.tail = Tail { end: LogPosition(0), timestamp: Timestamp(0) };
+        self.tail = Tail { end: LogPosition(0) };
         if keep > LogIndex::ZERO
             && let Some(batch) = self.read(keep, keep, 1)?.first()
         {
-            self.tail = Tail { end: batch.header().end_position(), timestamp: batch.header().timestamp };
+            self.tail = Tail { end: batch.header().end_position() };
         }
         self.roll_back(keep)
     }

@@ -33,6 +33,11 @@ impl Batches {
         Self { read }
     }
 
+    /// Whether a batch could not be read.
+    pub(super) fn any_unreadable(&self) -> bool {
+        self.read.iter().any(|(_, batch)| batch.is_err())
+    }
+
     /// # Errors
     /// When the batch could not be read.
     pub(super) fn of(&self, record: RecordId) -> Result<&Batch, LoadError> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mainstay_consensus::{Action, Core, Event, StepError, View};
-use mainstay_messaging::{Metadata, State};
+use mainstay_messaging::{LogClock, Metadata, State};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -51,7 +51,6 @@ pub(super) struct Identity {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
     pub(super) end: LogPosition,
-    pub(super) timestamp: Timestamp,
 }
 
 /// What the driver tells everybody else.
@@ -75,6 +74,7 @@ pub(super) struct Driver {
     pub(super) hard_state: StateFile,
     pub(super) standing: StateFile,
     pub(super) tail: Tail,
+    pub(super) log_clock: LogClock,
     pub(super) state: State,
     pub(super) applied: LogIndex,
     /// Position behind the last batch applied.
@@ -188,6 +188,7 @@ impl Driver {
             Input::Order { event: event @ Event::StepDown { .. }, reply } => {
                 self.step_down(event, reply, now)
             }
+            Input::Unreadable => self.give_way(now),
             Input::Order { event, reply } => {
                 let answer = self.order(event, now);
                 let _ = reply.send(answer);
@@ -252,6 +253,14 @@ impl Driver {
             }
             (LogEvent::Durable { .. } | LogEvent::Written { .. }, _) => {}
             (LogEvent::Failed(error), _) => self.fail(&format!("the log failed: {error}")),
+        }
+    }
+
+    /// What this node's disk has lost, another's still has: leads on only where nobody else can.
+    fn give_way(&mut self, now: Instant) {
+        if self.core.next_entry().is_some() {
+            warn!(group = %self.identity.group, "hands leadership over, since its log cannot be read");
+            self.step(Event::StepDown { to: None }, now);
         }
     }
 
@@ -335,7 +344,7 @@ impl Driver {
 
     /// Timestamp of a batch made now: never before the one before it.
     pub(super) fn stamp(&self) -> Timestamp {
-        self.tail.timestamp.max(wall())
+        self.log_clock.now(wall(), self.clock.now().0)
     }
 
     fn expire(&mut self, now: Instant) {
@@ -357,12 +366,16 @@ impl Driver {
     }
 
     fn next_wake(&self, now: Instant) -> Instant {
+        if self.failed.is_some() {
+            // The core is not asked any more, so what it wants to be woken for is not done.
+            return now + LONGEST_SLEEP;
+        }
         let mut wake = self.clock.instant(self.core.next_wakeup(), now, LONGEST_SLEEP);
         if let Some(deadline) = self.polls.next_deadline() {
             wake = wake.min(deadline);
         }
         if let Some(due) = self.polls.next_due() {
-            wake = wake.min(now + Duration::from_millis(due.millis_since(wall())));
+            wake = wake.min(now + self.log_clock.until(due, wall(), self.clock.moment(now).0));
         }
         if !self.proposals.is_empty() {
             wake = wake.min(now + LATENESS_CHECK);

@@ -90,6 +90,10 @@ impl GroupHandle {
     /// The messages of these records, in order. A batch that several are in is read once.
     pub async fn load_many(&self, records: &[RecordId]) -> Vec<Result<Publish, LoadError>> {
         let batches = Batches::read(&self.shared.log, records).await;
+        if batches.any_unreadable() {
+            // Whoever comes next may ask somebody who can read it.
+            let _ = self.send(Input::Unreadable);
+        }
         records.iter().map(|record| publish_of(batches.of(*record)?, *record)).collect()
     }
 

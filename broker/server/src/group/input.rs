@@ -29,6 +29,8 @@ pub(crate) enum Input {
     /// A name or identity of another member became known.
     PeerMet,
     Log(LogEvent),
+    /// A message that was delivered cannot be read from the own log.
+    Unreadable,
     /// What the operator or a graceful stop asks for.
     Order {
         event: Event,

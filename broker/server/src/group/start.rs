@@ -8,7 +8,7 @@ use mainstay_consensus::{
     Config as CoreConfig, Core, HardState, HardStateError, LogSummary, Membership, MembershipError, Mode,
     Standing, StandingError, Timing,
 };
-use mainstay_messaging::Retention;
+use mainstay_messaging::{LogClock, Retention};
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
 use mainstay_storage::{
     DataFolder, FileSystem, Flush, FolderError, Log, LogOptions, OpenError, Recovered, SnapshotError,
@@ -407,7 +407,8 @@ impl Runner {
             | Input::PeerMet
             | Input::GiveBack(_)
             | Input::Snapshot(_)
-            | Input::Log(_) => {}
+            | Input::Log(_)
+            | Input::Unreadable => {}
         }
         false
     }
@@ -445,7 +446,8 @@ impl Runner {
             log: self.log,
             hard_state: self.hard_state_file,
             standing: self.standing_file,
-            tail: Tail { end: self.recovered.end, timestamp: self.recovered.last_timestamp },
+            tail: Tail { end: self.recovered.end },
+            log_clock: LogClock::new(self.recovered.last_timestamp, now.0),
             state: self.loaded.state,
             applied: self.loaded.applied.index,
             applied_end: self.loaded.end,
