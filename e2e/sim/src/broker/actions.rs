@@ -1,0 +1,164 @@
+//! Executes what the consensus core asks for, in order, and drives the disk.
+
+use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, TailFate};
+use mainstay_record::{Batch, BatchBuilder, BatchKind, EntryId, LogIndex, LogPosition, NodeId};
+
+use super::disk::{DiskEvent, DiskStep};
+use super::{Broker, Effect, GROUP, Scene, Tail};
+use crate::plan::Bug;
+
+/// Bytes of batches in one message to a follower, about.
+const MESSAGE_BYTES: usize = 16 * 1024;
+
+impl Broker {
+    pub(super) fn execute(&mut self, scene: &mut Scene<'_>) {
+        while let Some(action) = self.actions.pop_front() {
+            scene.oracle.sends(scene.node, &action);
+            if let Err(reason) = self.execute_one(action, scene) {
+                self.fail(reason, scene);
+            }
+        }
+    }
+
+    fn execute_one(&mut self, action: Action, scene: &mut Scene<'_>) -> Result<(), String> {
+        match action {
+            Action::StoreHardState(state) => {
+                if scene.plan.bug != Some(Bug::ForgetGrant) {
+                    let stored = self.hard_state.store(&state.encode());
+                    stored.map_err(|error| format!("cannot store the granted epoch: {error}"))?;
+                    scene.oracle.stored(scene.node, state);
+                }
+            }
+            Action::Append(batches) => self.append(batches, scene),
+            Action::Truncate { keep, fate } => self.truncate(keep, fate, scene)?,
+            Action::Rewind { through } => {
+                scene.oracle.figures.rewinds += 1;
+                self.rewind(through);
+            }
+            Action::Send { to, message } => scene.effects.push(Effect::Send { to, message }),
+            Action::SendEntries { to, header, from, through } => {
+                self.send_entries(to, header, from, through, scene)?;
+            }
+            Action::Seal { kind, payload } => self.seal(kind, &payload, scene),
+            Action::Commit { through } => self.commit(through, scene),
+            Action::RoleChanged => self.look(scene),
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, batches: Vec<Batch>, scene: &mut Scene<'_>) {
+        for batch in &batches {
+            scene.oracle.appended(scene.node, self.tail.id, batch);
+            let header = batch.header();
+            self.tail = Tail { end: header.end_position(), id: header.id };
+            self.ids.push(header.id);
+            self.log_clock.note(header.timestamp, scene.now.0);
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.append(batches);
+        }
+    }
+
+    fn truncate(&mut self, keep: LogIndex, fate: TailFate, scene: &mut Scene<'_>) -> Result<(), String> {
+        let gone = self.ids.split_off(keep.0 as usize);
+        scene.oracle.cuts(scene.node, &gone, fate);
+        let fate = match fate {
+            TailFate::Quarantine if scene.plan.bug != Some(Bug::DropTails) => {
+                mainstay_storage::TailFate::Quarantine
+            }
+            _ => mainstay_storage::TailFate::Discard,
+        };
+        if let Some(disk) = &mut self.disk {
+            disk.truncate(keep, fate);
+        }
+        self.persisted = self.persisted.min(keep);
+        self.tail = Tail { end: LogPosition(0), id: EntryId::ZERO };
+        if keep > LogIndex::ZERO
+            && let Some(batch) = self.read(keep, keep)?.first()
+        {
+            let header = batch.header();
+            self.tail = Tail { end: header.end_position(), id: header.id };
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self, from: LogIndex, through: LogIndex) -> Result<Vec<Batch>, String> {
+        let Some(disk) = &self.disk else { return Ok(Vec::new()) };
+        disk.read(from, through, MESSAGE_BYTES).map_err(|error| format!("the log cannot be read: {error}"))
+    }
+
+    fn send_entries(
+        &mut self,
+        to: NodeId,
+        mut header: AppendHeader,
+        from: LogIndex,
+        through: LogIndex,
+        scene: &mut Scene<'_>,
+    ) -> Result<(), String> {
+        let mut next = from;
+        while next <= through {
+            let batches = self.read(next, through)?;
+            let Some(last) = batches.last().map(Batch::id) else { return Ok(()) };
+            scene.effects.push(Effect::Send { to, message: Message::Append(Append { header, batches }) });
+            header.prev = last;
+            next = last.index.next();
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, kind: BatchKind, payload: &[u8], scene: &mut Scene<'_>) {
+        let Some(id) = self.core.next_entry() else { return };
+        let mut builder = BatchBuilder::with_capacity(payload.len() + 4);
+        builder.push(payload);
+        let batch = builder.seal(kind, GROUP, id, self.tail.end, self.stamp(scene));
+        let _ = self.feed(Event::Propose { batch }, scene);
+    }
+
+    fn commit(&mut self, through: LogIndex, scene: &mut Scene<'_>) {
+        if through <= self.committed {
+            return;
+        }
+        let view = self.core.view(scene.now);
+        let ids = self.ids.get(self.committed.0 as usize..through.0 as usize).unwrap_or_default();
+        if view.role == mainstay_consensus::Role::Leader
+            && let Some(last) = ids.last()
+        {
+            scene.oracle.leader_commits(view.epoch, *last);
+        }
+        for id in ids {
+            scene.oracle.committed(scene.node, *id, view.epoch);
+        }
+        self.committed = through;
+    }
+
+    /// Lets the disk begin what waits.
+    pub(super) fn run_disk(&mut self, scene: &mut Scene<'_>) {
+        let Some(disk) = &mut self.disk else { return };
+        let step = disk.begin();
+        let early = step.forcing && scene.plan.bug == Some(Bug::AckBeforeSync);
+        if early {
+            let last = disk.written_through();
+            scene.effects.push(Effect::Disk(DiskEvent::Durable(last)));
+        }
+        self.take_disk_step(step, scene);
+    }
+
+    pub(super) fn forcing_ends(&mut self, scene: &mut Scene<'_>) {
+        let Some(disk) = &mut self.disk else { return };
+        let step = disk.forced(scene.plan.bug == Some(Bug::IgnoreFailedSync));
+        self.take_disk_step(step, scene);
+    }
+
+    pub(super) fn take_disk_step(&mut self, step: DiskStep, scene: &mut Scene<'_>) {
+        for change in step.changes {
+            scene.oracle.disk_changed(scene.node, change);
+        }
+        if step.forcing {
+            scene.effects.push(Effect::Forcing);
+        }
+        if step.flush_later {
+            scene.effects.push(Effect::FlushLater);
+        }
+        scene.effects.extend(step.events.into_iter().map(Effect::Disk));
+    }
+}

@@ -1,0 +1,399 @@
+//! A simulated broker process: the real consensus core, log, state files and state machine, and the glue between them
+//! as the real driver has it, without its tasks and threads.
+//!
+//! One call of [`Broker::take`] is one turn of the real driver: an input, then everything that has become possible.
+
+mod actions;
+mod apply;
+mod control;
+mod disk;
+mod requests;
+mod start;
+
+use std::collections::VecDeque;
+
+use mainstay_consensus::{Action, Core, Event, Message, Moment, Role, View};
+use mainstay_messaging::{Command, LogClock, State};
+use mainstay_record::{BatchKind, EntryId, GroupId, LogIndex, LogPosition, NodeId, Timestamp};
+use mainstay_storage::{DataFolder, Flush, MemFileSystem, StateFile};
+
+use self::disk::Disk;
+use self::requests::{Requests, Waiter};
+use crate::oracle::Oracle;
+use crate::plan::{Bug, Plan};
+use crate::time::ProcessClock;
+use crate::wire::{Control, ControlReply, Reply, Request, RequestId};
+
+pub(crate) use self::disk::{Change, DiskEvent};
+pub(crate) use self::start::{StartFailure, found};
+
+/// Batches of the own log that may be on their way to the disk.
+const MAX_UNPERSISTED_BATCHES: u64 = 4;
+const GROUP: GroupId = GroupId::METADATA;
+
+/// What a broker may look at and where it puts what it does.
+pub(crate) struct Scene<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) node: usize,
+    pub(crate) life: u64,
+    /// By the process's own clock.
+    pub(crate) now: Moment,
+    pub(crate) wall: Timestamp,
+    pub(crate) oracle: &'a mut Oracle,
+    pub(crate) effects: &'a mut Vec<Effect>,
+}
+
+/// What a broker does to the world.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Send {
+        to: NodeId,
+        message: Message,
+    },
+    Reply {
+        request: RequestId,
+        reply: Reply,
+    },
+    Control {
+        call: RequestId,
+        reply: ControlReply,
+    },
+    /// An fdatasync began.
+    Forcing,
+    /// An fdatasync is due after the flush interval.
+    FlushLater,
+    /// The driver is to be told.
+    Disk(DiskEvent),
+    /// There is more to apply.
+    GoOn,
+    /// The process ends, with the reason.
+    Fatal(String),
+    /// The process has ended in order.
+    Stopped,
+}
+
+/// What wakes a broker.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Wake,
+    Peer {
+        from: NodeId,
+        message: Message,
+    },
+    PeerGone(NodeId),
+    Disk(DiskEvent),
+    ForcingEnds,
+    FlushDue,
+    Request(Request),
+    Control {
+        call: RequestId,
+        control: Control,
+    },
+    /// Needless hand-over.
+    StepDown {
+        to: Option<NodeId>,
+    },
+    /// End in order.
+    Stop,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    end: LogPosition,
+    id: EntryId,
+}
+
+/// How far an orderly end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Waits until somebody else leads, or until then.
+    HandingOver {
+        until: Moment,
+    },
+    /// Takes nothing new, waits until everybody is answered, or until then.
+    Draining {
+        until: Moment,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) id: NodeId,
+    pub(crate) clock: ProcessClock,
+    fs: MemFileSystem,
+    _folder: DataFolder,
+    core: Core,
+    view: View,
+    disk: Option<Disk>,
+    hard_state: StateFile,
+    tail: Tail,
+    /// All entries of the own log, for the oracle: it must not use the disk.
+    ids: Vec<EntryId>,
+    log_clock: LogClock,
+    state: State,
+    applied: LogIndex,
+    committed: LogIndex,
+    caught_up: bool,
+    requests: Requests,
+    actions: VecDeque<Action>,
+    persisted: LogIndex,
+    stopping: Stopping,
+    failed: Option<String>,
+    led: Option<mainstay_record::Epoch>,
+}
+
+impl Broker {
+    /// One turn of the driver.
+    pub(crate) fn take(&mut self, input: Input, scene: &mut Scene<'_>) {
+        if scene.now >= self.core.next_wakeup() {
+            self.step(Event::Tick, scene);
+        }
+        self.handle(input, scene);
+        self.apply(scene);
+        self.note_caught_up();
+        self.start_polls(scene);
+        self.propose(scene);
+        self.expire(scene);
+        self.advance_stop(scene);
+        self.run_disk(scene);
+        if self.applied < self.committed && self.failed.is_none() {
+            scene.effects.push(Effect::GoOn);
+        }
+    }
+
+    fn handle(&mut self, input: Input, scene: &mut Scene<'_>) {
+        match input {
+            Input::Wake => {}
+            Input::Peer { from, message } => self.step(Event::Message { from, message }, scene),
+            Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, scene),
+            Input::Disk(event) => self.disk_event(event, scene),
+            Input::ForcingEnds => self.forcing_ends(scene),
+            Input::FlushDue => {
+                if let Some(disk) = &mut self.disk {
+                    disk.flush_is_due();
+                }
+            }
+            Input::Request(request) => self.request(request, scene),
+            Input::Control { call, control } => {
+                let reply = self.control(control, scene);
+                scene.effects.push(Effect::Control { call, reply });
+            }
+            Input::StepDown { to } => self.step(Event::StepDown { to }, scene),
+            Input::Stop => self.begin_stop(scene),
+        }
+    }
+
+    fn request(&mut self, request: Request, scene: &mut Scene<'_>) {
+        let Request { id, command, wait, .. } = request;
+        let poll = matches!(command, Command::Receive(_));
+        if let Some(refusal) = self.refusal(poll, scene) {
+            scene.effects.push(Effect::Reply { request: id, reply: refusal });
+            return;
+        }
+        let until = scene.now.plus(std::time::Duration::from_micros(wait));
+        let poll_until = poll.then_some(until);
+        let waiter = Waiter { request: id, command, since: scene.now, poll_until, slot: 0 };
+        if poll { self.requests.add_poll(waiter) } else { self.requests.add(waiter) }
+    }
+
+    /// Why nothing may be asked of this broker now; what is refused here leaves no trace.
+    fn refusal(&self, poll: bool, scene: &Scene<'_>) -> Option<Reply> {
+        let serving = self.view.serving || scene.plan.bug == Some(Bug::ServeAfterLease);
+        if self.failed.is_some() {
+            Some(Reply::Unknown("the log has failed"))
+        } else if matches!(self.stopping, Stopping::Draining { .. }) {
+            Some(Reply::NotHere { leader: None })
+        } else if self.view.role != Role::Leader || ((poll || self.lease_rules_writes()) && !serving) {
+            Some(Reply::NotHere { leader: self.view.leader.filter(|leader| *leader != self.id) })
+        } else {
+            None
+        }
+    }
+
+    /// Where one copy commits, only the lease keeps an old leader from accepting.
+    fn lease_rules_writes(&self) -> bool {
+        let membership = &self.view.membership;
+        membership.write_quorum() == 1 && membership.members().len() > 1
+    }
+
+    fn disk_event(&mut self, event: DiskEvent, scene: &mut Scene<'_>) {
+        match (event, scene.plan.flush) {
+            (DiskEvent::Durable(last), Flush::Sync) | (DiskEvent::Written(last), Flush::Async { .. }) => {
+                self.persisted = last.index;
+                self.step(Event::Persisted { last }, scene);
+            }
+            (DiskEvent::Durable(_) | DiskEvent::Written(_), _) => {}
+            (DiskEvent::Failed(error), _) => self.fail(format!("the log failed: {error}"), scene),
+        }
+    }
+
+    /// Gives the core an event and does what it asks for.
+    fn step(&mut self, event: Event, scene: &mut Scene<'_>) {
+        if self.failed.is_none() {
+            let _ = self.order(event, scene);
+        }
+    }
+
+    /// As [`Self::step`], for somebody who waits for the verdict.
+    fn order(&mut self, event: Event, scene: &mut Scene<'_>) -> Result<(), String> {
+        let verdict = self.feed(event, scene);
+        self.execute(scene);
+        verdict
+    }
+
+    fn feed(&mut self, event: Event, scene: &mut Scene<'_>) -> Result<(), String> {
+        let mut actions = Vec::new();
+        let verdict = self.core.step(event, scene.now, &mut actions);
+        self.actions.extend(actions);
+        verdict.map_err(|error| {
+            use mainstay_consensus::StepError::{CommittedConflict, Malformed, Misplaced};
+            let text = error.to_string();
+            if matches!(error, CommittedConflict { .. } | Malformed { .. } | Misplaced { .. }) {
+                scene.oracle.violated("no-corruption", format!("node {}: {text}", scene.node));
+            }
+            text
+        })
+    }
+
+    /// Takes the polls that the state says can be answered.
+    fn start_polls(&mut self, scene: &Scene<'_>) {
+        let serving = self.view.serving || scene.plan.bug == Some(Bug::ServeAfterLease);
+        if !self.caught_up || self.applied < self.committed || !serving {
+            return;
+        }
+        let stamp = self.stamp(scene);
+        let state = &self.state;
+        self.requests.start_polls(scene.now, |receive| {
+            let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
+            state.ready(group, topic, &receive.queues, &receive.filter, stamp)
+        });
+    }
+
+    /// Seals what waits into batches.
+    fn propose(&mut self, scene: &mut Scene<'_>) {
+        while self.requests.has_waiting() && self.unpersisted() < MAX_UNPERSISTED_BATCHES {
+            let Some(id) = self.core.next_entry() else { return };
+            let Some((builder, waiters)) = self.requests.next_batch() else { return };
+            let batch = builder.seal(BatchKind::Data, GROUP, id, self.tail.end, self.stamp(scene));
+            self.requests.proposed(id, waiters);
+            self.step(Event::Propose { batch }, scene);
+        }
+    }
+
+    fn unpersisted(&self) -> u64 {
+        self.core.next_entry().map_or(0, |next| next.index.0.saturating_sub(self.persisted.0 + 1))
+    }
+
+    /// Timestamp of a batch made now: never before the one before it.
+    fn stamp(&self, scene: &Scene<'_>) -> Timestamp {
+        self.log_clock.now(scene.wall, scene.now.0)
+    }
+
+    fn expire(&mut self, scene: &mut Scene<'_>) {
+        let mut replies = Vec::new();
+        self.requests.expire(scene.now, self.persisted, &mut replies);
+        self.reply_all(replies, scene);
+    }
+
+    fn reply_all(&self, replies: Vec<(RequestId, Reply)>, scene: &mut Scene<'_>) {
+        let effects = replies.into_iter().map(|(request, reply)| Effect::Reply { request, reply });
+        scene.effects.extend(effects);
+    }
+
+    /// When the next turn is due without an input, by the own clock.
+    pub(crate) fn next_wake(&self, now: Moment, wall: Timestamp) -> Moment {
+        if self.failed.is_some() {
+            return Moment::NEVER;
+        }
+        let mut wake = self.core.next_wakeup();
+        if let Some(deadline) = self.requests.next_deadline() {
+            wake = wake.min(deadline);
+        }
+        if self.caught_up && self.view.serving {
+            let stamp = self.log_clock.now(wall, now.0);
+            let due = self.requests.polled().filter_map(|receive| {
+                self.state.next_due(receive.group.as_str(), receive.topic.as_str(), stamp)
+            });
+            if let Some(due) = due.min() {
+                let wait = self.log_clock.until(due, wall, now.0);
+                wake = wake.min(now.plus(wait.max(std::time::Duration::from_millis(1))));
+            }
+        }
+        match self.stopping {
+            Stopping::No => wake,
+            Stopping::HandingOver { until } | Stopping::Draining { until } => wake.min(until),
+        }
+    }
+
+    /// Looks at the core after it reported a change.
+    fn look(&mut self, scene: &mut Scene<'_>) {
+        let view = self.core.view(scene.now);
+        let before = std::mem::replace(&mut self.view, view);
+        let leads = (self.view.role == Role::Leader).then_some(self.view.epoch);
+        if let Some(epoch) = leads.filter(|_| leads != self.led) {
+            scene.oracle.became_leader(scene.node, scene.life, epoch, self.view.last.index);
+        }
+        self.led = leads;
+        if before.role == Role::Leader && leads != Some(before.epoch) {
+            let not_here = Reply::NotHere { leader: self.view.leader };
+            let mut replies = Vec::new();
+            self.requests.refuse_all(&not_here, "leadership was lost", &mut replies);
+            self.reply_all(replies, scene);
+        }
+        if before.role != self.view.role || before.epoch != self.view.epoch {
+            self.caught_up = false;
+        }
+    }
+
+    /// This node cannot go on: everybody who waits is told, and the process ends.
+    fn fail(&mut self, reason: String, scene: &mut Scene<'_>) {
+        if self.failed.is_some() || scene.plan.bug == Some(Bug::IgnoreFailedSync) {
+            return;
+        }
+        self.failed = Some(reason.clone());
+        self.actions.clear();
+        let mut replies = Vec::new();
+        self.requests.refuse_all(&Reply::Unknown("the log has failed"), "the log has failed", &mut replies);
+        self.reply_all(replies, scene);
+        scene.effects.push(Effect::Fatal(reason));
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// Whether this node serves clients now.
+    pub(crate) fn serves(&self, now: Moment) -> bool {
+        self.failed.is_none() && self.core.serving(now)
+    }
+
+    /// The batches that this node has put aside.
+    pub(crate) fn quarantined_batches(&self) -> Result<Vec<mainstay_record::Batch>, String> {
+        let files = self.disk.iter().flat_map(Disk::quarantined);
+        let loaded = files.map(|file| file.load(&self.fs).map_err(|error| error.to_string()));
+        Ok(loaded.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The batches of the own log, as a reader finds them.
+    pub(crate) fn batches(&self) -> Result<Vec<mainstay_record::Batch>, String> {
+        let mut all = Vec::new();
+        let last = self.tail.id.index;
+        while all.len() < last.0 as usize {
+            let part = self.read(LogIndex(all.len() as u64 + 1), last)?;
+            if part.is_empty() {
+                return Err(format!("the log ends after {} batches instead of {last}", all.len()));
+            }
+            all.extend(part);
+        }
+        Ok(all)
+    }
+}

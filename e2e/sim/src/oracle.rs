@@ -1,0 +1,259 @@
+//! What must hold at every moment, seen from outside: stronger than what clients can notice.
+//!
+//! The first violation ends the run; each check has a name, so that a planted mistake can be told by what caught it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mainstay_consensus::{Action, AppendResponse, HardState, Message, TailFate, VoteResponse};
+use mainstay_record::{Batch, EntryId, Epoch, LogIndex};
+
+use crate::broker::Change;
+
+/// A broken promise.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    pub check: &'static str,
+    pub what: String,
+}
+
+/// The log of one replica as it lies on its disk.
+#[derive(Debug, Default)]
+struct Copy {
+    entries: Vec<EntryId>,
+    /// How many of them survive a power cut.
+    durable: usize,
+    hard: HardState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Born {
+    prev: EntryId,
+    /// Checksum and length of the batch, which cover all of it.
+    bytes: bytes::Bytes,
+}
+
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    /// Entries of one index, in every log, for ever.
+    born: BTreeMap<EntryId, Born>,
+    /// By whom each entry is known to be committed first; one for each index, unless a promotion was forced.
+    committed: BTreeMap<LogIndex, BTreeMap<EntryId, Epoch>>,
+    /// Which node led an epoch, in which of its lives.
+    reigns: BTreeMap<Epoch, (usize, u64)>,
+    copies: Vec<Copy>,
+    write_quorum: usize,
+    /// What is durable counts, not what is only written.
+    durable_counts: bool,
+    pub(crate) async_mode: bool,
+    /// A promotion was forced: tails may be cut off.
+    pub(crate) forced: bool,
+    served: Epoch,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) figures: Figures,
+}
+
+/// Shows that the runs reach what they are to test.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Figures {
+    pub reigns: u64,
+    pub committed: u64,
+    pub cuts: u64,
+    pub quarantined: u64,
+    pub rewinds: u64,
+    pub acknowledged: u64,
+    pub delivered: u64,
+    pub starts: u64,
+    pub fatal: u64,
+    pub lost_disks: u64,
+    pub orders: u64,
+    pub grants: u64,
+}
+
+impl Figures {
+    pub fn add(&mut self, other: &Self) {
+        self.reigns += other.reigns;
+        self.committed += other.committed;
+        self.cuts += other.cuts;
+        self.quarantined += other.quarantined;
+        self.rewinds += other.rewinds;
+        self.acknowledged += other.acknowledged;
+        self.delivered += other.delivered;
+        self.starts += other.starts;
+        self.fatal += other.fatal;
+        self.lost_disks += other.lost_disks;
+        self.orders += other.orders;
+        self.grants += other.grants;
+    }
+}
+
+impl Oracle {
+    pub(crate) fn new(nodes: usize, write_quorum: usize, durable_counts: bool, async_mode: bool) -> Self {
+        Self {
+            born: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            reigns: BTreeMap::new(),
+            copies: (0..nodes).map(|_| Copy::default()).collect(),
+            write_quorum,
+            durable_counts,
+            async_mode,
+            forced: false,
+            served: Epoch::ZERO,
+            violation: None,
+            figures: Figures::default(),
+        }
+    }
+
+    pub(crate) fn violated(&mut self, check: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { check, what });
+    }
+
+    /// A replica starts with what it found on its disk.
+    pub(crate) fn started(&mut self, node: usize, entries: Vec<EntryId>, hard: HardState) {
+        self.figures.starts += 1;
+        self.copies[node] = Copy { durable: entries.len(), entries, hard };
+    }
+
+    pub(crate) fn disk_changed(&mut self, node: usize, change: Change) {
+        let copy = &mut self.copies[node];
+        match change {
+            Change::Written(ids) => copy.entries.extend(ids),
+            Change::Cut(keep) => {
+                copy.entries.truncate(keep.0 as usize);
+                copy.durable = copy.entries.len();
+                self.figures.cuts += 1;
+            }
+            Change::Forced => copy.durable = copy.entries.len(),
+        }
+    }
+
+    pub(crate) fn stored(&mut self, node: usize, hard: HardState) {
+        self.copies[node].hard = hard;
+    }
+
+    /// An entry has one content and one predecessor for ever. By induction logs that share an entry are equal before it.
+    pub(crate) fn appended(&mut self, node: usize, prev: EntryId, batch: &Batch) {
+        let born = Born { prev, bytes: batch.bytes().clone() };
+        let first = self.born.entry(batch.id()).or_insert_with(|| born.clone());
+        if *first != born {
+            let what = format!("{} is not the same batch on node {node} as elsewhere", batch.id());
+            self.violated("one-batch-per-entry", what);
+        }
+    }
+
+    pub(crate) fn became_leader(&mut self, node: usize, life: u64, epoch: Epoch, last: LogIndex) {
+        let reign = (node, life);
+        let known = *self.reigns.entry(epoch).or_insert(reign);
+        if known != reign {
+            self.violated("one-leader-per-epoch", format!("epoch {epoch} is led by {known:?} and {reign:?}"));
+        }
+        self.figures.reigns += 1;
+        if self.forced {
+            return;
+        }
+        let before = self.committed.values().flatten().filter(|(_, by)| **by < epoch);
+        if let Some((missing, _)) = before.map(|(id, by)| (*id, *by)).find(|(id, _)| id.index > last) {
+            self.violated("leader-completeness", format!("leader {epoch} lacks committed {missing}"));
+        }
+    }
+
+    /// A leader says that everything through its entry `through` is committed.
+    pub(crate) fn leader_commits(&mut self, epoch: Epoch, through: EntryId) {
+        if through.epoch != epoch {
+            self.violated("own-epoch-commits", format!("leader {epoch} counted {through}"));
+        }
+        let at = (through.index.0 as usize).wrapping_sub(1);
+        let holds = |copy: &&Copy| {
+            let kept = if self.durable_counts { copy.durable } else { copy.entries.len() };
+            at < kept && copy.entries.get(at) == Some(&through)
+        };
+        let copies = self.copies.iter().filter(holds).count();
+        if copies < self.write_quorum {
+            self.violated("write-quorum", format!("{through} was committed with {copies} copies"));
+        }
+    }
+
+    /// A replica takes an entry for committed.
+    pub(crate) fn committed(&mut self, node: usize, id: EntryId, epoch: Epoch) {
+        let known = self.committed.entry(id.index).or_default();
+        if let Some(by) = known.get_mut(&id) {
+            *by = (*by).min(epoch);
+            return;
+        }
+        let other = known.keys().next().copied();
+        known.insert(id, epoch);
+        self.figures.committed += 1;
+        if let Some(other) = other.filter(|_| !self.forced) {
+            self.violated(
+                "committed-for-ever",
+                format!("node {node} takes {id} for committed, but {other} was"),
+            );
+        }
+    }
+
+    pub(crate) fn cuts(&mut self, node: usize, gone: &[EntryId], fate: TailFate) {
+        let expected = if self.async_mode { TailFate::Quarantine } else { TailFate::Discard };
+        if fate != expected {
+            self.violated("tail-fate", format!("node {node} cuts with {fate:?}"));
+        }
+        let committed =
+            |id: &&EntryId| self.committed.get(&id.index).is_some_and(|ids| ids.contains_key(*id));
+        if let Some(id) = gone.iter().find(committed).filter(|_| !self.forced) {
+            self.violated("committed-kept", format!("node {node} cuts committed {id}"));
+        }
+        self.figures.quarantined += if fate == TailFate::Quarantine { gone.len() as u64 } else { 0 };
+    }
+
+    /// What leaves a node is backed by what it has stored.
+    pub(crate) fn sends(&mut self, node: usize, action: &Action) {
+        let Action::Send { message, .. } = action else { return };
+        let told = match message {
+            Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, epoch, .. }) => *epoch,
+            Message::VoteRequest(request) if !request.pre_vote => request.epoch,
+            Message::AppendResponse(AppendResponse { epoch, .. }) => *epoch,
+            _ => return,
+        };
+        let copy = &self.copies[node];
+        let in_log = copy.entries[..copy.durable].last().map_or(Epoch::ZERO, |id| id.epoch);
+        let stored = copy.hard.granted.max(in_log);
+        if told > stored {
+            self.violated(
+                "stored-before-told",
+                format!("node {node} tells of epoch {told}, has stored {stored}"),
+            );
+        }
+    }
+
+    /// Those who serve at this moment, each with its epoch.
+    pub(crate) fn serving(&mut self, serving: &[(usize, Epoch)]) {
+        for (node, epoch) in serving {
+            self.served = self.served.max(*epoch);
+            if let Some((other, _)) = serving.iter().find(|(other, _)| other != node) {
+                self.violated("one-serves", format!("nodes {node} and {other} serve at the same moment"));
+            }
+        }
+    }
+
+    /// A leader that commits alone answers a client: nobody newer may have served yet.
+    pub(crate) fn answered(&mut self, node: usize, epoch: Epoch) {
+        if self.async_mode && epoch < self.served {
+            let what = format!("node {node} answers in {epoch} after {} has served", self.served);
+            self.violated("no-late-answer", what);
+        }
+    }
+
+    /// A message is handed out that lies in this batch.
+    pub(crate) fn delivered(&mut self, node: usize, index: LogIndex) {
+        self.figures.delivered += 1;
+        if !self.committed.contains_key(&index) {
+            self.violated(
+                "deliver-committed-only",
+                format!("node {node} delivers from {index}, which is not committed"),
+            );
+        }
+    }
+
+    /// Entries that were committed and were not carried on by those in `kept`, as a log.
+    pub(crate) fn overridden(&self, kept: &BTreeSet<EntryId>) -> Vec<EntryId> {
+        self.committed.values().flat_map(BTreeMap::keys).filter(|id| !kept.contains(id)).copied().collect()
+    }
+}

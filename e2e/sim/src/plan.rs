@@ -1,0 +1,243 @@
+//! What one run is made of, all of it drawn from its seed.
+//!
+//! Swarm style: each seed has its own mode, size and mix of faults. The budget makes sure that the mix is one that the
+//! mode promises to survive, so that every broken promise is a bug.
+
+use std::time::Duration;
+
+use mainstay_consensus::{Membership, Mode, Timing};
+use mainstay_record::NodeId;
+use mainstay_storage::Flush;
+
+use crate::rng::Rng;
+use crate::time::{MILLI, SECOND, TRUE_RATE, Time};
+
+/// A mistake planted to see that it is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// Batches are reported persisted before they are forced to the disk.
+    AckBeforeSync,
+    /// The granted epoch is not stored.
+    ForgetGrant,
+    /// The disk takes an fsync of a folder for done and does nothing.
+    SkipFolderSync,
+    /// A leader serves and accepts after its lease has run out.
+    ServeAfterLease,
+    /// The operator forgets for whom it has vouched.
+    VouchTwice,
+    /// What is only persisted on the leader is applied and delivered.
+    DeliverUncommitted,
+    /// A divergent tail is thrown away where it must be kept.
+    DropTails,
+    /// The operator's lease is counted from when the grant arrives.
+    LeaseFromArrival,
+    /// A broker goes on after its disk has failed.
+    IgnoreFailedSync,
+}
+
+/// How a group replicates, as its owner writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Single,
+    Async,
+    Sync,
+    Raft,
+}
+
+/// What can go wrong in the course of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    Kill,
+    PowerCut,
+    PowerCutAll,
+    Pause,
+    Isolate,
+    OneWay,
+    CutPair,
+    Ring,
+    Split,
+    Flap,
+    Disconnect,
+    SlowDisk,
+    StuckDisk,
+    FailedSync,
+    FailedWrite,
+    FailedRead,
+    NoSpace,
+    Damage,
+    WallJump,
+    StepDown,
+    Stop,
+    Roll,
+    OperatorCrash,
+    OperatorPause,
+    ApiDown,
+}
+
+/// A group, its clients, and the world they live in.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) bug: Option<Bug>,
+    pub(crate) kind: Kind,
+    pub(crate) membership: Membership,
+    pub(crate) flush: Flush,
+    pub(crate) timing: Timing,
+    pub(crate) segment_bytes: u64,
+    /// Batches that stay in memory after they are written.
+    pub(crate) cached_batches: usize,
+    pub(crate) inflight_batches: u64,
+    pub(crate) topics: usize,
+    pub(crate) producer_gap: Time,
+    pub(crate) invisible_ms: u64,
+    pub(crate) operators: usize,
+    pub(crate) failover_delay: Duration,
+    pub(crate) network: NetworkPlan,
+    /// Longest fdatasync on a healthy disk.
+    pub(crate) sync_time: Time,
+    /// Longest time from an fdatasync's end until the driver hears of it.
+    pub(crate) report_lag: Time,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) fault_gap: Time,
+    /// How long things go wrong.
+    pub(crate) chaos: Time,
+    /// How many replicas may lose what is on their disks.
+    pub(crate) losses: usize,
+    /// Longest downtime of a broker that was stopped by a fault.
+    pub(crate) downtime: Time,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NetworkPlan {
+    /// Longest delay of an ordinary message.
+    pub(crate) delay: Time,
+    /// Per mille.
+    pub(crate) loss: u64,
+    pub(crate) duplication: u64,
+    /// Now and then a message is late by up to this.
+    pub(crate) straggle: Time,
+}
+
+impl NetworkPlan {
+    /// Keeps the order of messages between two ends, as a stream does.
+    pub(crate) const fn ordered(&self) -> bool {
+        self.loss == 0 && self.duplication == 0
+    }
+
+    pub(crate) const CALM: Self = Self { delay: MILLI, loss: 0, duplication: 0, straggle: 0 };
+}
+
+impl Plan {
+    pub(crate) fn draw(kind: Option<Kind>, bug: Option<Bug>, rng: &mut Rng) -> Self {
+        use Kind::{Async, Raft, Single, Sync};
+        let drawn = rng.pick(&[Raft, Raft, Raft, Sync, Sync, Async, Async, Async, Single]);
+        let kind = kind.unwrap_or(drawn);
+        let membership = draw_membership(kind, rng);
+        let members = membership.members().len();
+        let flush_async = rng.chance(250);
+        let flush =
+            if flush_async { Flush::Async { interval: Duration::from_millis(200) } } else { Flush::Sync };
+        let losses = if rng.chance(400) { survivable_losses(kind, &membership) } else { 0 };
+        let lossy = rng.chance(400);
+        Self {
+            bug,
+            kind,
+            flush,
+            timing: Timing::default(),
+            segment_bytes: rng.pick(&[64, 64, 256, 1024]) * 1024,
+            cached_batches: rng.pick(&[0, 0, 8, 1000]),
+            inflight_batches: rng.pick(&[1, 4, 256]),
+            topics: rng.pick(&[1, 2]),
+            producer_gap: rng.pick(&[20, 60, 200, 600]) * MILLI,
+            invisible_ms: rng.pick(&[1000, 2000, 5000]),
+            operators: if matches!(kind, Async | Sync) { rng.pick(&[1, 1, 2]) } else { 1 },
+            failover_delay: Duration::from_millis(rng.pick(&[0, 500, 2000])),
+            network: NetworkPlan {
+                delay: rng.pick(&[1, 1, 5, 50, 150]) * MILLI,
+                loss: if lossy { rng.pick(&[5, 30, 150]) } else { 0 },
+                duplication: if lossy { rng.pick(&[0, 20, 150]) } else { 0 },
+                straggle: rng.pick(&[0, 500, 3000]) * MILLI,
+            },
+            sync_time: rng.pick(&[1, 5, 40, 200]) * MILLI,
+            report_lag: rng.pick(&[0, 1, 30]) * MILLI,
+            faults: draw_faults(kind, members, flush, losses, rng),
+            fault_gap: rng.pick(&[500, 1500, 4000]) * MILLI,
+            chaos: rng.between(12, 40) * SECOND,
+            losses,
+            downtime: rng.pick(&[300, 2000, 8000]) * MILLI,
+            membership,
+        }
+    }
+
+    /// Rate of a machine's clock: within 5 % of true time.
+    pub(crate) fn clock_rate(rng: &mut Rng) -> u64 {
+        rng.between(TRUE_RATE - 48_000, TRUE_RATE + 48_000)
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.membership.members().len()
+    }
+
+    /// Only a lease keeps an old leader from accepting.
+    pub(crate) fn tails_may_be_cut(&self) -> bool {
+        self.kind == Kind::Async
+    }
+}
+
+fn draw_membership(kind: Kind, rng: &mut Rng) -> Membership {
+    let count = match kind {
+        Kind::Single => 1,
+        Kind::Async => rng.pick(&[2, 3, 3]),
+        Kind::Sync => rng.pick(&[2, 3, 3, 3]),
+        Kind::Raft => rng.pick(&[1, 2, 3, 3, 3, 3, 5]),
+    };
+    let mode = match kind {
+        Kind::Single | Kind::Async => Mode::Async,
+        Kind::Sync => Mode::Sync { min_in_sync: rng.between(2, count) as u32 },
+        Kind::Raft => Mode::Raft,
+    };
+    let members = (1..=count).filter_map(NodeId::new).collect();
+    match Membership::new(1, mode, members) {
+        Ok(membership) => membership,
+        Err(error) => panic!("the plan draws an impossible group: {error}"),
+    }
+}
+
+/// How many disks may be lost such that every committed batch is still on one that is not, and a leader can be elected.
+fn survivable_losses(kind: Kind, membership: &Membership) -> usize {
+    let (members, write) = (membership.members().len(), membership.write_quorum());
+    match kind {
+        // What one replica alone has is lost with its disk, and that is said.
+        Kind::Single | Kind::Async => 0,
+        Kind::Sync | Kind::Raft => (write - 1).min(members - write.max(membership.grant_quorum())),
+    }
+}
+
+/// Each kind of fault that this group must survive is in the mix or not.
+fn draw_faults(kind: Kind, members: usize, flush: Flush, losses: usize, rng: &mut Rng) -> Vec<Fault> {
+    use Fault::*;
+    const EVERYWHERE: [Fault; 10] =
+        [Kill, Pause, SlowDisk, StuckDisk, FailedSync, FailedWrite, FailedRead, NoSpace, WallJump, Stop];
+    const REPLICATED: [Fault; 8] = [Isolate, OneWay, CutPair, Ring, Split, Flap, Disconnect, StepDown];
+    const OPERATED: [Fault; 4] = [Roll, OperatorCrash, OperatorPause, ApiDown];
+    let mut possible = EVERYWHERE.to_vec();
+    if members > 1 {
+        possible.extend(REPLICATED);
+    }
+    if kind != Kind::Single {
+        possible.extend(OPERATED);
+    }
+    if flush == Flush::Sync {
+        possible.extend([PowerCut, PowerCutAll]);
+    }
+    if losses > 0 {
+        possible.push(Damage);
+    }
+    let mut mix: Vec<Fault> = possible.iter().copied().filter(|_| rng.chance(450)).collect();
+    if mix.is_empty() {
+        mix.push(rng.pick(&possible));
+    }
+    if losses > 0 && !mix.contains(&Damage) {
+        mix.push(Damage);
+    }
+    mix
+}

@@ -1,0 +1,104 @@
+//! One run: from a seed to a verdict.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::oracle::{Figures, Violation};
+use crate::plan::{Bug, Kind, Plan};
+use crate::rng::Rng;
+use crate::time::Time;
+use crate::world::World;
+
+/// What to run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setting {
+    /// Only groups of this kind.
+    pub kind: Option<Kind>,
+    /// With this mistake planted.
+    pub bug: Option<Bug>,
+    /// Print every event.
+    pub loud: bool,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Verdict {
+    pub seed: u64,
+    /// What the run was made of, for people.
+    pub plan: String,
+    /// Fingerprint of everything that happened, in order.
+    pub trace: u64,
+    pub events: u64,
+    /// Simulated microseconds.
+    pub simulated: Time,
+    /// From the last fault until messages were taken again, in microseconds.
+    pub writable_after: Time,
+    pub figures: Figures,
+    /// The first broken promise.
+    pub violation: Option<Violation>,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, setting: Setting) -> Verdict {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::draw(setting.kind, setting.bug, &mut rng);
+    let described = describe(&plan);
+    if setting.loud {
+        eprintln!("seed {seed}: {described}");
+    }
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(plan, rng, setting.loud);
+        let ending = world.live();
+        (
+            world.now,
+            world.trace.hash(),
+            world.trace.events(),
+            world.oracle.figures,
+            world.oracle.violation,
+            ending,
+        )
+    }));
+    let mut verdict = Verdict {
+        seed,
+        plan: described,
+        trace: 0,
+        events: 0,
+        simulated: 0,
+        writable_after: 0,
+        figures: Figures::default(),
+        violation: None,
+    };
+    match lived {
+        Ok((now, trace, events, figures, violation, ending)) => {
+            verdict = Verdict {
+                trace,
+                events,
+                simulated: now,
+                writable_after: ending.writable_after,
+                figures,
+                violation,
+                ..verdict
+            };
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            verdict.violation = Some(Violation { check: "no-panic", what: text.unwrap_or_default() });
+        }
+    }
+    verdict
+}
+
+fn describe(plan: &Plan) -> String {
+    format!(
+        "{:?} of {} (W={}), flush {:?}, network {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
+        plan.kind,
+        plan.members(),
+        plan.membership.write_quorum(),
+        plan.flush,
+        plan.network,
+        plan.sync_time / 1000,
+        plan.operators,
+        plan.faults,
+    )
+}

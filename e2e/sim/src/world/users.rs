@@ -1,0 +1,83 @@
+//! Clients in the world: who there is, what reaches them and what they ask.
+
+use super::{Happening, World, end};
+use crate::client::{Admin, Client, Consumer, Effect, Input, Producer, Scene};
+use crate::network::End;
+use crate::time::MILLI;
+use crate::wire::{Reply, Request, RequestId};
+
+/// Consumer groups, each with the tag it asks for.
+pub(super) const GROUPS: [(&str, Option<&str>); 2] = [("readers", None), ("painters", Some("red"))];
+
+impl World {
+    pub(super) fn hire_clients(&mut self) {
+        let names: Vec<String> = GROUPS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        self.clients.push(Client::Admin(Admin::new(self.plan.topics, &names)));
+        for topic in 0..self.plan.topics {
+            for number in 0..2 {
+                let name = format!("producer-{topic}-{number}");
+                self.clients.push(Client::Producer(Producer::new(name, topic, self.plan.producer_gap)));
+            }
+            for (group, tag) in GROUPS {
+                let count = if tag.is_none() { 2 } else { 1 };
+                for number in 0..count {
+                    let name = format!("consumer-{topic}-{group}-{number}");
+                    let consumer = Consumer::new(name, topic, group, tag, self.plan.invisible_ms);
+                    self.clients.push(Client::Consumer(Box::new(consumer)));
+                }
+            }
+        }
+        for client in 0..self.clients.len() {
+            let after = self.rng.between(0, 500 * MILLI);
+            self.after(after, Happening::ClientWakes { client });
+        }
+    }
+
+    pub(super) fn client(&mut self, client: usize, input: Input) {
+        let mut effects = Vec::new();
+        let mut scene = Scene {
+            now: self.now,
+            rng: &mut self.rng,
+            nodes: self.machines.len(),
+            next_request: &mut self.next_request,
+            effects: &mut effects,
+        };
+        self.clients[client].take(input, &mut scene);
+        self.trace.mix(effects.len() as u64);
+        for effect in effects {
+            match effect {
+                Effect::Wake { after } => self.after(after, Happening::ClientWakes { client }),
+                Effect::Late { request, after } => {
+                    self.after(after, Happening::ClientLate { client, request });
+                }
+                Effect::Ask { node, request, command, wait } => {
+                    let asked = Request { id: request, client, command: *command, wait };
+                    self.send_request(client, node, asked);
+                }
+            }
+        }
+    }
+
+    fn send_request(&mut self, client: usize, node: usize, request: Request) {
+        let Some(delay) = self.network.call(End::Client(client), end(node), &mut self.rng) else { return };
+        if self.machines[node].is_up() {
+            self.after(delay, Happening::Ask { node, request });
+            return;
+        }
+        // The connection is refused.
+        let (request, reply) = (request.id, Reply::NotHere { leader: None });
+        self.after(2 * delay, Happening::Answer { client, request, reply });
+    }
+
+    pub(super) fn answer(&mut self, client: usize, request: RequestId, reply: Reply) {
+        if let Reply::Done(mainstay_messaging::Outcome::Published { .. }) = &reply {
+            self.oracle.figures.acknowledged += 1;
+        }
+        self.client(client, Input::Reply { request, reply });
+    }
+
+    pub(super) fn client_late(&mut self, client: usize, request: RequestId) {
+        self.asked.remove(&request);
+        self.client(client, Input::Late(request));
+    }
+}

@@ -1,0 +1,60 @@
+//! The simulation is simulated: a mistake is planted in the world, and must be noticed within a few seeds.
+
+use mainstay_sim::{Bug, Kind, Setting, run};
+
+/// Runs seeds until one fails, and tells by which check.
+fn caught(kind: Kind, bug: Bug, count: u64) -> &'static str {
+    for seed in 1..=count {
+        let verdict = run(seed, Setting { kind: Some(kind), bug: Some(bug), loud: false });
+        if let Some(violation) = verdict.violation {
+            eprintln!("{bug:?} in {kind:?}: seed {seed}: {}: {}", violation.check, violation.what);
+            return violation.check;
+        }
+    }
+    panic!("{bug:?} was not noticed in {count} runs of {kind:?}");
+}
+
+#[test]
+fn an_acknowledgement_before_the_fdatasync_is_caught() {
+    assert_eq!(caught(Kind::Raft, Bug::AckBeforeSync, 20), "write-quorum");
+}
+
+#[test]
+fn a_forgotten_grant_is_caught() {
+    assert_eq!(caught(Kind::Raft, Bug::ForgetGrant, 20), "stored-before-told");
+}
+
+#[test]
+fn a_folder_that_is_not_synced_is_caught() {
+    caught(Kind::Raft, Bug::SkipFolderSync, 50);
+}
+
+#[test]
+fn serving_after_the_lease_is_caught() {
+    assert_eq!(caught(Kind::Async, Bug::ServeAfterLease, 100), "no-late-answer");
+}
+
+#[test]
+fn an_operator_that_vouches_twice_is_caught() {
+    caught(Kind::Async, Bug::VouchTwice, 100);
+}
+
+#[test]
+fn a_lease_counted_from_its_arrival_is_caught() {
+    assert_eq!(caught(Kind::Async, Bug::LeaseFromArrival, 400), "one-serves");
+}
+
+#[test]
+fn an_uncommitted_delivery_is_caught() {
+    assert_eq!(caught(Kind::Raft, Bug::DeliverUncommitted, 20), "deliver-committed-only");
+}
+
+#[test]
+fn a_dropped_tail_is_caught() {
+    caught(Kind::Async, Bug::DropTails, 100);
+}
+
+#[test]
+fn a_failed_fdatasync_that_is_ignored_is_caught() {
+    caught(Kind::Raft, Bug::IgnoreFailedSync, 100);
+}
