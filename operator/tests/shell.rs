@@ -11,6 +11,7 @@ use kube::{
 };
 use mainstay_crds::{BrokerGroup, group::OrderKind};
 use mainstay_operator::{
+    candidacy::Timing,
     decide::{action::Action, memory::Memory, observed::Moment},
     shell::{
         Clock,
@@ -19,7 +20,6 @@ use mainstay_operator::{
         leadership::{Leadership, Tenure},
         pods::Pods,
         supervisor,
-        timing::Timing,
     },
 };
 use serde_json::{Value, json};
@@ -363,6 +363,7 @@ async fn an_order_is_given_only_after_it_is_on_record() {
         supersedes,
         member: "orders-0-1".to_owned(),
         kind: OrderKind::Campaign,
+        as_of_clock_ms: 0,
         valid: Duration::from_secs(2),
         reason: "a test".to_owned(),
     };

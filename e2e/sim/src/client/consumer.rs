@@ -24,7 +24,7 @@ enum Doing {
     /// The ack is the last of the history.
     Acknowledging {
         tries: u32,
-        command: Command,
+        command: Box<Command>,
     },
     Changing,
 }
@@ -101,7 +101,7 @@ impl Consumer {
     fn go_on(&mut self, scene: &mut Scene<'_>) {
         if let Some(Doing::Acknowledging { command, .. }) = &self.doing {
             let command = command.clone();
-            self.line.ask(command, 0, scene);
+            self.line.ask(*command, 0, scene);
             return;
         }
         while let Some((handed, place)) = self.todo.pop() {
@@ -177,11 +177,17 @@ impl Consumer {
         });
         let (group, topic) = (group(&self.group), topic(&topic_name(self.topic)));
         let command = Command::Ack(Ack { group, topic, handles: vec![handed.delivery.handle] });
-        self.doing = Some(Doing::Acknowledging { tries: 0, command: command.clone() });
+        self.doing = Some(Doing::Acknowledging { tries: 0, command: Box::new(command.clone()) });
         self.line.ask(command, 0, scene);
     }
 
-    fn acknowledged(&mut self, reply: Option<Reply>, tries: u32, command: Command, scene: &mut Scene<'_>) {
+    fn acknowledged(
+        &mut self,
+        reply: Option<Reply>,
+        tries: u32,
+        command: Box<Command>,
+        scene: &mut Scene<'_>,
+    ) {
         let outcome = match reply {
             Some(Reply::Done(Applied::Acked(results))) => match results.first() {
                 Some(Ok(())) => Outcome::Ok(()),

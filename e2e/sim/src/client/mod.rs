@@ -131,7 +131,7 @@ fn millis(time: u64) -> Duration {
 #[derive(Debug)]
 pub(crate) enum Client {
     Admin(Admin),
-    Producer(Producer),
+    Producer(Box<Producer>),
     Consumer(Box<Consumer>),
 }
 

@@ -16,7 +16,11 @@ impl World {
         for topic in 0..self.plan.topics {
             for number in 0..2 {
                 let name = format!("producer-{topic}-{number}");
-                self.clients.push(Client::Producer(Producer::new(name, topic, self.plan.producer_gap)));
+                self.clients.push(Client::Producer(Box::new(Producer::new(
+                    name,
+                    topic,
+                    self.plan.producer_gap,
+                ))));
             }
             for (group, tag) in GROUPS {
                 let count = if tag.is_none() { 2 } else { 1 };
