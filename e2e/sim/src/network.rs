@@ -59,7 +59,7 @@ impl Network {
 
     fn delay(&self, rng: &mut Rng) -> Time {
         let usual = rng.between(self.plan.delay / 10, self.plan.delay);
-        let late = self.plan.straggle > 0 && rng.chance(5);
+        let late = self.plan.straggle > 0 && rng.chance(self.plan.stragglers);
         usual + if late { rng.between(0, self.plan.straggle) } else { 0 }
     }
 

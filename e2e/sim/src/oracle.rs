@@ -8,6 +8,7 @@ use mainstay_consensus::{Action, AppendResponse, HardState, Message, TailFate, V
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex};
 
 use crate::broker::Change;
+use crate::time::Time;
 
 /// A broken promise.
 #[derive(Debug, Clone)]
@@ -23,6 +24,14 @@ struct Copy {
     /// How many of them survive a power cut.
     durable: usize,
     hard: HardState,
+}
+
+/// The operator's lease of a leader.
+#[derive(Debug, Clone, Copy)]
+struct Vouched {
+    life: u64,
+    epoch: Epoch,
+    until: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +57,8 @@ pub(crate) struct Oracle {
     /// A promotion was forced: tails may be cut off.
     pub(crate) forced: bool,
     served: Epoch,
+    /// For whom an operator vouches: in which life, as leader of what, until when in true time.
+    vouched: Vec<Option<Vouched>>,
     pub(crate) violation: Option<Violation>,
     pub(crate) figures: Figures,
 }
@@ -98,6 +109,7 @@ impl Oracle {
             async_mode,
             forced: false,
             served: Epoch::ZERO,
+            vouched: vec![None; nodes],
             violation: None,
             figures: Figures::default(),
         }
@@ -230,6 +242,30 @@ impl Oracle {
             if let Some((other, _)) = serving.iter().find(|(other, _)| other != node) {
                 self.violated("one-serves", format!("nodes {node} and {other} serve at the same moment"));
             }
+        }
+    }
+
+    /// A leader has taken the operator's word that nobody else is promoted before `until`.
+    pub(crate) fn vouched_for(&mut self, node: usize, life: u64, epoch: Epoch, until: Time) {
+        let before = self.vouched[node].filter(|vouched| vouched.life == life && vouched.epoch == epoch);
+        let until = before.map_or(until, |vouched| vouched.until.max(until));
+        self.vouched[node] = Some(Vouched { life, epoch, until });
+    }
+
+    /// It does not lead any more: nobody needs the word that was given.
+    pub(crate) fn resigned(&mut self, node: usize) {
+        self.vouched[node] = None;
+    }
+
+    /// A node takes the order to lead by force: nobody else may be vouched for.
+    pub(crate) fn promoted(&mut self, node: usize, now: Time) {
+        self.forced = true;
+        let others = self.vouched.iter().enumerate().filter(|(other, _)| *other != node);
+        let held = others.filter_map(|(other, vouched)| vouched.map(|vouched| (other, vouched)));
+        if let Some((other, vouched)) = held.into_iter().find(|(_, vouched)| vouched.until > now) {
+            let what =
+                format!("node {node} is promoted while node {other} is vouched for in {}", vouched.epoch);
+            self.violated("one-is-vouched-for", what);
         }
     }
 

@@ -29,8 +29,6 @@ pub enum Bug {
     DeliverUncommitted,
     /// A divergent tail is thrown away where it must be kept.
     DropTails,
-    /// The operator's lease is counted from when the grant arrives.
-    LeaseFromArrival,
     /// A broker goes on after its disk has failed.
     IgnoreFailedSync,
 }
@@ -113,7 +111,8 @@ pub(crate) struct NetworkPlan {
     /// Per mille.
     pub(crate) loss: u64,
     pub(crate) duplication: u64,
-    /// Now and then a message is late by up to this.
+    /// This many of a thousand messages are late by up to `straggle`.
+    pub(crate) stragglers: u64,
     pub(crate) straggle: Time,
 }
 
@@ -123,7 +122,7 @@ impl NetworkPlan {
         self.loss == 0 && self.duplication == 0
     }
 
-    pub(crate) const CALM: Self = Self { delay: MILLI, loss: 0, duplication: 0, straggle: 0 };
+    pub(crate) const CALM: Self = Self { delay: MILLI, loss: 0, duplication: 0, stragglers: 0, straggle: 0 };
 }
 
 impl Plan {
@@ -155,6 +154,7 @@ impl Plan {
                 delay: rng.pick(&[1, 1, 5, 50, 150]) * MILLI,
                 loss: if lossy { rng.pick(&[5, 30, 150]) } else { 0 },
                 duplication: if lossy { rng.pick(&[0, 20, 150]) } else { 0 },
+                stragglers: 5,
                 straggle: rng.pick(&[0, 500, 3000]) * MILLI,
             },
             sync_time: rng.pick(&[1, 5, 40, 200]) * MILLI,

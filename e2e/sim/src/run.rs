@@ -91,7 +91,7 @@ pub fn run(seed: u64, setting: Setting) -> Verdict {
 
 fn describe(plan: &Plan) -> String {
     format!(
-        "{:?} of {} (W={}), flush {:?}, network {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
+        "{:?} of {} (W={}), flush {:?}, {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
         plan.kind,
         plan.members(),
         plan.membership.write_quorum(),

@@ -29,6 +29,10 @@ impl Broker {
                     scene.oracle.stored(scene.node, state);
                 }
             }
+            Action::StoreStanding(standing) => {
+                let stored = self.standing.store(&standing.encode());
+                stored.map_err(|error| format!("cannot store that the log has caught up: {error}"))?;
+            }
             Action::Append(batches) => self.append(batches, scene),
             Action::Truncate { keep, fate } => self.truncate(keep, fate, scene)?,
             Action::Rewind { through } => {

@@ -7,7 +7,7 @@ use mainstay_operator::decide::observed as operator;
 use mainstay_record::Epoch;
 
 use super::{Broker, Effect, Scene, Stopping};
-use crate::plan::Bug;
+use crate::time::Time;
 use crate::wire::{Control, ControlReply, Reply, deadline};
 
 const HAND_OVER_TIME: Duration = Duration::from_secs(5);
@@ -22,17 +22,20 @@ impl Broker {
             Control::Promote { epoch, as_of_ms, valid_ms } => deadline(as_of_ms, valid_ms, scene.now)
                 .and_then(|expires| {
                     let verdict = self.ordered(Event::Order(Order::Promote { epoch, expires }), scene);
-                    scene.oracle.forced |= verdict.is_ok();
+                    if verdict.is_ok() {
+                        scene.oracle.promoted(scene.node, scene.time);
+                    }
                     verdict
                 }),
             Control::GrantLease { epoch, as_of_ms, duration_ms } => {
-                let until = if scene.plan.bug == Some(Bug::LeaseFromArrival) {
-                    Ok(scene.now.plus(Duration::from_millis(duration_ms)))
-                } else {
-                    deadline(as_of_ms, duration_ms, scene.now)
-                };
+                let until = deadline(as_of_ms, duration_ms, scene.now);
                 let epoch = Epoch { number: epoch.number, candidate: epoch.candidate };
-                until.and_then(|until| self.ordered(Event::OperatorLease { epoch, until }, scene))
+                until.and_then(|until| {
+                    self.ordered(Event::OperatorLease { epoch, until }, scene)?;
+                    let ends = self.clock.when(until).unwrap_or(Time::MAX);
+                    scene.oracle.vouched_for(scene.node, scene.life, epoch, ends);
+                    Ok(())
+                })
             }
             Control::StepDown { to } => self.ordered(Event::StepDown { to: Some(to) }, scene),
         };

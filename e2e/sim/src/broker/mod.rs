@@ -21,7 +21,7 @@ use self::disk::Disk;
 use self::requests::{Requests, Waiter};
 use crate::oracle::Oracle;
 use crate::plan::{Bug, Plan};
-use crate::time::ProcessClock;
+use crate::time::{ProcessClock, Time};
 use crate::wire::{Control, ControlReply, Reply, Request, RequestId};
 
 pub(crate) use self::disk::{Change, DiskEvent};
@@ -34,6 +34,8 @@ const GROUP: GroupId = GroupId::METADATA;
 /// What a broker may look at and where it puts what it does.
 pub(crate) struct Scene<'a> {
     pub(crate) plan: &'a Plan,
+    /// True time, for the oracle.
+    pub(crate) time: Time,
     pub(crate) node: usize,
     pub(crate) life: u64,
     /// By the process's own clock.
@@ -127,6 +129,7 @@ pub(crate) struct Broker {
     view: View,
     disk: Option<Disk>,
     hard_state: StateFile,
+    standing: StateFile,
     tail: Tail,
     /// All entries of the own log, for the oracle: it must not use the disk.
     ids: Vec<EntryId>,
@@ -334,6 +337,9 @@ impl Broker {
         if let Some(epoch) = leads.filter(|_| leads != self.led) {
             scene.oracle.became_leader(scene.node, scene.life, epoch, self.view.last.index);
         }
+        if leads.is_none() {
+            scene.oracle.resigned(scene.node);
+        }
         self.led = leads;
         if before.role == Role::Leader && leads != Some(before.epoch) {
             let not_here = Reply::NotHere { leader: self.view.leader };
@@ -352,6 +358,7 @@ impl Broker {
             return;
         }
         self.failed = Some(reason.clone());
+        scene.oracle.resigned(scene.node);
         self.actions.clear();
         let mut replies = Vec::new();
         self.requests.refuse_all(&Reply::Unknown("the log has failed"), "the log has failed", &mut replies);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership};
+use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Standing};
 use mainstay_messaging::{LogClock, State};
 use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 use mainstay_storage::{
@@ -80,9 +80,11 @@ impl Broker {
         };
         let (log, recovered) = LogCore::open(Arc::clone(&shared), &options)?;
         let hard_state = StateFile::open(Arc::clone(&shared), folder.path().join("granted"))?;
+        let standing_file = StateFile::open(Arc::clone(&shared), folder.path().join("standing"))?;
         let membership_file = StateFile::open(shared, folder.path().join("membership"))?;
         let hard = load_hard_state(&hard_state)?;
-        let summary = summarise(&recovered, &membership_file)?;
+        let standing = load_standing(&standing_file)?;
+        let summary = LogSummary { standing, ..summarise(&recovered, &membership_file)? };
         let ids = entries(&recovered);
         scene.oracle.started(scene.node, ids.clone(), hard);
         let config = Config {
@@ -101,6 +103,7 @@ impl Broker {
             core,
             disk: Some(Disk::new(log, scene.plan.flush, scene.plan.cached_batches)),
             hard_state,
+            standing: standing_file,
             tail: Tail { end: recovered.end, id: recovered.last },
             ids,
             log_clock: LogClock::new(recovered.last_timestamp, scene.now.0),
@@ -123,6 +126,11 @@ fn load_hard_state(file: &StateFile) -> Result<HardState, StartFailure> {
     HardState::decode(&bytes).map_err(|error| StartFailure::Refused(error.to_string()))
 }
 
+fn load_standing(file: &StateFile) -> Result<Standing, StartFailure> {
+    let Some(bytes) = file.load()? else { return Ok(Standing::default()) };
+    Standing::decode(&bytes).map_err(|error| StartFailure::Refused(error.to_string()))
+}
+
 /// The log's newest membership counts; before it has one, the one that was agreed on.
 fn summarise(recovered: &Recovered, file: &StateFile) -> Result<LogSummary, StartFailure> {
     let from_log = recovered.membership.as_ref().and_then(|batch| Some((batch.record(0)?, batch.index())));
@@ -137,6 +145,7 @@ fn summarise(recovered: &Recovered, file: &StateFile) -> Result<LogSummary, Star
         epochs: recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
         membership,
         membership_at,
+        standing: Standing::default(),
     })
 }
 

@@ -15,6 +15,7 @@ pub(crate) struct Admin {
     line: Line,
     commands: Vec<Command>,
     at: usize,
+    pub(crate) stopped: bool,
 }
 
 impl Admin {
@@ -29,7 +30,7 @@ impl Admin {
             let (name, start) = (group(name), StartPosition::Earliest);
             Command::CreateGroup(CreateGroup { name, start, max_attempts: 17 })
         });
-        Self { line: Line::default(), commands: topics.chain(groups).collect(), at: 0 }
+        Self { line: Line::default(), commands: topics.chain(groups).collect(), at: 0, stopped: false }
     }
 
     /// Queues of a topic.
@@ -39,7 +40,7 @@ impl Admin {
 
     pub(super) fn take(&mut self, input: Input, scene: &mut Scene<'_>) {
         if matches!(input, Input::Wake) {
-            if self.line.open.is_none() {
+            if self.line.open.is_none() && !self.stopped {
                 let command = self.commands[self.at].clone();
                 self.line.ask(command, 0, scene);
             }

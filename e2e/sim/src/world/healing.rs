@@ -102,6 +102,7 @@ impl World {
             machine.disk.set_full(false);
             machine.clock.wall_error_ms = 0;
             (machine.paused_until, machine.slow_until, machine.stuck_until) = (0, 0, 0);
+            self.mend(super::faults::Mending::Grace { member: node });
             self.after(MILLI, Happening::Start { node });
         }
         for operator in 0..self.offices.len() {
@@ -128,8 +129,10 @@ impl World {
 
     fn stop_producers(&mut self) {
         for client in &mut self.clients {
-            if let Client::Producer(producer) = client {
-                producer.stopped = true;
+            match client {
+                Client::Producer(producer) => producer.stopped = true,
+                Client::Admin(admin) => admin.stopped = true,
+                Client::Consumer(_) => {}
             }
         }
         let idle = |world: &Self| {

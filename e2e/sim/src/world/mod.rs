@@ -237,7 +237,7 @@ impl World {
             Happening::ControlAnswers { operator, life, call, reply } => {
                 self.for_tenure(operator, life, operator::Input::Control { call, reply });
             }
-            Happening::PodDeleted { member } => self.input(member, Input::Stop),
+            Happening::PodDeleted { member } => self.pod_deleted(member),
             Happening::Fault => self.fault(),
             Happening::Mends { what } => self.mend(what),
         }

@@ -26,6 +26,7 @@ impl World {
         let mut effects = Vec::new();
         let mut scene = Scene {
             plan: &self.plan,
+            time: self.now,
             node,
             life: machine.life,
             now: clock.at(self.now),
@@ -91,6 +92,7 @@ impl World {
 
     /// Peers see their connections end, unless the network hides it.
     fn noticed(&mut self, gone: usize) {
+        self.oracle.resigned(gone);
         let peer = self.machines[gone].id;
         for node in 0..self.machines.len() {
             if node != gone && !self.network.is_cut(end(gone), end(node)) && self.rng.chance(800) {
@@ -107,6 +109,7 @@ impl World {
         let mut effects = Vec::new();
         let mut scene = Scene {
             plan: &self.plan,
+            time: self.now,
             node,
             life: machine.life,
             now: broker.clock.at(self.now),
@@ -179,6 +182,15 @@ impl World {
         }
         let down = self.downtime().min(2_000 * MILLI);
         self.after(down, Happening::Start { node });
+    }
+
+    /// A pod is told to end; one whose process is not there has ended.
+    pub(super) fn pod_deleted(&mut self, node: usize) {
+        if self.machines[node].is_up() {
+            self.input(node, Input::Stop);
+        } else if self.api.pods[node].deleting {
+            self.api.replace_pod(node);
+        }
     }
 
     /// Sees to it that the broker's next wake-up is in the queue.
