@@ -32,6 +32,9 @@ impl Broker {
             Action::StoreStanding(standing) => {
                 let stored = self.standing.store(&standing.encode());
                 stored.map_err(|error| format!("cannot store that the log has caught up: {error}"))?;
+                if let Some(disk) = self.disk.as_mut().filter(|_| standing.caught_up) {
+                    disk.set_complete();
+                }
             }
             Action::Append(batches) => self.append(batches, scene),
             Action::Truncate { keep, fate } => self.truncate(keep, fate, scene)?,

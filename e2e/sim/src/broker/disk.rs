@@ -13,6 +13,8 @@ use mainstay_storage::{Flush, LogCore, QuarantineFile, TailFate};
 enum Command {
     Append(Vec<Batch>),
     Truncate(LogIndex, TailFate),
+    /// The log has all that was ever acknowledged.
+    SetComplete,
 }
 
 /// What the disk has done.
@@ -107,6 +109,10 @@ impl Disk {
         self.queue.push(Command::Truncate(keep, fate));
     }
 
+    pub(crate) fn set_complete(&mut self) {
+        self.queue.push(Command::SetComplete);
+    }
+
     /// Batches from memory, or from the disk as far as they are not in memory.
     pub(crate) fn read(
         &self,
@@ -147,18 +153,19 @@ impl Disk {
         if self.phase != Phase::Idle || (self.queue.is_empty() && !self.flush_due) {
             return step;
         }
-        let result = self.write_all(&mut step);
-        let force = self.flush == Flush::Sync || self.flush_due || !self.core.is_dirty();
-        match result {
-            Err(error) => self.failed(error, &mut step),
-            Ok(()) if force => {
-                self.phase = Phase::Forcing;
-                step.forcing = true;
-            }
-            Ok(()) => {
-                step.events.push(DiskEvent::Written(self.core.last()));
-                step.flush_later = true;
-            }
+        let wrote = !self.queue.is_empty();
+        if let Err(error) = self.write_all(&mut step) {
+            self.failed(error, &mut step);
+            return step;
+        }
+        let lazy = self.flush != Flush::Sync && self.core.is_dirty();
+        if lazy && wrote {
+            step.events.push(DiskEvent::Written(self.core.last()));
+            step.flush_later = true;
+        }
+        if !lazy || self.flush_due {
+            self.phase = Phase::Forcing;
+            step.forcing = true;
         }
         step
     }
@@ -221,6 +228,7 @@ impl Disk {
                         self.written = self.core.last().index;
                     }
                 }
+                Command::SetComplete => self.core.set_complete().map_err(|error| error.to_string())?,
                 Command::Truncate(keep, fate) => {
                     self.core.truncate(keep, fate).map_err(|error| error.to_string())?;
                     self.cuts_waiting -= 1;

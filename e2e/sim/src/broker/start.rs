@@ -78,13 +78,22 @@ impl Broker {
             flush: scene.plan.flush,
             cache_bytes: 0,
         };
-        let (log, recovered) = LogCore::open(Arc::clone(&shared), &options)?;
+        let (mut log, recovered) = LogCore::open(Arc::clone(&shared), &options)?;
         let hard_state = StateFile::open(Arc::clone(&shared), folder.path().join("granted"))?;
-        let standing_file = StateFile::open(Arc::clone(&shared), folder.path().join("standing"))?;
+        let mut standing_file = StateFile::open(Arc::clone(&shared), folder.path().join("standing"))?;
         let membership_file = StateFile::open(shared, folder.path().join("membership"))?;
         let hard = load_hard_state(&hard_state)?;
-        let standing = load_standing(&standing_file)?;
-        let summary = LogSummary { standing, ..summarise(&recovered, &membership_file)? };
+        let mut standing = load_standing(&standing_file)?;
+        let summary = summarise(&recovered, &membership_file)?;
+        if recovered.incomplete {
+            if summary.membership.members().len() == 1 {
+                log.set_complete().map_err(|error| StartFailure::Io(error.to_string()))?;
+            } else {
+                standing = standing.after_loss();
+                standing_file.store(&standing.encode())?;
+            }
+        }
+        let summary = LogSummary { standing, ..summary };
         let ids = entries(&recovered);
         scene.oracle.started(scene.node, ids.clone(), hard);
         let config = Config {

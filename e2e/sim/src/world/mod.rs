@@ -206,7 +206,8 @@ impl World {
             Happening::Start { node } => self.start(node),
             Happening::Exit { node, life } => self.exit(node, life),
             Happening::Wake { node, life } => {
-                if self.machines[node].life == life {
+                // One that was overtaken by an earlier one finds nothing to do.
+                if self.machines[node].life == life && self.machines[node].wake_at <= self.now {
                     self.machines[node].wake_at = Time::MAX;
                     self.input(node, Input::Wake);
                 }

@@ -155,7 +155,13 @@ impl World {
                 machine.reported_at = at;
                 self.after(at - self.now, Happening::Disk { node, life, event });
             }
-            Effect::GoOn => self.after(MILLI / 20, Happening::Wake { node, life }),
+            Effect::GoOn => {
+                let at = self.now + MILLI / 20;
+                if at < self.machines[node].wake_at {
+                    self.machines[node].wake_at = at;
+                    self.after(MILLI / 20, Happening::Wake { node, life });
+                }
+            }
             Effect::Fatal(reason) => {
                 self.trace.say(self.now, || format!("node {node} cannot go on: {reason}"));
                 self.oracle.figures.fatal += 1;

@@ -5,7 +5,7 @@ use std::io::Write;
 use mainstay_sim::{Campaign, Setting, Summary, run};
 
 /// Fresh seeds of one run of the tests.
-const FRESH: u64 = 400;
+const FRESH: u64 = 250;
 /// Seeds of the past, each with what it once found.
 const FAILED_ONCE: &str = include_str!("../failed_once.txt");
 
