@@ -54,7 +54,8 @@ async fn wait_for_leader(ports: &[Ports]) -> anyhow::Result<Ports> {
     bail!("the replicas have elected no leader after {ELECTION_TIMEOUT:?}")
 }
 
-async fn leads(port: u16) -> bool {
+/// Whether the broker with this internal port leads and serves.
+pub(crate) async fn leads(port: u16) -> bool {
     let ask = async {
         let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).ok()?.connect().await.ok()?;
         let status = ControlClient::new(channel).status(StatusRequest {}).await.ok()?.into_inner();

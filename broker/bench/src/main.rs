@@ -14,6 +14,7 @@ mod log;
 mod network;
 mod process;
 mod report;
+mod restart;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     /// Messages per second over gRPC with flush Sync and Async, beside the ceilings.
     Send(Send),
+    /// How soon a broker serves again that was killed with so much log.
+    Restart(Restart),
     /// The ceiling's server; started by `send` as a process of its own.
     #[command(hide = true)]
     CeilingServer,
@@ -76,19 +79,46 @@ struct Send {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct Restart {
+    /// The broker program; the default lies beside this one.
+    #[arg(long)]
+    broker: Option<PathBuf>,
+    /// Where the broker writes.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+    /// GiB of log to write first.
+    #[arg(long, default_value_t = 10)]
+    gib: u64,
+    /// Body bytes of one message.
+    #[arg(long, default_value_t = 16_384)]
+    size: usize,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::CeilingServer => ceiling::serve().await,
         Command::Send(send) => run_send(send).await,
+        Command::Restart(restart) => {
+            let Restart { broker, directory, gib, size, rounds } = restart;
+            restart::measure(&broker_program(broker)?, &directory, gib, size, rounds).await
+        }
+    }
+}
+
+/// The one given, or the one beside this program.
+fn broker_program(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(path) => Ok(path),
+        None => Ok(std::env::current_exe().context("where am I?")?.with_file_name("mainstay-broker")),
     }
 }
 
 async fn run_send(send: Send) -> anyhow::Result<()> {
-    let broker = match &send.broker {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().context("where am I?")?.with_file_name("mainstay-broker"),
-    };
+    let broker = broker_program(send.broker.clone())?;
     let shape = Shape {
         in_flight: send.in_flight,
         connections: send.connections,

@@ -44,6 +44,7 @@ pub(crate) async fn start_ceiling() -> anyhow::Result<CeilingProcess> {
 #[derive(Debug)]
 pub(crate) struct BrokerProcess {
     program: PathBuf,
+    config: PathBuf,
     flush: Flush,
     ports: Ports,
     started: Instant,
@@ -72,17 +73,10 @@ impl BrokerProcess {
         let folder = tempfile::tempdir_in(directory).context("--directory cannot be written")?;
         let config = config::write(folder.path(), flush, ports, own)?;
         let started = Instant::now();
-        let child = Command::new(program)
-            .arg("run")
-            .arg("--config")
-            .arg(config)
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.path().join("broker.log"))?)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        let child = run(program, &config, folder.path())?;
         Ok(Self {
             program: program.to_owned(),
+            config,
             flush,
             ports: ports[own],
             started,
@@ -111,6 +105,23 @@ impl BrokerProcess {
         Ok(())
     }
 
+    /// Kills it with SIGKILL and starts it on what it left; not ready yet.
+    pub(crate) async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("cannot kill the broker")?;
+        self.started = Instant::now();
+        self.child = run(&self.program, &self.config, self.folder.path())?;
+        Ok(())
+    }
+
+    /// Bytes of the files in its data folder.
+    pub(crate) fn stored_bytes(&self) -> anyhow::Result<u64> {
+        bytes_below(&self.folder.path().join("data"))
+    }
+
+    pub(crate) const fn ports(&self) -> Ports {
+        self.ports
+    }
+
     /// Address of the client port.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.client)
@@ -133,6 +144,28 @@ impl BrokerProcess {
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
         resident_kib(&self.child)
     }
+}
+
+fn run(program: &Path, config: &Path, folder: &Path) -> anyhow::Result<Child> {
+    Command::new(program)
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(folder.join("broker.log"))?)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+}
+
+fn bytes_below(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        bytes += if kind.is_dir() { bytes_below(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
 }
 
 /// Whether `/readyz` answers 200.
