@@ -36,6 +36,9 @@ pub(crate) fn is_full(error: &IoFailure) -> bool {
 pub enum LogError {
     #[error(transparent)]
     Io(#[from] IoFailure),
+    /// Not final: the log goes on once there is space.
+    #[error("no space: {0}")]
+    NoSpace(IoFailure),
     #[error("batch {found} does not continue the log: {what}")]
     NotNext { found: EntryId, what: Damage },
     #[error("cannot truncate after {keep}: the log ends with {last}")]

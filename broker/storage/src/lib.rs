@@ -26,8 +26,10 @@ mod recovery;
 mod segment;
 mod set_aside;
 mod snapshot;
+mod space;
 mod spare;
 mod state_file;
+mod stopped;
 mod view;
 mod window;
 mod writer;
@@ -48,5 +50,7 @@ pub use set_aside::{SetAside, set_aside_damage};
 pub use snapshot::{
     Snapshot, SnapshotChunks, SnapshotError, SnapshotReader, SnapshotReceiver, SnapshotStore, SnapshotWriter,
 };
+pub use space::Space;
 pub use state_file::StateFile;
+pub use stopped::Stopped;
 pub use writer::LogEvent;

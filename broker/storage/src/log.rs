@@ -47,12 +47,9 @@ impl Log {
         events: Box<dyn Fn(LogEvent) + Send>,
     ) -> Result<(Self, Recovered), OpenError> {
         let spares = Arc::new(SpareStatus::default());
-        // Opening does not wait for space.
-        spares.impatient.store(true, Ordering::Relaxed);
         let maker = SpareMaker::new(Arc::clone(&fs), &options);
         let source = SpareThread::start(maker, Arc::clone(&spares)).map_err(OpenError::Thread)?;
         let (core, recovered) = LogCore::open_with(fs, &options, Box::new(source))?;
-        spares.impatient.store(false, Ordering::Relaxed);
         let view = Arc::new(View::new(
             core.chain().clone(),
             core.quarantined().to_vec(),
@@ -60,7 +57,8 @@ impl Log {
             options.cache_bytes,
         ));
         let figures = Arc::<Mutex<Figures>>::default();
-        let writer = Writer::new(Arc::clone(&view), core, options.flush, events, Arc::clone(&figures));
+        let told = (Arc::clone(&spares), Arc::clone(&figures));
+        let writer = Writer::new(Arc::clone(&view), core, options.flush, events, told);
         let thread = thread::Builder::new().name(format!("log-{}", options.group));
         let writer = thread.spawn(move || writer.work()).map_err(OpenError::Thread)?;
         let inner = Inner { view, figures, spares, writer: Mutex::new(Some(writer)) };
@@ -172,6 +170,7 @@ impl Log {
         LogMetrics {
             queued_batches: backlog.batches,
             queued_bytes: backlog.bytes,
+            space: self.inner.spares.space.get(),
             short_of_space: self.inner.spares.short_of_space.load(Ordering::Relaxed),
             ..self.inner.figures.lock().snapshot()
         }
@@ -186,7 +185,6 @@ impl Log {
 
 impl Inner {
     fn end(&self, ending: Ending) -> Result<(), Arc<LogError>> {
-        self.spares.impatient.store(true, Ordering::Relaxed);
         self.view.end(ending);
         let Some(writer) = self.writer.lock().take() else { return Ok(()) };
         if writer.thread().id() == thread::current().id() {

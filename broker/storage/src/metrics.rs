@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::space::Space;
+
 /// A snapshot of the log's counters, all since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogMetrics {
@@ -23,8 +25,10 @@ pub struct LogMetrics {
     pub queued_batches: u64,
     pub queued_bytes: u64,
     /// How long the writer has been busy with what it is doing now; `None` while it waits for work. A value that keeps
-    /// growing is a disk that does not answer, or one that is full (see `short_of_space`).
+    /// growing is a disk that does not answer, or one that is full (see `space`).
     pub busy_for: Option<Duration>,
+    /// Looked at about once a second.
+    pub space: Space,
     /// There is no space for the segment after this one. What is appended still fits for a while, then waits; free
     /// space is noticed by itself.
     pub short_of_space: bool,

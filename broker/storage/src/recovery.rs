@@ -20,6 +20,7 @@ use crate::error::{Damage, IoContext, IoFailure, OpenError};
 use crate::fs::{FileSystem, OpenFile};
 use crate::index::{Entries, Entry, IndexedSegment, Reader, SealedIndex, SealedSummary, read_sealed};
 use crate::segment::{HEADER_BLOCK, RunHeader, SegmentHeader, parse_segment_name, segment_path};
+use crate::stopped::Stopped;
 use crate::window::Window;
 
 /// What was cut at the end of the log, since it never became durable.
@@ -64,6 +65,8 @@ pub struct Recovered {
     /// until it is set complete. With [`crate::Flush::Sync`] throughout, a power cut alone never makes it true: what
     /// was reported durable is there.
     pub incomplete: bool,
+    /// Why the log stopped before, if it did.
+    pub stopped: Option<Stopped>,
 }
 
 /// What is believed without looking at every batch.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mainstay_record::{Batch, LogIndex, LogPosition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -19,6 +19,11 @@ use crate::core::TailFate;
 use crate::error::{LogError, ReadError, RepairError};
 use crate::index::{Reader, SegmentInfo};
 use crate::quarantine::QuarantineFile;
+
+/// How often the writer looks up when there is nothing to do.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it tries again when there is no space.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the writer is to do, in order.
 #[derive(Debug)]
@@ -47,8 +52,28 @@ pub(crate) enum Next {
     /// The commands were handed over; batches among them belong to the generations from this one on.
     Commands(Generation),
     FlushDue,
+    /// Nothing, for a while.
+    Idle,
     End(Ending),
     Failed(Arc<LogError>),
+}
+
+/// What to do while there is no space.
+#[derive(Debug)]
+pub(crate) enum WhileFull {
+    TryAgain,
+    Forget(LogIndex),
+    Ended,
+    Failed(Arc<LogError>),
+}
+
+/// Takes the first wish to forget out of some commands, unless the log is to start over before.
+pub(crate) fn take_forget(commands: &mut Vec<Command>) -> Option<LogIndex> {
+    let decides = |command: &Command| matches!(command, Command::Forget(_) | Command::Restart(..));
+    let at = commands.iter().position(decides)?;
+    let Command::Forget(through) = commands[at] else { return None };
+    commands.remove(at);
+    Some(through)
 }
 
 /// Counts truncations, so that news of a batch that is cut meanwhile is not taken for news of its successor.
@@ -337,11 +362,33 @@ impl View {
             if let Some(ending) = state.ending {
                 return Next::End(ending);
             }
-            match flush_due {
-                Some(due) => drop(self.work.wait_until(&mut state, due)),
-                None => self.work.wait(&mut state),
+            let look = Instant::now() + LOOK;
+            let until = flush_due.map_or(look, |due| due.min(look));
+            let waited = self.work.wait_until(&mut state, until).timed_out();
+            if waited && flush_due.is_none_or(|due| due > Instant::now()) {
+                return Next::Idle;
             }
         }
+    }
+
+    /// Waits a moment for space, or for a command that may make some; that one is then taken out of turn.
+    pub(crate) fn wait_for_space(&self, may_forget: bool) -> WhileFull {
+        let mut state = self.state.lock();
+        for last in [false, true] {
+            if let Some(failed) = &state.failed {
+                return WhileFull::Failed(Arc::clone(failed));
+            }
+            if may_forget && let Some(through) = take_forget(&mut state.queue) {
+                return WhileFull::Forget(through);
+            }
+            if state.ending.is_some() {
+                return WhileFull::Ended;
+            }
+            if !last {
+                let _ = self.work.wait_for(&mut state, FULL_PAUSE);
+            }
+        }
+        WhileFull::TryAgain
     }
 
     /// Notes that the batches of a run are on the disk.

@@ -13,7 +13,9 @@ use crate::core::LogCore;
 use crate::error::{LogError, RepairError};
 use crate::metrics::LogMetrics;
 use crate::options::Flush;
-use crate::view::{Command, Ending, Generation, Next, View};
+use crate::space::Space;
+use crate::spare::SpareStatus;
+use crate::view::{Command, Ending, Generation, Next, View, WhileFull, take_forget};
 
 /// Reported on the writer thread, in the order of the log. An event may name a batch that a truncation, asked for
 /// meanwhile, takes away: compare the epoch.
@@ -23,6 +25,8 @@ pub enum LogEvent {
     Written { last: EntryId },
     /// Everything through `last` survives a power cut.
     Durable { last: EntryId },
+    /// What is left has changed; [`Space::Plenty`] until the first of these.
+    Space(Space),
     /// The log has stopped for good.
     Failed(Arc<LogError>),
 }
@@ -46,6 +50,8 @@ pub(crate) struct Writer {
     flush: Flush,
     events: Box<dyn Fn(LogEvent) + Send>,
     figures: Arc<Mutex<Figures>>,
+    spares: Arc<SpareStatus>,
+    space: Space,
     commands: Vec<Command>,
     run: Vec<Batch>,
     flush_due: Option<Instant>,
@@ -58,7 +64,7 @@ impl Writer {
         core: LogCore,
         flush: Flush,
         events: Box<dyn Fn(LogEvent) + Send>,
-        figures: Arc<Mutex<Figures>>,
+        (spares, figures): (Arc<SpareStatus>, Arc<Mutex<Figures>>),
     ) -> Self {
         Self {
             view,
@@ -66,6 +72,8 @@ impl Writer {
             flush,
             events,
             figures,
+            spares,
+            space: Space::Plenty,
             commands: Vec::new(),
             run: Vec::new(),
             flush_due: None,
@@ -82,7 +90,8 @@ impl Writer {
             let step = match next {
                 Next::Commands(generation) => self.execute(&mut core, generation),
                 Next::FlushDue => self.force(&mut core),
-                Next::End(Ending::Close) => break core.close(),
+                Next::Idle => Ok(()),
+                Next::End(Ending::Close) => break core.finish(),
                 Next::End(Ending::Abandon) => break Ok(()),
                 Next::Failed(error) => break Err(error),
             };
@@ -90,18 +99,20 @@ impl Writer {
             if let Err(error) = step {
                 break Err(error);
             }
+            self.tell_space();
         };
         self.figures.lock().busy_since = None;
         self.ended = true;
         if let Err(error) = &result {
             self.report_failure(error);
+            core.leave_reason(error);
         }
         result
     }
 
     fn execute(&mut self, core: &mut LogCore, mut generation: Generation) -> Result<(), Arc<LogError>> {
-        let mut commands = std::mem::take(&mut self.commands);
-        for command in commands.drain(..) {
+        self.commands.reverse();
+        while let Some(command) = self.commands.pop() {
             match command {
                 Command::Append(batches) if self.run.is_empty() => self.run = batches,
                 Command::Append(batches) => self.run.extend(batches),
@@ -135,7 +146,6 @@ impl Writer {
                 }
             }
         }
-        self.commands = commands;
         self.write_run(core, generation)?;
         match self.flush {
             Flush::Sync => self.force(core),
@@ -154,10 +164,51 @@ impl Writer {
         if self.run.is_empty() {
             return Ok(());
         }
-        core.append(&self.run)?;
+        let mut done = 0;
+        while let Err(error) = core.append(&self.run[done..]) {
+            if !matches!(*error, LogError::NoSpace(_)) {
+                return Err(error);
+            }
+            done = self.run.partition_point(|batch| batch.index() <= core.last().index);
+            self.wait_for_space(core, error)?;
+        }
         self.view.written(&self.run, generation);
         self.run.clear();
         Ok(())
+    }
+
+    /// Waits a moment for the space that `error` speaks of. What lets segments be forgotten is done out of turn: it may
+    /// be what makes space.
+    fn wait_for_space(&mut self, core: &mut LogCore, error: Arc<LogError>) -> Result<(), Arc<LogError>> {
+        self.tell_space();
+        self.commands.reverse();
+        let mine = take_forget(&mut self.commands);
+        self.commands.reverse();
+        let restarts = self.commands.iter().any(|command| matches!(command, Command::Restart(..)));
+        let next = match mine {
+            Some(through) => WhileFull::Forget(through),
+            // What was asked for after the log was to start over is not for the log as it is now.
+            None => self.view.wait_for_space(!restarts),
+        };
+        match next {
+            WhileFull::TryAgain => Ok(()),
+            WhileFull::Forget(through) => {
+                core.forget(through)?;
+                self.view.forgot(core.base());
+                Ok(())
+            }
+            WhileFull::Ended => Err(error),
+            WhileFull::Failed(error) => Err(error),
+        }
+    }
+
+    fn tell_space(&mut self) {
+        let space = self.spares.space.get();
+        if space != self.space {
+            self.space = space;
+            tracing::info!(?space, "space for the log");
+            (self.events)(LogEvent::Space(space));
+        }
     }
 
     fn force(&mut self, core: &mut LogCore) -> Result<(), Arc<LogError>> {

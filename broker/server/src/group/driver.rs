@@ -252,6 +252,7 @@ impl Driver {
                 self.step(Event::Persisted { last }, now);
             }
             (LogEvent::Durable { .. } | LogEvent::Written { .. }, _) => {}
+            (LogEvent::Space(_), _) => {}
             (LogEvent::Failed(error), _) => self.fail(&format!("the log failed: {error}")),
         }
     }

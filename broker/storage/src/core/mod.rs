@@ -17,13 +17,15 @@ use mainstay_record::{Batch, EntryId, GroupId, LogIndex, LogPosition};
 
 use crate::base::LogBase;
 use crate::chain::Chain;
-use crate::error::{IoFailure, LogError, ReadError};
+use crate::error::{IoFailure, LogError, ReadError, is_full};
 use crate::fs::{FileSystem, OpenFile, sync_parent};
 use crate::index::{Entry, IndexedSegment, Reader, Scrubbed, SealJob, SegmentInfo};
 use crate::mark::{Mark, MarkFile};
 use crate::quarantine::QuarantineFile;
 use crate::segment::{HEADER_BLOCK, RunHeader, SegmentHeader, segment_path};
+use crate::space::Space;
 use crate::spare::Housekeeping;
+use crate::stopped::Stopped;
 
 pub(crate) use self::forget::{complete_forget, complete_restart};
 pub(crate) use self::open::complete_cut;
@@ -119,6 +121,19 @@ impl LogCore {
         self.segments().iter().map(|segment| segment.file_bytes).sum()
     }
 
+    /// Whether there is space for more, as of now.
+    pub fn space(&self) -> Space {
+        let free = self.fs.free_space(&self.folder).ok().flatten();
+        Space::judge(Space::Plenty, free, HEADER_BLOCK + self.segment_bytes, false, false)
+    }
+
+    /// Leaves the reason why the log stopped in the group's folder.
+    pub(crate) fn leave_reason(&self, error: &LogError) {
+        if let Some(directory) = self.folder.parent() {
+            Stopped::leave(&*self.fs, directory, error);
+        }
+    }
+
     /// Whether there is something written that is not durable.
     pub const fn is_dirty(&self) -> bool {
         self.dirty
@@ -149,6 +164,8 @@ impl LogCore {
     }
 
     /// Writes batches that continue the log. They are not durable before [`LogCore::sync`].
+    ///
+    /// [`LogError::NoSpace`] is not final: the batches behind [`LogCore::last`] are not written, and may be tried again.
     pub fn append(&mut self, batches: &[Batch]) -> Result<(), Arc<LogError>> {
         self.step(|core| core.write(batches))
     }
@@ -194,6 +211,10 @@ impl LogCore {
 
     /// Makes everything durable and marks the log as closed in order.
     pub fn close(mut self) -> Result<(), Arc<LogError>> {
+        self.finish()
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<(), Arc<LogError>> {
         self.step(|core| {
             core.force()?;
             let mark = Mark { clean: true, ..core.mark_at(core.chain.end()) };
@@ -208,7 +229,9 @@ impl LogCore {
         }
         act(self).map_err(|error| {
             let error = Arc::new(error);
-            self.failed = Some(Arc::clone(&error));
+            if !matches!(*error, LogError::NoSpace(_)) {
+                self.failed = Some(Arc::clone(&error));
+            }
             error
         })
     }
@@ -288,7 +311,7 @@ impl LogCore {
         self.force()?;
         let planned = next_capacity(Some(self.active.header.capacity), self.segment_bytes);
         let (first, end) = (self.chain.last().index.next(), self.chain.end());
-        let (file, capacity) = self.spares.take(planned.max(needed), needed)?;
+        let (file, capacity) = self.spares.take(planned.max(needed), needed).map_err(no_space)?;
         let header = SegmentHeader { group: self.group, base: end, first, capacity, salt: self.fs.entropy() };
         let file = begin_segment(&*self.fs, &self.folder, file, &header)?;
         self.mark.advance(self.mark_at(end))?;
@@ -315,6 +338,11 @@ impl LogCore {
             self.spares.seal(job);
         }
     }
+}
+
+/// For want of space nothing that was written is in doubt.
+fn no_space(error: IoFailure) -> LogError {
+    if is_full(&error) { LogError::NoSpace(error) } else { error.into() }
 }
 
 /// Makes the first segment of a log that begins behind `base`.

@@ -19,6 +19,7 @@ use crate::quarantine::QuarantineFile;
 use crate::recovery::{Recovered, Scan, Trust, list_segments, scan};
 use crate::segment::{HEADER_BLOCK, index_path};
 use crate::spare::{Housekeeping, SpareMaker, remove_spares};
+use crate::stopped::Stopped;
 
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 const MAX_SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
@@ -97,6 +98,7 @@ impl LogCore {
             clean: before.clean,
             same_boot,
             incomplete,
+            stopped: Stopped::take(&*fs, &options.directory),
         };
         let quarantined = QuarantineFile::list(&*fs, &quarantine, group)?;
         for segment in scan.segments {

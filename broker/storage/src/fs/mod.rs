@@ -46,6 +46,12 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// Makes the names in a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Bytes that can still be written in the file system that holds a folder; `None` where that is not known.
+    fn free_space(&self, folder: &Path) -> io::Result<Option<u64>> {
+        let _ = folder;
+        Ok(None)
+    }
+
     /// Takes the exclusive lock of a file, creating it if need be; fails with `WouldBlock` when another holds it.
     /// Dropping the guard releases it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;

@@ -70,6 +70,11 @@ impl FileSystem for RealFileSystem {
         fs::File::open(path)?.sync_all()
     }
 
+    fn free_space(&self, folder: &Path) -> io::Result<Option<u64>> {
+        let space = rustix::fs::statvfs(folder)?;
+        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;

@@ -105,6 +105,17 @@ impl SpareMaker {
         }
     }
 
+    /// Bytes that segments can still be made of; `None` where that is not known.
+    pub(crate) fn available(&self, ready: bool) -> Option<u64> {
+        let free = self.fs.free_space(&self.folder).ok().flatten()?;
+        let kept = u64::from(ready) + u64::from(self.used.lock().is_some());
+        Some(free.saturating_add(kept * self.usual))
+    }
+
+    pub(crate) const fn usual(&self) -> u64 {
+        self.usual
+    }
+
     fn new_name(&self) -> PathBuf {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         self.folder.join(format!("{PREFIX}{number}"))

@@ -4,7 +4,7 @@
 //! disk without space is no failure of the log: nothing that was written is in doubt. The thread tries again until
 //! there is space, and says so meanwhile; it goes on removing segments, which is what makes space.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,11 @@ use super::{Housekeeping, SpareMaker};
 use crate::error::{IoFailure, is_full};
 use crate::fs::OpenFile;
 use crate::index::SealJob;
+use crate::space::{Space, SpaceCell};
 
 const RETRY: Duration = Duration::from_millis(500);
+/// How often free space is looked at when there is nothing to do.
+const LOOK: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 type Made = Result<(OpenFile, u64), IoFailure>;
@@ -34,8 +37,10 @@ enum Task {
 pub(crate) struct SpareStatus {
     /// The last attempt found no space.
     pub(crate) short_of_space: AtomicBool,
-    /// The log is being opened or closed: do not wait for space.
-    pub(crate) impatient: AtomicBool,
+    /// What is left, as of the last look.
+    pub(crate) space: SpaceCell,
+    /// A file was made and not yet taken.
+    ready: AtomicBool,
     quit: AtomicBool,
 }
 
@@ -68,39 +73,13 @@ impl SpareThread {
     fn ready(&mut self, needed: u64) -> Option<Made> {
         let made = self.made.try_recv().ok()?;
         self.pending = false;
-        self.fitting(made, needed)
-    }
-
-    fn fitting(&self, made: Made, needed: u64) -> Option<Made> {
+        self.status.ready.store(false, Ordering::Relaxed);
         match made {
             Ok((file, length)) if length < needed => {
                 self.maker.discard(&file);
                 None
             }
             made => Some(made),
-        }
-    }
-
-    fn wait(&mut self, needed: u64) -> Made {
-        loop {
-            self.prepare(needed);
-            match self.made.recv_timeout(RETRY) {
-                Ok(made) => {
-                    self.pending = false;
-                    if let Some(made) = self.fitting(made, needed) {
-                        return made;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    let hopeless = self.status.short_of_space.load(Ordering::Relaxed);
-                    if hopeless && self.status.impatient.load(Ordering::Relaxed) {
-                        return Err(gave_up(ErrorKind::StorageFull.into()));
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(gave_up(io::Error::other("the thread that makes segments is gone")));
-                }
-            }
         }
     }
 }
@@ -117,7 +96,11 @@ impl Housekeeping for SpareThread {
             return made;
         }
         match self.maker.reserve(planned) {
-            Err(error) if is_full(&error) => self.wait(needed),
+            // The thread goes on trying.
+            Err(error) if is_full(&error) => {
+                self.prepare(planned);
+                Err(IoFailure { path: "the next segment".into(), ..error })
+            }
             reserved => reserved.map(|file| (file, planned)),
         }
     }
@@ -158,7 +141,7 @@ impl Worker {
         loop {
             let next = match self.wanted {
                 Some(_) => self.queue.recv_timeout(RETRY),
-                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => self.queue.recv_timeout(LOOK),
             };
             match next {
                 Ok(Task::Make(capacity)) => self.wanted = Some(capacity),
@@ -170,7 +153,16 @@ impl Worker {
             if let Some(capacity) = self.wanted {
                 self.make(capacity);
             }
+            self.look();
         }
+    }
+
+    fn look(&self) {
+        let ready = self.status.ready.load(Ordering::Relaxed);
+        let refused = self.status.short_of_space.load(Ordering::Relaxed);
+        let available = self.maker.available(ready);
+        let was = self.status.space.get();
+        self.status.space.set(Space::judge(was, available, self.maker.usual(), ready, refused));
     }
 
     fn make(&mut self, capacity: u64) {
@@ -179,6 +171,7 @@ impl Worker {
         self.status.short_of_space.store(full, Ordering::Relaxed);
         if !full {
             self.wanted = None;
+            self.status.ready.store(made.is_ok(), Ordering::Relaxed);
             let _ = self.results.send(made.map(|file| (file, capacity)));
         }
     }
@@ -192,8 +185,4 @@ fn pace(status: &SpareStatus) -> impl FnMut() -> bool {
         began = Instant::now();
         !status.quit.load(Ordering::Relaxed)
     }
-}
-
-fn gave_up(source: io::Error) -> IoFailure {
-    IoFailure { operation: "make", path: "the next segment".into(), source }
 }

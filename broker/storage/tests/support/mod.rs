@@ -12,7 +12,7 @@ use mainstay_record::{
 };
 use mainstay_storage::{
     EpochStart, FileSystem, Flush, Log, LogBase, LogCore, LogError, LogEvent, LogOptions, MemFileSystem,
-    OpenError, Recovered,
+    OpenError, Recovered, Space,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -208,6 +208,23 @@ impl Events {
             LogEvent::Failed(error) => panic!("the log failed: {error}"),
             _ => None,
         });
+    }
+
+    /// Waits until this is the newest that was told of space.
+    pub fn wait_space(&self, space: Space) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = self.seen.0.lock();
+        loop {
+            let told = |event: &LogEvent| match event {
+                LogEvent::Space(space) => Some(*space),
+                _ => None,
+            };
+            if seen.iter().rev().find_map(told).unwrap_or_default() == space {
+                return;
+            }
+            let late = self.seen.1.wait_until(&mut seen, deadline).timed_out();
+            assert!(!late, "{space:?} was not told in time, only {seen:?}");
+        }
     }
 
     pub fn wait_failed(&self) -> Arc<LogError> {

@@ -64,13 +64,22 @@ enum Node {
     Dir(DirNode),
 }
 
+/// A file that went from one folder to another, whose new name is not durable.
+#[derive(Debug, Clone)]
+struct Move {
+    ino: Ino,
+    from: Ino,
+    name: OsString,
+    to: Ino,
+}
+
 /// All nodes. Nodes that no name leads to are kept while the process lives: open handles may still use them.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     nodes: BTreeMap<Ino, Node>,
     next: Ino,
     /// Files that went from one folder to another: a power cut leaves them the old name where it takes the new one.
-    moved: Vec<(Ino, Ino, OsString)>,
+    moved: Vec<Move>,
 }
 
 impl Disk {
@@ -143,11 +152,13 @@ impl Disk {
             dir.change(NameChange::Rename(old.to_owned(), new, ino));
             return Ok(());
         }
+        let target = self.lookup(to.parent().ok_or(ErrorKind::InvalidInput)?)?;
         self.parent(to)?.0.change(NameChange::Link(new, ino));
         let folder = self.lookup(from.parent().ok_or(ErrorKind::InvalidInput)?)?;
         let (dir, old) = self.parent(from)?;
         dir.change(NameChange::Unlink(old.to_owned()));
-        self.moved.push((ino, folder, old.to_owned()));
+        let name = old.to_owned();
+        self.moved.push(Move { ino, from: folder, name, to: target });
         Ok(())
     }
 
@@ -160,6 +171,7 @@ impl Disk {
         let dir = self.dir_mut(ino)?;
         dir.durable = dir.current.clone();
         dir.pending.clear();
+        self.moved.retain(|moved| moved.to != ino);
         Ok(())
     }
 
@@ -208,6 +220,15 @@ impl Disk {
         Ok(self.file(ino)?.current.len() as u64)
     }
 
+    /// Bytes of all files that have a name.
+    pub(super) fn used(&self) -> u64 {
+        let named = self.nodes.values().filter_map(|node| match node {
+            Node::Dir(dir) => Some(dir.current.values()),
+            Node::File(_) => None,
+        });
+        named.flatten().map(|ino| self.file_len(*ino).unwrap_or(0)).sum()
+    }
+
     pub(super) fn contents(&self, ino: Ino) -> io::Result<&[u8]> {
         Ok(&self.file(ino)?.current)
     }
@@ -229,9 +250,9 @@ impl Disk {
                 Node::Dir(dir) => dir.cut(unsynced, rng),
             }
         }
-        for (ino, folder, name) in std::mem::take(&mut self.moved) {
+        for Move { ino, from, name, .. } in std::mem::take(&mut self.moved) {
             if self.name_of(ino).is_none()
-                && let Ok(dir) = self.dir_mut(folder)
+                && let Ok(dir) = self.dir_mut(from)
             {
                 dir.durable.insert(name.clone(), ino);
                 dir.current.insert(name, ino);

@@ -62,6 +62,8 @@ struct Nature {
     skips_folder_syncs: bool,
     /// Has no space for anything new.
     full: bool,
+    /// Bytes that all files together may have.
+    capacity: Option<u64>,
 }
 
 /// A simulated disk; clones share it.
@@ -163,6 +165,17 @@ impl MemFileSystem {
         self.machine.lock().nature.full = full;
     }
 
+    /// Lets writes that make files longer fail with `StorageFull` when all files together would have more bytes. Stays so
+    /// over a crash.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.machine.lock().nature.capacity = bytes;
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.machine.lock().disk.used()
+    }
+
     /// Flips one bit of a file on the medium.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<()> {
         self.corrupt(path, |content| content[offset as usize] ^= 1 << bit)
@@ -214,6 +227,14 @@ impl Machine {
         hit.map(|at| self.faults.remove(at).error.into())
     }
 
+    /// Bytes that files may grow by, where that is limited.
+    fn free(&self) -> Option<u64> {
+        match self.nature {
+            Nature { full: true, .. } => Some(0),
+            Nature { capacity, .. } => capacity.map(|capacity| capacity.saturating_sub(self.disk.used())),
+        }
+    }
+
     fn file_fault(&mut self, operation: Operation, ino: Ino) -> Option<io::Error> {
         if self.faults.is_empty() {
             return None;
@@ -248,7 +269,8 @@ impl Machine {
             self.disk.write(ino, parts, offset, part)?;
             return Err(error);
         }
-        if self.nature.full && offset + length as u64 > self.disk.file_len(ino)? {
+        let growth = (offset + length as u64).saturating_sub(self.disk.file_len(ino)?);
+        if growth > 0 && self.free().is_some_and(|free| free < growth) {
             return Err(ErrorKind::StorageFull.into());
         }
         self.disk.write(ino, parts, offset, length)?;
@@ -319,6 +341,12 @@ impl FileSystem for MemFileSystem {
             None if machine.nature.skips_folder_syncs => Ok(()),
             None => machine.disk.sync_dir(path),
         }
+    }
+
+    fn free_space(&self, _folder: &Path) -> io::Result<Option<u64>> {
+        let machine = self.machine.lock();
+        machine.alive()?;
+        Ok(machine.free())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
