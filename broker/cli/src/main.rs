@@ -1,11 +1,12 @@
 //! `mainstay`: the command line for people and tests, against any broker of a cluster.
 //!
 //! Topics, consumer groups and cluster status go through the internal port; messages go through the client port,
-//! as any official client's would. A failed command says what and why on standard error and exits with 1.
+//! as any official client's would; `log` looks into the data folder of a broker that is stopped. A failed command says what and why on standard error and exits with 1.
 
 mod connect;
 mod describe;
 mod groups;
+mod log;
 mod messages;
 mod output;
 mod quarantine;
@@ -48,6 +49,9 @@ enum Command {
     /// Tails of former leaders that were put aside: look at them, send their messages again.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Look into the log of a stopped broker, and repair it.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Send, receive and look at messages.
     #[command(subcommand)]
     Message(messages::MessageCommand),
@@ -71,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Group(command) => groups::run(command, &cli.target, cli.output).await,
         Command::Cluster(command) => describe::run(command, &cli.target, cli.output).await,
         Command::Quarantine(command) => quarantine::run(command, &cli.target, cli.output).await,
+        Command::Log(command) => log::run(command, cli.output),
         Command::Message(command) => messages::run(command, &cli.target, cli.output).await,
     }
 }

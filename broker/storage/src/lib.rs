@@ -17,6 +17,7 @@ mod error;
 mod fields;
 mod fs;
 mod index;
+pub mod inspect;
 mod log;
 mod mark;
 mod metrics;

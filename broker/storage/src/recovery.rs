@@ -115,7 +115,9 @@ pub(crate) fn scan(
     trust: Trust,
 ) -> Result<Scan, OpenError> {
     let fs = reader.pool().fs();
-    let bases = list_segments(fs, folder)?;
+    let mut bases = list_segments(fs, folder)?;
+    // What an interrupted removal left is not the log's any more.
+    bases.retain(|found| *found >= base.position);
     let mut scan = Scan {
         chain: Chain::new(group, base),
         last_timestamp: base.timestamp,

@@ -51,6 +51,9 @@ impl SegmentHeader {
 
     /// The header, of whatever group; `None` when it is not intact, or of another format.
     pub(crate) fn read_any(file: &OpenFile) -> Result<Option<Self>, IoFailure> {
+        if file.len()? < HEADER_BLOCK {
+            return Ok(None);
+        }
         let bytes = file.read(0, SEALED_LEN + 4)?;
         let intact = bytes[..8] == MAGIC && is_sealed(&bytes, SEALED_LEN, 0);
         Ok((intact && u32_at(&bytes, 8) == FORMAT_VERSION).then(|| Self::decode(&bytes)))

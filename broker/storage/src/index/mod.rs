@@ -91,6 +91,16 @@ impl IndexedSegment {
         LogIndex(self.header.first.0 + self.count - 1)
     }
 
+    pub(crate) const fn info(&self) -> SegmentInfo {
+        SegmentInfo {
+            first: self.header.first,
+            last: self.last(),
+            bytes: self.end.0 - self.header.base.0,
+            file_bytes: self.header.capacity,
+            newest: self.timestamp,
+        }
+    }
+
     /// Takes batches behind the last one.
     pub(crate) fn extend(&mut self, added: impl IntoIterator<Item = Entry>, timestamp: Timestamp) {
         let Entries::Memory(entries) = &mut self.entries else { return };
@@ -174,14 +184,7 @@ impl Index {
     }
 
     pub(crate) fn list(&self) -> Vec<SegmentInfo> {
-        let info = |segment: &IndexedSegment| SegmentInfo {
-            first: segment.header.first,
-            last: segment.last(),
-            bytes: segment.end.0 - segment.header.base.0,
-            file_bytes: segment.header.capacity,
-            newest: segment.timestamp,
-        };
-        self.segments.iter().map(info).collect()
+        self.segments.iter().map(IndexedSegment::info).collect()
     }
 
     /// The segment that holds a batch.

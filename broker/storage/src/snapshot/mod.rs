@@ -159,3 +159,18 @@ impl SnapshotStore {
         }
     }
 }
+
+/// All snapshots in the group's folder, each read whole, without changing anything.
+pub(crate) fn inspect_snapshots(
+    fs: &Arc<dyn FileSystem>,
+    directory: &Path,
+    group: GroupId,
+) -> Result<Vec<Result<Snapshot, SnapshotError>>, IoFailure> {
+    let folder = directory.join(FOLDER);
+    if !fs.exists(&folder).during("look at", &folder)? {
+        return Ok(Vec::new());
+    }
+    let store = SnapshotStore { fs: Arc::clone(fs), folder, group, made: Arc::default() };
+    let read = |path| SnapshotReader::open(&**fs, path, group).and_then(|reader| reader.verify());
+    Ok(store.files()?.into_iter().map(|(_, path)| read(path)).collect())
+}

@@ -4,6 +4,8 @@
 //! truncation was asked for. Batches that are not written yet are always in memory; older ones as far as they fit.
 //! The lock is held for memory operations only.
 
+mod state;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::core::TailFate;
 use crate::error::{LogError, ReadError, RepairError};
 use crate::index::{Reader, SegmentInfo};
 use crate::quarantine::QuarantineFile;
+use self::state::State;
 
 /// How often the writer looks up when there is nothing to do.
 const LOOK: Duration = Duration::from_secs(1);
@@ -84,26 +87,6 @@ impl Generation {
     pub(crate) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
-}
-
-#[derive(Debug)]
-struct State {
-    chain: Chain,
-    /// The newest batches, up to the last.
-    recent: VecDeque<Batch>,
-    recent_bytes: usize,
-    /// The last batch that is on the disk as it is here.
-    written: LogIndex,
-    generation: Generation,
-    queue: Vec<Command>,
-    /// Generation of the first command in the queue.
-    queue_from: Generation,
-    queued: Backlog,
-    quarantined: Vec<QuarantineFile>,
-    /// Paths of those that are not told of any more.
-    dismissed: Vec<PathBuf>,
-    ending: Option<Ending>,
-    failed: Option<Arc<LogError>>,
 }
 
 /// What was appended and is not written.
@@ -401,78 +384,6 @@ impl View {
         {
             state.written = last.index();
             state.evict(self.cache_bytes);
-        }
-    }
-}
-
-impl State {
-    const fn is_open(&self) -> bool {
-        self.ending.is_none() && self.failed.is_none()
-    }
-
-    fn fail(&mut self, error: LogError) {
-        self.failed.get_or_insert_with(|| Arc::new(error));
-    }
-
-    fn not_found(&self, index: LogIndex) -> ReadError {
-        let (first, last) = (self.chain.base().index.next(), self.chain.last().index);
-        ReadError::NotFound { index, first, last }
-    }
-
-    fn first_cached(&self) -> LogIndex {
-        LogIndex(self.chain.last().index.0 + 1 - self.recent.len() as u64)
-    }
-
-    fn cached(&self, index: LogIndex) -> Option<&Batch> {
-        let at = index.0.checked_sub(self.first_cached().0)?;
-        self.recent.get(at as usize)
-    }
-
-    /// `None` when `from` is not in memory.
-    fn cached_range(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Option<Vec<Batch>> {
-        let at = from.0.checked_sub(self.first_cached().0)? as usize;
-        let count = (through.0 - from.0 + 1) as usize;
-        let mut bytes = 0;
-        let mut batches = Vec::new();
-        for batch in self.recent.range(at..).take(count) {
-            bytes += batch.bytes().len();
-            if bytes > max_bytes && !batches.is_empty() {
-                break;
-            }
-            batches.push(batch.clone());
-        }
-        Some(batches)
-    }
-
-    fn cut(&mut self, keep: LogIndex, end: LogPosition) {
-        while self.recent.back().is_some_and(|batch| batch.index() > keep) {
-            self.recent_bytes -= self.recent.pop_back().map_or(0, |batch| batch.bytes().len());
-        }
-        self.chain.cut(keep, end);
-        self.written = self.written.min(keep);
-        self.generation = self.generation.next();
-    }
-
-    fn restart(&mut self, base: &LogBase) {
-        self.recent.clear();
-        self.recent_bytes = 0;
-        self.chain.restart(base);
-        self.written = base.last.index;
-        self.generation = self.generation.next();
-    }
-
-    fn drop_cached_through(&mut self, last: LogIndex) {
-        while self.recent.front().is_some_and(|batch| batch.index() <= last) {
-            self.recent_bytes -= self.recent.pop_front().map_or(0, |batch| batch.bytes().len());
-        }
-    }
-
-    /// Drops the oldest batches that are on the disk until the rest fits.
-    fn evict(&mut self, cache_bytes: usize) {
-        while self.recent_bytes > cache_bytes
-            && self.recent.front().is_some_and(|batch| batch.index() <= self.written)
-        {
-            self.recent_bytes -= self.recent.pop_front().map_or(0, |batch| batch.bytes().len());
         }
     }
 }
