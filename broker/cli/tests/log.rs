@@ -20,7 +20,8 @@ fn run(arguments: &[&str], data: &Path) -> (Output, String) {
         .arg(data)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output, text)
 }
 
@@ -136,11 +137,17 @@ fn batches_are_dumped() {
     assert!(output.status.success(), "{text}");
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 4, "{text}");
-    assert!(lines[0].starts_with("399 ") && lines[0].contains("data") && lines[0].contains("at 5399"), "{text}");
+    assert!(
+        lines[0].starts_with("399 ") && lines[0].contains("data") && lines[0].contains("at 5399"),
+        "{text}"
+    );
     assert!(lines[3].contains("record 400 record 400"), "{text}");
     let (output, _) = run(&["dump", "--through", "3", "--records", "-o", "json"], data.path());
-    let lines: Vec<serde_json::Value> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.iter().map(|line| line["index"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(lines[0]["content"][0].as_str().unwrap().starts_with("7265636f7264"), "{lines:?}");
 }

@@ -120,7 +120,10 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
         writeln!(text, "{without} complete segments have no index file; the next start makes them.")?;
     }
     for unfinished in &report.unfinished {
-        writeln!(text, "Interrupted: {unfinished}. The next start completes it; batches were not looked at.")?;
+        writeln!(
+            text,
+            "Interrupted: {unfinished}. The next start completes it; batches were not looked at."
+        )?;
     }
     if let Some(torn) = &report.torn_tail {
         writeln!(
@@ -146,7 +149,11 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
 /// What lies beside the log.
 fn write_beside(report: &Report, text: &mut String) -> std::fmt::Result {
     for snapshot in &report.snapshots {
-        writeln!(text, "Snapshot through index {}: {} bytes.", snapshot.base.last.index, snapshot.file_bytes)?;
+        writeln!(
+            text,
+            "Snapshot through index {}: {} bytes.",
+            snapshot.base.last.index, snapshot.file_bytes
+        )?;
     }
     for file in &report.quarantined {
         writeln!(text, "Quarantined: {} records in {}.", file.records, file.path.display())?;

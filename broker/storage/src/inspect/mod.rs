@@ -143,7 +143,9 @@ impl Look {
                     report.damage.push(Finding { path, offset: None, what });
                 }
             }
-            Some(None) => report.damage.push(Finding { path, offset: None, what: "it is missing".to_owned() }),
+            Some(None) => {
+                report.damage.push(Finding { path, offset: None, what: "it is missing".to_owned() })
+            }
             None => {}
         }
         let record = record.flatten().unwrap_or_default();

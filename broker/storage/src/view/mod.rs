@@ -7,7 +7,6 @@
 mod state;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -15,13 +14,13 @@ use std::time::{Duration, Instant};
 use mainstay_record::{Batch, LogIndex, LogPosition};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use self::state::State;
 use crate::base::LogBase;
 use crate::chain::Chain;
 use crate::core::TailFate;
 use crate::error::{LogError, ReadError, RepairError};
 use crate::index::{Reader, SegmentInfo};
 use crate::quarantine::QuarantineFile;
-use self::state::State;
 
 /// How often the writer looks up when there is nothing to do.
 const LOOK: Duration = Duration::from_secs(1);

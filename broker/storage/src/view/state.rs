@@ -56,7 +56,12 @@ impl State {
     }
 
     /// `None` when `from` is not in memory.
-    pub(super) fn cached_range(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Option<Vec<Batch>> {
+    pub(super) fn cached_range(
+        &self,
+        from: LogIndex,
+        through: LogIndex,
+        max_bytes: usize,
+    ) -> Option<Vec<Batch>> {
         let at = from.0.checked_sub(self.first_cached().0)? as usize;
         let count = (through.0 - from.0 + 1) as usize;
         let mut bytes = 0;
