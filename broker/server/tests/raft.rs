@@ -196,7 +196,8 @@ async fn a_replica_whose_committed_log_is_contradicted_stops() {
         message: Some(envelope::Message::AppendRequest(append)),
     };
     group.replication(target).await.deliver(futures::stream::iter([envelope])).await.unwrap();
-    let reason = group.nodes[target].broker.as_ref().unwrap().failed().await.to_string();
+    let failed = group.nodes[target].broker.as_ref().unwrap().failed();
+    let reason = tokio::time::timeout(PATIENCE, failed).await.expect("it stops in time").to_string();
     assert!(reason.contains("contradicts the committed entry 1"), "{reason}");
     assert_eq!((group.view(target).role, group.view(target).problem), (Role::Fenced, reason));
 }
