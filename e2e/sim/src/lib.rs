@@ -19,10 +19,12 @@ mod rng;
 mod run;
 mod time;
 mod trace;
+mod trial;
 mod wire;
 mod world;
 
 pub use campaign::{Campaign, Summary};
 pub use oracle::{Figures, Violation};
 pub use plan::{Bug, Kind};
-pub use run::{Setting, Verdict, run};
+pub use run::{Setting, Tried, Verdict, run, try_out};
+pub use trial::{Account, Blow, FlushType, Loss, Trial};

@@ -56,6 +56,8 @@ pub(crate) struct Oracle {
     pub(crate) async_mode: bool,
     /// A promotion was forced: tails may be cut off.
     pub(crate) forced: bool,
+    /// Something happened after which what was committed may be gone: the clients' accounts are checked instead.
+    pub(crate) may_forget: bool,
     served: Epoch,
     /// For whom an operator vouches: in which life, as leader of what, until when in true time.
     vouched: Vec<Option<Vouched>>,
@@ -108,6 +110,7 @@ impl Oracle {
             durable_counts,
             async_mode,
             forced: false,
+            may_forget: false,
             served: Epoch::ZERO,
             vouched: vec![None; nodes],
             violation: None,
@@ -159,7 +162,7 @@ impl Oracle {
             self.violated("one-leader-per-epoch", format!("epoch {epoch} is led by {known:?} and {reign:?}"));
         }
         self.figures.reigns += 1;
-        if self.forced {
+        if self.carries_no_promise() {
             return;
         }
         let before = self.committed.values().flatten().filter(|(_, by)| **by < epoch);
@@ -194,7 +197,7 @@ impl Oracle {
         let other = known.keys().next().copied();
         known.insert(id, epoch);
         self.figures.committed += 1;
-        if let Some(other) = other.filter(|_| !self.forced) {
+        if let Some(other) = other.filter(|_| !self.carries_no_promise()) {
             self.violated(
                 "committed-for-ever",
                 format!("node {node} takes {id} for committed, but {other} was"),
@@ -209,7 +212,7 @@ impl Oracle {
         }
         let committed =
             |id: &&EntryId| self.committed.get(&id.index).is_some_and(|ids| ids.contains_key(*id));
-        if let Some(id) = gone.iter().find(committed).filter(|_| !self.forced) {
+        if let Some(id) = gone.iter().find(committed).filter(|_| !self.carries_no_promise()) {
             self.violated("committed-kept", format!("node {node} cuts committed {id}"));
         }
         self.figures.quarantined += if fate == TailFate::Quarantine { gone.len() as u64 } else { 0 };
@@ -286,6 +289,15 @@ impl Oracle {
                 format!("node {node} delivers from {index}, which is not committed"),
             );
         }
+    }
+
+    fn carries_no_promise(&self) -> bool {
+        self.forced || self.may_forget
+    }
+
+    /// The disk of a node is gone, and with it what counted as a copy.
+    pub(crate) fn disk_gone(&mut self, node: usize) {
+        self.copies[node] = Copy::default();
     }
 
     /// Entries that were committed and were not carried on by those in `kept`, as a log.

@@ -11,6 +11,10 @@ use mainstay_storage::Flush;
 
 use crate::rng::Rng;
 use crate::time::{MILLI, SECOND, TRUE_RATE, Time};
+use crate::trial::{FlushType, Trial};
+
+/// Longest fdatasync of the disks of a trial.
+pub(crate) const TRIAL_FDATASYNC: Time = 5 * MILLI;
 
 /// A mistake planted to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) bug: Option<Bug>,
+    /// One fault and what it may cost, instead of a mix.
+    pub(crate) trial: Option<Trial>,
     pub(crate) kind: Kind,
     pub(crate) membership: Membership,
     pub(crate) flush: Flush,
@@ -139,6 +145,7 @@ impl Plan {
         let lossy = rng.chance(400);
         Self {
             bug,
+            trial: None,
             kind,
             flush,
             timing: Timing::default(),
@@ -165,6 +172,36 @@ impl Plan {
             losses,
             downtime: rng.pick(&[300, 2000, 8000]) * MILLI,
             membership,
+        }
+    }
+
+    /// A healthy group of three, or of one, in which one thing goes wrong.
+    pub(crate) fn for_trial(trial: Trial, rng: &mut Rng) -> Self {
+        let flush = match trial.flush {
+            FlushType::Async => Flush::Async { interval: Duration::from_millis(200) },
+            FlushType::Sync => Flush::Sync,
+        };
+        Self {
+            trial: Some(trial),
+            flush,
+            membership: trial_membership(trial.kind),
+            segment_bytes: 64 * 1024,
+            cached_batches: rng.pick(&[0, 1000]),
+            inflight_batches: rng.pick(&[4, 256]),
+            topics: 1,
+            producer_gap: rng.pick(&[20, 60]) * MILLI,
+            invisible_ms: 1000,
+            operators: 1,
+            failover_delay: Duration::from_millis(rng.pick(&[0, 500])),
+            network: NetworkPlan::CALM,
+            sync_time: TRIAL_FDATASYNC,
+            report_lag: MILLI,
+            faults: Vec::new(),
+            fault_gap: rng.between(2500, 3500) * MILLI,
+            chaos: 12 * SECOND,
+            losses: 0,
+            downtime: rng.pick(&[300, 2000, 6000]) * MILLI,
+            ..Self::draw(Some(trial.kind), trial.bug, rng)
         }
     }
 
@@ -200,6 +237,17 @@ fn draw_membership(kind: Kind, rng: &mut Rng) -> Membership {
         Ok(membership) => membership,
         Err(error) => panic!("the plan draws an impossible group: {error}"),
     }
+}
+
+fn trial_membership(kind: Kind) -> Membership {
+    let (count, mode) = match kind {
+        Kind::Single => (1, Mode::Async),
+        Kind::Async => (3, Mode::Async),
+        Kind::Sync => (3, Mode::Sync { min_in_sync: 2 }),
+        Kind::Raft => (3, Mode::Raft),
+    };
+    let members = (1..=count).filter_map(NodeId::new).collect();
+    Membership::new(1, mode, members).unwrap_or_else(|error| panic!("a trial's group is impossible: {error}"))
 }
 
 /// How many disks may be lost such that every committed batch is still on one that is not, and a leader can be elected.

@@ -6,6 +6,7 @@ use crate::oracle::{Figures, Violation};
 use crate::plan::{Bug, Kind, Plan};
 use crate::rng::Rng;
 use crate::time::Time;
+use crate::trial::{Account, Trial};
 use crate::world::World;
 
 /// What to run.
@@ -37,26 +38,38 @@ pub struct Verdict {
     pub violation: Option<Violation>,
 }
 
+/// What a trial came to.
+#[derive(Debug)]
+pub struct Tried {
+    pub verdict: Verdict,
+    pub account: Account,
+}
+
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, setting: Setting) -> Verdict {
     let mut rng = Rng::new(seed);
     let plan = Plan::draw(setting.kind, setting.bug, &mut rng);
+    live(seed, plan, rng, setting.loud).verdict
+}
+
+/// Runs one seed of a trial: one fault, and an account of what became of what was acknowledged.
+#[must_use]
+pub fn try_out(seed: u64, trial: Trial) -> Tried {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::for_trial(trial, &mut rng);
+    live(seed, plan, rng, trial.loud)
+}
+
+fn live(seed: u64, plan: Plan, rng: Rng, loud: bool) -> Tried {
     let described = describe(&plan);
-    if setting.loud {
+    if loud {
         eprintln!("seed {seed}: {described}");
     }
     let lived = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(plan, rng, setting.loud);
+        let mut world = World::new(plan, rng, loud);
         let ending = world.live();
-        (
-            world.now,
-            world.trace.hash(),
-            world.trace.events(),
-            world.oracle.figures,
-            world.oracle.violation,
-            ending,
-        )
+        (world, ending)
     }));
     let mut verdict = Verdict {
         seed,
@@ -69,29 +82,32 @@ pub fn run(seed: u64, setting: Setting) -> Verdict {
         violation: None,
     };
     match lived {
-        Ok((now, trace, events, figures, violation, ending)) => {
+        Ok((world, ending)) => {
+            let account = world.account;
             verdict = Verdict {
-                trace,
-                events,
-                simulated: now,
+                trace: world.trace.hash(),
+                events: world.trace.events(),
+                simulated: world.now,
                 writable_after: ending.writable_after,
-                figures,
-                violation,
+                figures: world.oracle.figures,
+                violation: world.oracle.violation,
                 ..verdict
             };
+            Tried { verdict, account }
         }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             verdict.violation = Some(Violation { check: "no-panic", what: text.unwrap_or_default() });
+            Tried { verdict, account: Account::default() }
         }
     }
-    verdict
 }
 
 fn describe(plan: &Plan) -> String {
+    let trial = plan.trial.map(|trial| format!("{:?}, ", trial.blow)).unwrap_or_default();
     format!(
-        "{:?} of {} (W={}), flush {:?}, {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
+        "{trial}{:?} of {} (W={}), flush {:?}, {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
         plan.kind,
         plan.members(),
         plan.membership.write_quorum(),

@@ -43,6 +43,9 @@ impl World {
         if self.calm {
             return;
         }
+        if let Some(trial) = self.plan.trial {
+            return self.blow(trial);
+        }
         let gap = self.rng.between(self.plan.fault_gap / 4, self.plan.fault_gap * 2);
         self.after(gap, Happening::Fault);
         if self.now < self.quiet_until {
@@ -138,7 +141,7 @@ impl World {
         }
     }
 
-    fn back_later(&mut self, node: usize) {
+    pub(super) fn back_later(&mut self, node: usize) {
         let down = self.downtime();
         self.after(down, Happening::Start { node });
     }

@@ -164,12 +164,12 @@ impl World {
         }
     }
 
-    fn brokers(&self) -> impl Iterator<Item = (usize, &Broker)> {
+    pub(super) fn brokers(&self) -> impl Iterator<Item = (usize, &Broker)> {
         let up = self.machines.iter().enumerate();
         up.filter_map(|(node, machine)| machine.broker.as_ref().map(|broker| (node, broker)))
     }
 
-    fn leader(&self) -> Option<(usize, &Broker)> {
+    pub(super) fn leader(&self) -> Option<(usize, &Broker)> {
         let role = |broker: &Broker| broker.core().view(broker.clock.at(self.now)).role;
         self.brokers()
             .find(|(_, broker)| role(broker) == Role::Leader && broker.serves(broker.clock.at(self.now)))
@@ -219,9 +219,13 @@ impl World {
                 let quarantined = self.quarantined();
                 let (stored, aside) = (message_ids(&log), message_ids(&quarantined));
                 self.nothing_destroyed(&log, &quarantined);
-                self.acknowledged_are_kept(&stored, &aside);
+                match self.plan.trial {
+                    Some(trial) => self.settle_accounts(trial, &stored, &aside),
+                    None => self.acknowledged_are_kept(&stored, &aside),
+                }
                 self.nothing_in_flight();
-                self.ask_the_checker(aside);
+                let excused = if self.oracle.may_forget { self.not_in(&stored) } else { aside };
+                self.ask_the_checker(excused);
             }
             Err(what) => self.oracle.violated("replicas-identical", what),
         }
@@ -269,6 +273,9 @@ impl World {
 
     /// Whatever was ever committed is in the log or, overridden by force, set aside.
     fn nothing_destroyed(&mut self, log: &[Batch], quarantined: &[Batch]) {
+        if self.oracle.may_forget {
+            return;
+        }
         let kept: BTreeSet<_> = log.iter().chain(quarantined).map(Batch::id).collect();
         if let Some(id) = self.oracle.overridden(&kept).first() {
             self.oracle.violated("nothing-destroyed", format!("committed {id} is nowhere any more"));
@@ -299,13 +306,14 @@ impl World {
         }
     }
 
-    fn histories(&self) -> Vec<&History> {
+    pub(super) fn histories(&self) -> Vec<&History> {
         self.clients.iter().filter_map(Client::history).collect()
     }
 
     /// What the clients saw must be what the mode promises.
     fn ask_the_checker(&mut self, aside: BTreeSet<String>) {
-        let promise = if self.plan.tails_may_be_cut() && self.oracle.forced {
+        let cut = self.plan.tails_may_be_cut() && self.oracle.forced;
+        let promise = if cut || self.oracle.may_forget {
             Promise::TailMayBeCut { quarantined: aside }
         } else {
             Promise::Kept
@@ -324,7 +332,7 @@ impl World {
 }
 
 /// The ids of all messages in these batches.
-fn message_ids(batches: &[Batch]) -> BTreeSet<String> {
+pub(super) fn message_ids(batches: &[Batch]) -> BTreeSet<String> {
     let data = batches.iter().filter(|batch| batch.header().kind == BatchKind::Data);
     let records = data.flat_map(Batch::records);
     let id = |record: bytes::Bytes| match Command::decode(&record) {

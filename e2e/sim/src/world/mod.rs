@@ -2,6 +2,8 @@
 //!
 //! One thread, no real clock, every choice drawn from one seed: the same seed is the same run, event by event.
 
+mod accounts;
+mod blow;
 mod faults;
 mod healing;
 mod operators;
@@ -26,6 +28,7 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::time::{MachineClock, ProcessClock, Time};
 use crate::trace::Trace;
+use crate::trial::Account;
 use crate::wire::{Control, ControlReply, Reply, Request, RequestId};
 
 /// Something that happens at its time. `life` names the process it is meant for.
@@ -87,6 +90,11 @@ pub(crate) struct World {
     quiet_until: Time,
     /// How much has happened at this moment.
     at_once: u64,
+    /// What a trial's blow has done.
+    scar: Option<blow::Scar>,
+    /// Replication has been held up for the blow.
+    lags: bool,
+    pub(crate) account: Account,
 }
 
 /// More than this at one moment means that somebody turns without getting anywhere.
@@ -133,6 +141,9 @@ impl World {
             calm: false,
             quiet_until: 0,
             at_once: 0,
+            scar: None,
+            lags: false,
+            account: Account::default(),
             plan,
         };
         for node in 0..members {

@@ -220,6 +220,7 @@ impl World {
 
     fn reply(&mut self, node: usize, request: RequestId, reply: crate::wire::Reply) {
         let Some((client, _)) = self.asked.remove(&request) else { return };
+        self.watch_cut_off(node, &reply);
         if let Some(delay) = self.network.call(end(node), End::Client(client), &mut self.rng) {
             self.after(delay, Happening::Answer { client, request, reply });
         }

@@ -1,0 +1,85 @@
+//! Tries a cell: the fault on many seeds, each judged by what the cell allows. What may be lost must be lost once at
+//! least, so that no cell is a claim about nothing.
+
+use std::io::Write;
+
+use mainstay_sim::{Account, Loss, Trial, try_out};
+
+use crate::table::{Cell, cell};
+
+/// Seeds that are the same in every run, for each mode of a cell.
+const FIXED: u64 = 8;
+/// Seeds that are new in every run.
+const FRESH: u64 = 4;
+
+/// What the seeds of a cell came to together.
+#[derive(Debug, Default)]
+pub(crate) struct Proof {
+    pub(crate) runs: u64,
+    pub(crate) account: Account,
+}
+
+pub(crate) fn prove(test: &str) {
+    let cell = cell(test);
+    let base: u64 = rand::random();
+    let mut proof = Proof::default();
+    let alone: Option<u64> = std::env::var("MAINSTAY_SEED").ok().map(|text| text.parse().unwrap());
+    let seeds: Vec<u64> = match alone {
+        Some(seed) => vec![seed],
+        None => (1..=FIXED).chain((0..FRESH).map(|number| base.wrapping_add(number))).collect(),
+    };
+    for trial in trials(cell) {
+        for seed in &seeds {
+            let tried = try_out(*seed, Trial { loud: alone.is_some(), ..trial });
+            if let Some(violation) = &tried.verdict.violation {
+                panic!(
+                    "{test}, seed {seed}: {}: {}\n    {}\n    again with: MAINSTAY_SEED={seed}",
+                    violation.check, violation.what, tried.verdict.plan
+                );
+            }
+            proof.runs += 1;
+            proof.account.add(&tried.account);
+        }
+    }
+    let account = proof.account;
+    // Past the capture of the test harness: what was run is of interest when it passed, too.
+    let _ = writeln!(std::io::stderr(), "{test}: seeds 1 to {FIXED} and {FRESH} from {base}: {account:?}");
+    if alone.is_none() {
+        shows_something(cell, &proof);
+    }
+}
+
+/// The cell's fault in each of its modes.
+pub(crate) fn trials(cell: &Cell) -> impl Iterator<Item = Trial> {
+    let (flush, blow, allowed) = (cell.row.flush(), cell.column.blow(), cell.loss);
+    let kinds = cell.row.kinds().iter();
+    kinds.map(move |kind| Trial { kind: *kind, flush, blow, allowed, bug: None, loud: false })
+}
+
+/// The runs reached what the cell is about.
+fn shows_something(cell: &Cell, proof: &Proof) {
+    let (test, Proof { runs, account }) = (cell.test, proof);
+    assert!(account.before > 20 * runs, "{test}: too little was acknowledged before the fault: {account:?}");
+    assert!(account.after > 20 * runs, "{test}: too little was acknowledged after the fault: {account:?}");
+    match cell.loss {
+        Loss::Nothing => assert_eq!((account.lost, account.set_aside), (0, 0), "{test}"),
+        Loss::Unavailable => {
+            assert_eq!((account.lost, account.set_aside), (0, 0), "{test}");
+            assert!(account.held_up > 0, "{test}: nobody was held up: {account:?}");
+        }
+        Loss::FlushWindow => assert!(account.lost > 0, "{test}: never lost anything: {account:?}"),
+        Loss::TailSetAside => {
+            assert_eq!(account.lost, 0, "{test}");
+            assert!(account.set_aside > 0, "{test}: never cut a tail off: {account:?}");
+        }
+        Loss::FlushWindowAndTail => {
+            assert!(account.lost > 0, "{test}: never lost anything: {account:?}");
+            assert!(account.set_aside > 0, "{test}: never cut a tail off: {account:?}");
+        }
+        Loss::TailWithDisk => {
+            assert!(account.lost > 0, "{test}: never lost anything: {account:?}");
+            assert_eq!(account.set_aside, 0, "{test}");
+        }
+        Loss::Everything => assert_eq!(account.lost, account.before, "{test}: {account:?}"),
+    }
+}
