@@ -6,6 +6,7 @@ mod cluster;
 mod demo;
 mod e2e;
 mod images;
+mod mutants;
 mod tally;
 mod test;
 
@@ -33,6 +34,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Start, stop or use a Kubernetes cluster on this machine
     Cluster(cluster::Arguments),
+    /// Plant bugs, one at a time, and see which proof notices
+    Mutants(mutants::Arguments),
     /// Build the container images of broker and operator
     Images(images::Arguments),
 }
@@ -54,6 +57,7 @@ fn run(task: Task) -> Result<()> {
         Task::E2e(arguments) => e2e::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(arguments),
+        Task::Mutants(arguments) => mutants::run(&arguments),
         Task::Images(arguments) => images::run(&arguments),
     }
 }

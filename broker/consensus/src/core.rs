@@ -1,5 +1,6 @@
 //! The state of one member and the dispatch of events. Each kind of event is handled where its idea lives.
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
 use crate::election::Campaign;
@@ -75,7 +76,8 @@ impl Core {
         // A log that holds an epoch proves that it was granted.
         let hard = HardState { granted: hard.granted.max(log.last.epoch) };
         let alone = log.membership.members().len() == 1;
-        let promised = if alone || hard.granted == Epoch::ZERO { now } else { now.plus(config.timing.lease) };
+        let free = alone || hard.granted == Epoch::ZERO || planted(Fault::ForgetPromise);
+        let promised = if free { now } else { now.plus(config.timing.lease) };
         let mut jitter = Jitter::new(config.seed ^ config.node.get());
         let election_at = if alone { now } else { now.plus(jitter.within(&config.timing.election)) };
         let announced = Announced {
@@ -229,7 +231,9 @@ impl Core {
         if epoch > self.hard.granted {
             self.hard.granted = epoch;
             self.note(epoch);
-            out.push(Action::StoreHardState(self.hard));
+            if !planted(Fault::ForgetGrant) {
+                out.push(Action::StoreHardState(self.hard));
+            }
         }
     }
 

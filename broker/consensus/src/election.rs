@@ -4,6 +4,7 @@
 //! candidate that cannot win disturbs nobody. A candidate grants to itself like to anyone: not before its own promise
 //! to the old leader has run out. One that is catching up campaigns, too, but needs every member for it.
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{EntryId, Epoch, NodeId};
 
 use crate::core::{Core, State};
@@ -225,7 +226,7 @@ impl Core {
                     self.give_up(Problem::Overtaken { epoch, highest: self.highest }, now);
                 } else if let (true, Some((node, last))) = (all_answered, campaign.ahead) {
                     self.give_up(Problem::Behind { epoch, node, last }, now);
-                } else if now >= self.promise.until()
+                } else if (now >= self.promise.until() || planted(Fault::PromoteWithinPromise))
                     && (all_answered || now >= gathered)
                     && (self.standing.caught_up || granted)
                 {

@@ -3,6 +3,7 @@
 //! What always holds: `matched` counts only entries that the leader of the followed epoch has shown to be its own, and
 //! nothing above it is ever acknowledged or taken for committed.
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::{Core, State};
@@ -61,7 +62,7 @@ impl Core {
     ) -> Result<(), StepError> {
         let header = append.header;
         check(from, &append)?;
-        if header.epoch < self.hard.granted {
+        if header.epoch < self.hard.granted && !planted(Fault::AcceptStaleEpoch) {
             self.refuse(from, 0, EntryId::ZERO, out);
             return Ok(());
         }
@@ -77,7 +78,13 @@ impl Core {
             return Ok(());
         }
         let fresh = match self.junction(&append.batches) {
-            Junction::Continues(known) => known,
+            Junction::Continues(known) => {
+                let end = LogIndex(header.prev.index.0 + append.batches.len() as u64);
+                if planted(Fault::TruncateCommitted) && end < self.log.persisted() {
+                    self.cut(end, out);
+                }
+                known
+            }
             Junction::Contradicts(at) => {
                 let conflict = append.batches[at].index();
                 if conflict <= self.commit && self.membership().mode() != Mode::Async {
@@ -150,8 +157,8 @@ impl Core {
     fn cut(&mut self, keep: LogIndex, out: &mut Vec<Action>) {
         let fate = match self.membership().mode() {
             // One persisted copy commits, so any of it may have been acknowledged.
-            Mode::Async => TailFate::Quarantine,
-            Mode::Sync { .. } | Mode::Raft => TailFate::Discard,
+            Mode::Async if !planted(Fault::DiscardTail) => TailFate::Quarantine,
+            Mode::Async | Mode::Sync { .. } | Mode::Raft => TailFate::Discard,
         };
         self.log.truncate(keep);
         self.memberships.truncated(keep);
@@ -186,7 +193,9 @@ impl Core {
         }
         let Some(following) = &mut self.following else { return };
         following.matched = following.matched.max(end);
-        let commit = header.commit.min(following.matched);
+        let shared =
+            if planted(Fault::DeliverUncommitted) { self.log.last().index } else { following.matched };
+        let commit = header.commit.min(shared);
         if commit > self.commit {
             self.commit = commit;
             out.push(Action::Commit { through: commit });
@@ -200,7 +209,9 @@ impl Core {
     fn acknowledge(&mut self, round: u64, out: &mut Vec<Action>) {
         let Some(following) = &mut self.following else { return };
         let Some(to) = following.epoch.leader() else { return };
-        let index = following.matched.min(self.log.persisted());
+        let persisted =
+            if planted(Fault::AcknowledgeUnpersisted) { self.log.last().index } else { self.log.persisted() };
+        let index = following.matched.min(persisted);
         following.acknowledged = following.acknowledged.max(index);
         let response = AppendResponse {
             epoch: self.hard.granted,

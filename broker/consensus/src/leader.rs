@@ -4,6 +4,7 @@
 //! has persisted, this one included.
 
 use bytes::Bytes;
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, BatchKind, Epoch, LogIndex};
 
 use crate::core::{Core, State};
@@ -92,10 +93,12 @@ impl Core {
 
     pub(crate) fn advance_commit(&mut self, out: &mut Vec<Action>) {
         let State::Leader(reign) = &self.state else { return };
-        let own = self.log.persisted();
+        let own = if planted(Fault::CountUnpersisted) { self.log.last().index } else { self.log.persisted() };
         let matched = reign.peers.iter().map(|peer| peer.matched).chain([own]);
-        let Some(index) = reached_by(matched, self.membership().write_quorum()) else { return };
+        let needed = self.membership().write_quorum() - usize::from(planted(Fault::SmallWriteQuorum));
+        let Some(index) = reached_by(matched, needed) else { return };
         let own_epoch = self.log.entry(index).is_some_and(|entry| entry.epoch == reign.epoch);
+        let own_epoch = own_epoch || planted(Fault::CommitOldEpoch);
         if index > self.commit && own_epoch {
             let first = reign.first;
             self.commit = index;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::Epoch;
 
 use crate::leader::Reign;
@@ -60,7 +61,7 @@ pub(crate) fn reached_by<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone,
 impl Core {
     /// Until when no other leader can have been started; [`Moment::NEVER`] where the own consent suffices.
     pub(crate) fn lease_end(&self, reign: &Reign) -> Moment {
-        if reign.released() {
+        if reign.released() && !planted(Fault::ServeAfterRelease) {
             return Moment::default();
         }
         let others = self.membership().lease_quorum() - 1;
@@ -78,7 +79,10 @@ impl Core {
     /// enough to ask before every delivery.
     pub fn serving(&self, now: Moment) -> bool {
         match &self.state {
-            State::Leader(reign) => self.commit >= reign.first && now < self.lease_end(reign),
+            State::Leader(reign) => {
+                let leased = now < self.lease_end(reign) || planted(Fault::ServeAfterLease);
+                self.commit >= reign.first && leased
+            }
             State::Follower | State::Candidate(_) => false,
         }
     }

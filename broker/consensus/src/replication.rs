@@ -3,6 +3,7 @@
 //! A follower is streamed to, many batches in flight, as long as it accepts. When it refuses or the connection broke,
 //! one empty probe at a time finds where its log agrees with ours, skipping whole epochs, before anything is sent.
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::{Core, State};
@@ -83,7 +84,7 @@ impl Progress {
     /// Forgets what was acknowledged before the member lost some of it. False for an answer from that time.
     fn stands(&mut self, standing: Standing) -> bool {
         if standing.losses > self.standing.losses {
-            self.matched = LogIndex::ZERO;
+            self.matched = if planted(Fault::CountLost) { self.matched } else { LogIndex::ZERO };
         }
         let timely = standing.losses >= self.standing.losses;
         if timely {
@@ -137,6 +138,7 @@ impl Core {
         }
         peer.heard_at = Some(now);
         if let Some(start) = round_start(response.round).filter(|start| *start <= now) {
+            let start = if planted(Fault::LeaseFromAnswer) { now } else { start };
             peer.promised_from = peer.promised_from.max(Some(start));
         }
         if response.accepted {

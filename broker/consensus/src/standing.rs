@@ -15,6 +15,7 @@
 //! So: everything through a commit index that is of the leader's own epoch, told after the leader knew, persisted.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use mainstay_planted::{Fault, planted};
 use mainstay_record::LogIndex;
 
 use crate::core::Core;
@@ -89,14 +90,16 @@ impl Core {
     /// Whether the grants of a campaign suffice: enough of members whose word counts, or those of all members.
     pub(crate) fn elected(&self, campaign: &Campaign) -> bool {
         let membership = self.membership();
-        let counted = campaign.grants.len() + 1 >= membership.grant_quorum();
+        let needed = membership.grant_quorum() - usize::from(planted(Fault::SmallGrantQuorum));
+        let counted = campaign.grants.len() + 1 >= needed;
         let everybody = campaign.grants.len() + campaign.conditional.len() + 1 >= membership.members().len();
         (self.standing.caught_up && counted) || everybody
     }
 
     /// Notes what the leader says it has committed, if it knows what this node lost.
     pub(crate) fn hear_commit(&mut self, header: &AppendHeader) {
-        if self.standing.caught_up || header.losses != self.standing.losses {
+        let knows = header.losses == self.standing.losses || planted(Fault::CatchUpEarly);
+        if self.standing.caught_up || !knows {
             return;
         }
         if let Some(following) = &mut self.following {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::NodeId;
 
 use crate::core::{Core, State};
@@ -35,11 +36,12 @@ impl Core {
         if !willing {
             self.hurry_if_better(&request, now);
         }
+        let counts = self.standing.caught_up || planted(Fault::GrantAfterLoss);
         let response = VoteResponse {
             epoch: request.epoch,
             pre_vote: request.pre_vote,
-            granted: willing && self.standing.caught_up,
-            if_all: willing && !self.standing.caught_up,
+            granted: willing && counts,
+            if_all: willing && !counts,
             highest: self.hard.granted,
             last: self.log.last(),
         };
@@ -56,7 +58,7 @@ impl Core {
         if request.forced && self.membership().mode() == Mode::Async {
             return true;
         }
-        request.last >= self.log.last()
+        (request.last >= self.log.last() || planted(Fault::GrantToStaleLog))
             && !self.promise.blocks(request.released, now)
             && !self.in_charge_despite(request, now)
     }

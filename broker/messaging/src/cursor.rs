@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, Timestamp};
 
 use crate::handle::{ReceiptHandle, Token};
@@ -122,7 +123,7 @@ impl Cursor {
 
     /// Whether a lease has expired at `now`.
     pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        self.due.first().is_some_and(|(at, _)| *at <= now)
+        self.due.first().is_some_and(|(at, _)| is_due(*at, now))
     }
 
     /// Whether there is something new that the filter takes, and room for it.
@@ -150,7 +151,7 @@ impl Cursor {
         let leases = Arc::make_mut(&mut self.leases);
         let first = out.len();
         while out.len() < taking.max
-            && let Some((_, offset)) = self.due.first().copied().filter(|(at, _)| *at <= taking.now())
+            && let Some((_, offset)) = self.due.first().copied().filter(|(at, _)| is_due(*at, taking.now()))
         {
             self.due.pop_first();
             let message = index.get(offset).filter(|message| taking.tags.takes(message.tag));
@@ -158,7 +159,7 @@ impl Cursor {
                 leases.remove(&offset);
                 continue;
             };
-            let attempt = lease.attempt.saturating_add(1);
+            let attempt = lease.attempt.saturating_add(u32::from(!planted(Fault::AttemptNotCounted)));
             *lease = Lease { token: taking.token, expires_at: taking.expires_at, attempt };
             out.push(taking.delivery(queue, offset, message, attempt));
         }
@@ -181,6 +182,9 @@ impl Cursor {
                 return;
             };
             self.next = offset + 1;
+            if planted(Fault::SkipMessage) && out.len() + 1 == taking.max {
+                self.next = (offset + 2).min(index.end());
+            }
             let lease = Lease { token: taking.token, expires_at: taking.expires_at, attempt: 1 };
             Arc::make_mut(&mut self.leases).insert(offset, lease);
             self.due.insert((taking.expires_at, offset));
@@ -192,6 +196,9 @@ impl Cursor {
     pub(crate) fn acknowledge(&mut self, offset: u64, token: Token, now: Timestamp) -> Result<(), AckError> {
         match self.lease(offset, token, now) {
             Ok(lease) => {
+                if planted(Fault::DeliverAcknowledged) {
+                    return Ok(());
+                }
                 self.due.remove(&(lease.expires_at, offset));
                 Arc::make_mut(&mut self.leases).remove(&offset);
                 Ok(())
@@ -221,7 +228,7 @@ impl Cursor {
     /// The lease that `token` still holds.
     fn lease(&self, offset: u64, token: Token, now: Timestamp) -> Result<Lease, AckError> {
         let lease = *self.leases.get(&offset).ok_or(AckError::NotInFlight)?;
-        if lease.token != token {
+        if lease.token != token && !planted(Fault::AcceptReplacedHandle) {
             return Err(AckError::Replaced);
         }
         if lease.expires_at <= now {
@@ -229,4 +236,8 @@ impl Cursor {
         }
         Ok(lease)
     }
+}
+
+fn is_due(at: Timestamp, now: Timestamp) -> bool {
+    at <= now || planted(Fault::EarlyRedelivery) && at <= now.plus_millis(1)
 }

@@ -12,6 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, EntryId, GroupId, LogPosition, Timestamp};
 
 use crate::base::LogBase;
@@ -295,7 +296,7 @@ fn judge(
     let end = window.last_nonzero(offset)?.map_or(offset, |last| last + 1);
     let said = window.durable_said(offset, end, header.salt)?.unwrap_or_default();
     let durable = durable.max(said);
-    if durable > position {
+    if durable > position && !planted(Fault::CutDamage) {
         return Ok(Judged::Damaged(FoundDamage { segment, offset, what, durable }));
     }
     Ok(Judged::Torn(TornTail { segment, offset, bytes: end - offset, what }))

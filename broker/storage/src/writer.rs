@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, EntryId};
 use parking_lot::Mutex;
 
@@ -214,6 +215,9 @@ impl Writer {
     fn force(&mut self, core: &mut LogCore) -> Result<(), Arc<LogError>> {
         self.flush_due = None;
         let started = Instant::now();
+        if planted(Fault::ReportBeforeFsync) {
+            (self.events)(LogEvent::Durable { last: core.last() });
+        }
         core.sync()?;
         self.note(core, Some(started.elapsed()));
         (self.events)(LogEvent::Durable { last: core.last() });

@@ -7,10 +7,11 @@
 
 mod support;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use mainstay_record::LogIndex;
-use mainstay_storage::{Flush, LogCore, MemFileSystem, TailFate, Unsynced};
+use mainstay_storage::{Flush, LogCore, MemFileSystem, Operation, TailFate, Unsynced};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -266,6 +267,33 @@ fn a_power_cut_during_recovery_is_no_different() {
                 let context = format!("power cuts at {first} and, recovering, {second}");
                 check(&after.crash(), &mut expected, &context);
             }
+        }
+    }
+}
+
+/// Runs the workload while the `nth` operation of this kind fails. Tells whether there was one so late.
+fn fail_once(workload: &[Step], operation: Operation, nth: u64) -> bool {
+    let fs = MemFileSystem::new(nth);
+    let mut expected = Expected::default();
+    fs.fail(operation, "", nth, ErrorKind::Other);
+    if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
+        run(core, workload, 1, &mut expected);
+    }
+    let failed = fs.heal() == 0;
+    // Once the power is gone, nothing but the disk tells what a report was worth.
+    let context = format!("{operation:?} {nth} failed");
+    drop(check(&fs.crash_with(Unsynced::Lost), &mut expected, &context));
+    failed
+}
+
+#[test]
+fn an_operation_that_fails_once_never_leads_to_a_false_report() {
+    let operations =
+        [Operation::Write, Operation::SyncData, Operation::SyncDir, Operation::Create, Operation::Rename];
+    for operation in operations {
+        for workload in [workload(), long_workload()] {
+            let failures = (0..1000).take_while(|nth| fail_once(&workload, operation, *nth)).count();
+            assert!((3..1000).contains(&failures), "{operation:?} failed {failures} times");
         }
     }
 }

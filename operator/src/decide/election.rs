@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use mainstay_crds::group::OrderKind;
+use mainstay_planted::{Fault, planted};
 
 use super::{
     action::Action,
@@ -69,7 +70,8 @@ pub fn elect(
     if now.since(since) < patience(observed, memory, leadership) || now < memory.retry_at {
         return Err(Standstill::Patience);
     }
-    let epoch = highest_epoch(observed).saturating_add(1);
+    let next = u64::from(!planted(Fault::ReuseOrderEpoch));
+    let epoch = highest_epoch(observed).saturating_add(next);
     memory.pending = Some(Pending { epoch, member: candidate.name.clone(), sent: now, refused: false });
     Ok(Action::Order {
         epoch,
@@ -172,7 +174,7 @@ fn may_promote(
     if voters.is_empty() {
         return Err(Standstill::Blocked("no replica answers that takes part".to_owned()));
     }
-    if !lease::is_over(observed, memory, now) {
+    if !lease::is_over(observed, memory, now) && !planted(Fault::PromoteEarly) {
         return Err(Standstill::Patience);
     }
     let lost = observed.recorded.leader.as_deref();

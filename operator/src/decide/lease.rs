@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use mainstay_planted::{Fault, planted};
+
 use super::{
     action::Action,
     leader::Leader,
@@ -25,7 +27,7 @@ pub fn grant(observed: &Observed, leader: Leader<'_>, memory: &mut Memory, now: 
     let report = observed.member(leader.member)?.report.as_ref()?;
     let same =
         memory.grant.as_ref().is_some_and(|grant| grant.node == leader.node && grant.epoch == leader.epoch);
-    if !same && !may_move(observed, leader, memory, now) {
+    if !same && !may_move(observed, leader, memory, now) && !planted(Fault::VouchTwice) {
         return None;
     }
     memory.grant = Some(Grant { node: leader.node, epoch: leader.epoch, until: report.received.plus(LEASE) });

@@ -1,10 +1,14 @@
 //! A state at one moment, shared rather than copied, and its bytes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use mainstay_planted::{Fault, planted};
 use mainstay_record::GroupId;
 
 use super::frame::{PART_BYTES, Sealer};
 use super::item::{Header, Item, Totals};
+use crate::cursor::Cursor;
 use crate::state::{State, TopicState};
 
 /// A state as it was when it was frozen. The state itself goes on: of what both share, it copies a part of at most a
@@ -69,7 +73,11 @@ fn freeze_topic(state: &TopicState, items: &mut Vec<Item>) {
     for (group, subscription) in subscriptions {
         items.push(Item::Subscription(*group, subscription.turn()));
         let cursors = subscription.cursors().iter();
-        items.extend(cursors.map(|cursor| Item::Cursor(cursor.next(), cursor.leases().clone())));
+        let leases = |cursor: &Cursor| match planted(Fault::ForgetInFlight) {
+            true => Arc::default(),
+            false => cursor.leases().clone(),
+        };
+        items.extend(cursors.map(|cursor| Item::Cursor(cursor.next(), leases(cursor))));
     }
 }
 

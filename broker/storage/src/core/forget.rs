@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, LogIndex};
 
 use super::truncate::remove_segment;
@@ -26,7 +27,11 @@ impl LogCore {
         };
         let Some((count, base)) = found else { return Ok(()) };
         let record = BaseRecord { base, restarting: false };
-        match record.store(&*self.fs, &self.folder, self.group) {
+        let stored = match planted(Fault::ForgetBase) {
+            true => Ok(()),
+            false => record.store(&*self.fs, &self.folder, self.group),
+        };
+        match stored {
             // Nothing that was written is in doubt, and nothing was removed.
             Err(error) if is_full(&error) => {
                 tracing::warn!(%error, "no space to note that the beginning of the log may go");

@@ -13,6 +13,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, EntryId, GroupId, LogIndex, LogPosition};
 
 use crate::base::LogBase;
@@ -293,7 +294,12 @@ impl LogCore {
         if !self.dirty {
             return Ok(());
         }
-        self.active.file.sync()?;
+        if planted(Fault::EarlyMark) {
+            self.mark.note(self.mark_at(self.chain.end()))?;
+        }
+        if !planted(Fault::SkipFsync) {
+            self.active.file.sync()?;
+        }
         self.dirty = false;
         self.work.syncs += 1;
         self.mark.note(self.mark_at(self.chain.end()))?;

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{LogIndex, LogPosition, Timestamp};
 
 use super::{Active, LogCore};
@@ -58,7 +59,9 @@ impl LogCore {
         let place = self.cut_place(keep)?;
         let cut = Cut { segment: place.header.base, offset: place.offset };
         let durable = place.end.min(self.mark.mark().durable);
-        self.mark.store(Mark { cut: Some(cut), ..self.mark_at(durable) })?;
+        if !planted(Fault::ForgetCut) {
+            self.mark.store(Mark { cut: Some(cut), ..self.mark_at(durable) })?;
+        }
 
         let written = self.take_from_index(&place);
         remove_tail(&*self.fs, &written.newer, &place.file, place.offset, written.end)?;

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mainstay_planted::{Fault, planted};
+
 use super::{File, FileSystem};
 use crate::error::{IoContext, IoFailure};
 
@@ -70,7 +72,10 @@ impl OpenFile {
     }
 
     pub(crate) fn sync(&self) -> Result<(), IoFailure> {
-        self.file.sync_data().during("fdatasync", &*self.path)
+        let synced = self.file.sync_data();
+        let synced =
+            if planted(Fault::RetryFsync) { synced.or_else(|_| self.file.sync_data()) } else { synced };
+        synced.during("fdatasync", &*self.path)
     }
 
     /// Overwrites a range with zeros, durably.
@@ -112,7 +117,9 @@ pub(crate) fn replace_file(
     remove_if_there(fs, &temporary)?;
     let file = OpenFile::create(fs, temporary)?;
     file.write(parts, 0)?;
-    file.sync()?;
+    if !planted(Fault::RenameUnsynced) {
+        file.sync()?;
+    }
     let file = file.rename(fs, path.to_owned())?;
     sync_parent(fs, path)?;
     Ok(file)
@@ -127,6 +134,9 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
 
 pub(crate) fn sync_parent(fs: &dyn FileSystem, path: &Path) -> Result<(), IoFailure> {
     let folder = path.parent().unwrap_or(path);
+    if planted(Fault::ForgetFolderSync) {
+        return Ok(());
+    }
     fs.sync_dir(folder).during("fsync folder", folder)
 }
 
