@@ -11,7 +11,7 @@ use mainstay_clusters::Step;
 use crate::clients::{self, DevBroker};
 use crate::images::{self, Programs};
 use crate::tally::Tally;
-use crate::{cluster, e2e};
+use crate::{cluster, e2e, mutants};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -59,6 +59,9 @@ fn source_checks(tally: &mut Tally) {
 }
 
 fn with_programs(tally: &mut Tally, programs: &Programs, arguments: &Arguments) -> Result<()> {
+    tally.check("no release has a planted bug in it", || {
+        mutants::release::is_clean([programs.path("mainstay-broker")?, programs.path("mainstay-operator")?])
+    });
     official_clients(tally, programs);
     chart(tally);
     faults(tally, programs);
