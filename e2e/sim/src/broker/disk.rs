@@ -62,6 +62,8 @@ pub(crate) struct Disk {
     queue: Vec<Command>,
     phase: Phase,
     flush_due: bool,
+    /// The interval is running: as in the real writer, it begins with the first write that is not forced.
+    flush_waits: bool,
     /// The newest batches, at least those that are not written.
     recent: BTreeMap<LogIndex, Batch>,
     /// Through here `recent` is written as it is.
@@ -82,6 +84,7 @@ impl Disk {
             queue: Vec::new(),
             phase: Phase::Idle,
             flush_due: false,
+            flush_waits: false,
             recent: BTreeMap::new(),
             written: last,
             cuts_waiting: 0,
@@ -161,7 +164,8 @@ impl Disk {
         let lazy = self.flush != Flush::Sync && self.core.is_dirty();
         if lazy && wrote {
             step.events.push(DiskEvent::Written(self.core.last()));
-            step.flush_later = true;
+            step.flush_later = !self.flush_waits;
+                self.flush_waits = true;
         }
         if !lazy || self.flush_due {
             self.phase = Phase::Forcing;
@@ -195,6 +199,7 @@ impl Disk {
     }
 
     pub(crate) fn flush_is_due(&mut self) {
+        self.flush_waits = false;
         self.flush_due = self.core.is_dirty();
     }
 
