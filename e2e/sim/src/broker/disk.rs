@@ -165,7 +165,7 @@ impl Disk {
         if lazy && wrote {
             step.events.push(DiskEvent::Written(self.core.last()));
             step.flush_later = !self.flush_waits;
-                self.flush_waits = true;
+            self.flush_waits = true;
         }
         if !lazy || self.flush_due {
             self.phase = Phase::Forcing;
