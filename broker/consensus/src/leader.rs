@@ -9,7 +9,7 @@ use mainstay_record::{Batch, BatchKind, Epoch, LogIndex};
 
 use crate::core::{Core, State};
 use crate::handover::{HandOver, Stage};
-use crate::lease::reached_by;
+use crate::lease::{Promise, reached_by};
 use crate::membership_log::MembershipLog;
 use crate::replication::Progress;
 use crate::{Action, Message, Mode, Moment, StepError, TimeoutNow};
@@ -45,6 +45,8 @@ impl Core {
         let last = self.log.last().index;
         self.problem = None;
         self.following = None;
+        // Run out or released, or this reign would not begin. Should it end at once, nothing is owed to the one before.
+        self.promise = Promise::after_restart(epoch, now);
         self.state = State::Leader(Reign {
             epoch,
             first: last.next(),

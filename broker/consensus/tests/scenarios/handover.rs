@@ -1,6 +1,7 @@
 //! Planned change of leader: quick when the successor is well, harmless when it is not.
 
-use mainstay_consensus::{Event, Mode, Role, StepError};
+use mainstay_consensus::{AppendResponse, Event, Message, Mode, Role, Standing, StepError, VoteRequest};
+use mainstay_record::{Epoch, LogIndex};
 
 use crate::rig::{Rig, millis, node};
 
@@ -79,4 +80,31 @@ fn a_successor_that_dies_after_the_release_is_outlived() {
         rig.mute.clear();
         rig.pass_until(millis(4000), |rig| rig.leader().is_some_and(|raw| rig.view(raw).serving));
     }
+}
+
+/// Hand-overs that follow each other within a lease: what the second leader had promised to the first is no reason to
+/// refuse the third, even if the second hears of the third epoch before it is asked to grant it.
+#[test]
+fn a_leader_owes_nothing_to_the_one_before() {
+    let (mut rig, first) = Rig::led(Mode::Async, 3);
+    let (second, third) = (first % 3 + 1, (first + 1) % 3 + 1);
+    rig.step(first, Event::StepDown { to: Some(node(second)) }).unwrap();
+    let led = rig.view(second).epoch;
+    let next = Epoch::new(led.number + 1, node(third));
+    let told = AppendResponse {
+        epoch: next,
+        accepted: false,
+        round: 0,
+        index: LogIndex(0),
+        index_epoch: Epoch::ZERO,
+        standing: Standing::default(),
+    };
+    let from = node(first);
+    rig.step(second, Event::Message { from, message: Message::AppendResponse(told) }).unwrap();
+    assert_eq!(rig.view(second).role, Role::Follower);
+    let last = rig.view(second).last;
+    let vote = VoteRequest { epoch: next, pre_vote: false, last, released: Some(led), forced: false };
+    let from = node(third);
+    rig.step(second, Event::Message { from, message: Message::VoteRequest(vote) }).unwrap();
+    assert_eq!(rig.view(second).granted, next, "within the lease of the first leader");
 }
