@@ -77,7 +77,10 @@ impl World {
             }
             Fault::Pause => {
                 let time = self.rng.pick(&[300, 1500, 6000]) * MILLI;
-                self.machines[victim].paused_until = self.now + self.rng.between(50 * MILLI, time);
+                let until = self.now + self.rng.between(50 * MILLI, time);
+                // Never shortened: what waits comes in the order in which it happened.
+                let machine = &mut self.machines[victim];
+                machine.paused_until = machine.paused_until.max(until);
             }
             Fault::Isolate | Fault::OneWay | Fault::CutPair | Fault::Ring | Fault::Split => {
                 self.partition(fault, victim);

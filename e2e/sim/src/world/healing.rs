@@ -101,7 +101,8 @@ impl World {
             machine.disk.heal();
             machine.disk.set_full(false);
             machine.clock.wall_error_ms = 0;
-            (machine.paused_until, machine.slow_until, machine.stuck_until) = (0, 0, 0);
+            // A pause ends by itself, or what waits would be overtaken.
+            (machine.slow_until, machine.stuck_until) = (0, 0);
             self.mend(super::faults::Mending::Grace { member: node });
             self.after(MILLI, Happening::Start { node });
         }
