@@ -79,6 +79,10 @@ fn shows_something(cell: &Cell, proof: &Proof) {
             assert!(account.lost > 0, "{test}: never lost anything: {account:?}");
             assert_eq!(account.set_aside, 0, "{test}");
         }
-        Loss::Everything => assert_eq!(account.lost, account.before, "{test}: {account:?}"),
+        // An answer may have been on its way when the disk went.
+        Loss::Everything => {
+            let on_their_way = account.lost.checked_sub(account.before);
+            assert!(on_their_way.is_some_and(|few| few <= *runs), "{test}: {account:?}");
+        }
     }
 }
