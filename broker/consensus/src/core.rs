@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 /// The consensus state machine of one member of one group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Core {
     pub(crate) config: Config,
     pub(crate) hard: HardState,
@@ -47,10 +47,10 @@ pub struct Core {
     pub(crate) problem: Option<Problem>,
     /// Since when it is known.
     pub(crate) problem_since: Moment,
-    announced: Announced,
+    pub(crate) announced: Announced,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum State {
     Follower,
     Candidate(Campaign),
@@ -59,7 +59,7 @@ pub(crate) enum State {
 
 /// What [`Action::RoleChanged`] was last raised for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Announced {
+pub(crate) struct Announced {
     role: Role,
     epoch: Epoch,
     leader: Option<NodeId>,

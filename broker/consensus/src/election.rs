@@ -9,6 +9,7 @@ use mainstay_record::{EntryId, Epoch, NodeId};
 
 use crate::core::{Core, State};
 use crate::lease::Promise;
+use crate::portrait::Portrait;
 use crate::{Action, Message, Moment, Problem, VoteRequest, VoteResponse};
 
 /// Why a node campaigns, and until when.
@@ -31,7 +32,7 @@ enum Phase {
     Vote,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Campaign {
     pub(crate) epoch: Epoch,
     cause: Cause,
@@ -59,6 +60,33 @@ impl Campaign {
             Cause::Forced { gathered, .. } if caught_up => at.min(gathered.max(promise.until())),
             _ => at,
         }
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self {
+            epoch,
+            cause,
+            phase,
+            released,
+            grants,
+            conditional,
+            answers,
+            overtaken,
+            ahead,
+            resend_at,
+            deadline,
+        } = self;
+        portrait.epoch(*epoch);
+        match *cause {
+            Cause::Silence { until } => portrait.word(1).until(until),
+            Cause::HandOver => portrait.word(2),
+            Cause::Ordered { expires } => portrait.word(3).until(expires),
+            Cause::Forced { expires, gathered } => portrait.word(4).until(expires).until(gathered),
+        };
+        portrait.word(u64::from(*phase == Phase::Vote)).epoch(released.unwrap_or_default());
+        portrait.nodes(grants).nodes(conditional).nodes(answers).nodes(overtaken);
+        let (node, last) = ahead.map_or((0, EntryId::ZERO), |(node, last)| (node.get(), last));
+        portrait.word(node).entry(last).until(*resend_at).until(*deadline);
     }
 
     /// Whether hearing the leader of `epoch` ends the campaign. An order stays in force until it expires: the leader

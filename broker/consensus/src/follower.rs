@@ -8,12 +8,13 @@ use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::{Core, State};
 use crate::membership_log::MembershipLog;
+use crate::portrait::Portrait;
 use crate::{
     Action, Append, AppendHeader, AppendResponse, Membership, Message, Mode, Moment, StepError, TailFate,
 };
 
 /// What is known of the leader of `epoch`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Following {
     pub(crate) epoch: Epoch,
     /// Not heard for too long: who it was is no use to anyone.
@@ -37,6 +38,16 @@ impl Following {
 
     pub(crate) const fn matched(&self) -> LogIndex {
         self.matched
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self { epoch, silent: _, matched, acknowledged, caught_up_at, round, deferred } = self;
+        portrait.epoch(*epoch).word(matched.0).word(acknowledged.0).round(*epoch, *round);
+        portrait.word(caught_up_at.map_or(u64::MAX, |at| at.0));
+        match deferred {
+            None => portrait.word(0),
+            Some(append) => portrait.word(1).append(append),
+        };
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {

@@ -11,10 +11,11 @@ use crate::core::{Core, State};
 use crate::handover::{HandOver, Stage};
 use crate::lease::{Promise, reached_by};
 use crate::membership_log::MembershipLog;
+use crate::portrait::Portrait;
 use crate::replication::Progress;
 use crate::{Action, Message, Mode, Moment, StepError, TimeoutNow};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reign {
     pub(crate) epoch: Epoch,
     /// Index of the reign's first batch.
@@ -32,6 +33,21 @@ impl Reign {
     /// Whether the lease was given up for good.
     pub(crate) fn released(&self) -> bool {
         self.handover.is_some_and(|handover| handover.stage == Stage::Released)
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self { epoch, first, since, peers, operator_lease, heartbeat_at, handover } = self;
+        portrait.epoch(*epoch).word(first.0).heard(Some(*since)).until(*operator_lease).until(*heartbeat_at);
+        match handover {
+            None => portrait.word(0),
+            Some(HandOver { to, stage, until }) => {
+                portrait.word(1 + u64::from(*stage == Stage::Released)).word(to.get()).until(*until)
+            }
+        };
+        portrait.word(peers.len() as u64);
+        for peer in peers {
+            peer.paint(portrait);
+        }
     }
 
     pub(crate) fn wakeup(&self) -> Moment {

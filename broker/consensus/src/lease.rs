@@ -10,6 +10,7 @@ use mainstay_planted::{Fault, planted};
 use mainstay_record::Epoch;
 
 use crate::leader::Reign;
+use crate::portrait::Portrait;
 use crate::{Mode, Moment, core::Core, core::State};
 
 /// What this node promised to the leader of `to`.
@@ -29,6 +30,13 @@ impl Promise {
     /// Never shortens what was promised before.
     pub(crate) fn extend(&mut self, to: Epoch, until: Moment) {
         *self = Self { to, until: self.until.max(until) };
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self { to, until } = *self;
+        if portrait.until(until).is_ahead(until) {
+            portrait.epoch(to);
+        }
     }
 
     pub(crate) const fn until(&self) -> Moment {

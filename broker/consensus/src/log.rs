@@ -4,6 +4,7 @@
 
 use mainstay_record::{EntryId, Epoch, LogIndex};
 
+use crate::portrait::Portrait;
 use crate::{Membership, Standing};
 
 /// The own log at the start of the process. All of it is persisted.
@@ -21,7 +22,7 @@ pub struct LogSummary {
 }
 
 /// The ids of all entries, kept as one row per epoch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LogTable {
     epochs: Vec<(Epoch, LogIndex)>,
     last: EntryId,
@@ -31,6 +32,14 @@ pub(crate) struct LogTable {
 impl LogTable {
     pub(crate) const fn new(last: EntryId, epochs: Vec<(Epoch, LogIndex)>) -> Self {
         Self { epochs, last, persisted: last.index }
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self { epochs, last, persisted } = self;
+        portrait.word(epochs.len() as u64).entry(*last).word(persisted.0);
+        for (epoch, first) in epochs {
+            portrait.epoch(*epoch).word(first.0);
+        }
     }
 
     pub(crate) const fn last(&self) -> EntryId {

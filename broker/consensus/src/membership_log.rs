@@ -3,9 +3,10 @@
 
 use mainstay_record::{Batch, BatchKind, LogIndex};
 
+use crate::portrait::Portrait;
 use crate::{Membership, MembershipError};
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MembershipLog {
     /// In log order, never empty: the first is the one the process started with.
     entries: Vec<(LogIndex, Membership)>,
@@ -14,6 +15,14 @@ pub(crate) struct MembershipLog {
 impl MembershipLog {
     pub(crate) fn new(at: LogIndex, membership: Membership) -> Self {
         Self { entries: vec![(at, membership)] }
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self { entries } = self;
+        portrait.word(entries.len() as u64);
+        for (at, membership) in entries {
+            portrait.word(at.0).membership(membership);
+        }
     }
 
     pub(crate) fn current(&self) -> &Membership {

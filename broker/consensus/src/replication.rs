@@ -9,10 +9,11 @@ use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 use crate::core::{Core, State};
 use crate::lease::{round_at, round_start};
 use crate::log::LogTable;
+use crate::portrait::Portrait;
 use crate::{Action, Append, AppendHeader, AppendResponse, Message, Moment, Standing, StepError};
 
 /// What the leader knows of another member.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Progress {
     pub(crate) id: NodeId,
     /// Equal to our log and persisted there through here.
@@ -57,6 +58,16 @@ impl Progress {
         let standing = Standing { losses: 0, caught_up: true };
         let (matched, next) = (LogIndex::ZERO, last.next());
         Self { id, matched, next, flow, heard_at: None, promised_from: None, standing }
+    }
+
+    pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
+        let Self { id, matched, next, flow, heard_at, promised_from, standing } = self;
+        portrait.word(id.get()).word(matched.0).word(next.0);
+        match flow {
+            Flow::Probe => portrait.word(u64::MAX),
+            Flow::Stream { base } => portrait.word(base.0),
+        };
+        portrait.heard(*heard_at).promised(*promised_from).standing(*standing);
     }
 
     /// Sends entries as far as the window is open.

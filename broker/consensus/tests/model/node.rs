@@ -1,0 +1,177 @@
+//! One replica of the model: its core while it runs, its log as the process sees it, its disk, and what is still on
+//! the way to the disk.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Moment, Standing};
+use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, LogPosition, NodeId};
+
+use crate::scope::Scope;
+
+#[derive(Debug, Clone)]
+pub(crate) enum DiskOp {
+    Append(Vec<Batch>),
+    Truncate(LogIndex),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    /// While the process runs.
+    pub(crate) core: Option<Core>,
+    /// True time of its start, in microseconds.
+    booted: u64,
+    /// Parts per thousand of true time.
+    rate: u64,
+    /// Durable.
+    pub(crate) disk: Vec<Batch>,
+    pub(crate) hard: HardState,
+    pub(crate) standing: Standing,
+    pub(crate) quarantine: Vec<Batch>,
+    /// Was on the disk when the machine lost power.
+    pub(crate) lost: Vec<EntryId>,
+    /// As the process sees it.
+    pub(crate) log: Vec<Batch>,
+    /// How many entries of the log the state machine has taken.
+    pub(crate) applied: u64,
+    /// Not durable yet, in order.
+    pub(crate) queue: VecDeque<DiskOp>,
+    /// The epoch it leads.
+    pub(crate) leads: Option<Epoch>,
+}
+
+impl Node {
+    pub(crate) fn new(id: NodeId, rate: u64) -> Self {
+        Self {
+            id,
+            core: None,
+            booted: 0,
+            rate,
+            disk: Vec::new(),
+            hard: HardState::default(),
+            standing: Standing::default(),
+            quarantine: Vec::new(),
+            lost: Vec::new(),
+            log: Vec::new(),
+            applied: 0,
+            queue: VecDeque::new(),
+            leads: None,
+        }
+    }
+
+    pub(crate) fn start(&mut self, scope: &Scope, seed: u64, now: u64) {
+        self.booted = now;
+        self.log = self.disk.clone();
+        self.applied = 0;
+        let config =
+            Config { node: self.id, timing: scope.timing.clone(), seed, max_inflight_batches: scope.window };
+        let summary = LogSummary { standing: self.standing, ..summarise(&self.disk, &scope.told) };
+        self.core = Some(Core::new(config, self.hard, summary, self.local(now)));
+    }
+
+    /// The process ends, after the first `written` operations reached the disk.
+    pub(crate) fn crash(&mut self, written: usize) {
+        for _ in 0..written {
+            self.write();
+        }
+        self.core = None;
+        self.leads = None;
+        self.queue.clear();
+        self.log.clear();
+        self.applied = 0;
+    }
+
+    /// The machine of a crashed process fails, and of its disk only the first `kept` entries survive.
+    pub(crate) fn lose(&mut self, kept: usize, noticed: bool) {
+        self.lost.extend(self.disk.split_off(kept).iter().map(Batch::id));
+        self.lost.sort_unstable();
+        self.lost.dedup();
+        if noticed {
+            self.standing = self.standing.after_loss();
+        }
+    }
+
+    /// The oldest operation reaches the disk; tells what is persisted then, if that is to be reported.
+    pub(crate) fn write(&mut self) -> Option<EntryId> {
+        match self.queue.pop_front()? {
+            DiskOp::Append(batches) => {
+                let last = batches.last().map(Batch::id);
+                self.disk.extend(batches);
+                last
+            }
+            DiskOp::Truncate(keep) => {
+                self.disk.truncate(keep.0 as usize);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn local(&self, now: u64) -> Moment {
+        Moment(Duration::from_micros((now - self.booted) * self.rate / 1000))
+    }
+
+    /// The first true time at which the own clock shows `moment`.
+    pub(crate) fn true_time(&self, moment: Moment) -> u64 {
+        let micros = moment.0.as_nanos().div_ceil(1000) as u64;
+        self.booted + (micros * 1000).div_ceil(self.rate)
+    }
+
+    pub(crate) fn serves(&self, now: u64) -> bool {
+        self.core.as_ref().is_some_and(|core| core.serving(self.local(now)))
+    }
+
+    pub(crate) fn entry(&self, index: LogIndex) -> EntryId {
+        let at = (index.0 as usize).wrapping_sub(1);
+        self.log.get(at).map_or(EntryId::ZERO, Batch::id)
+    }
+
+    pub(crate) fn last(&self) -> EntryId {
+        self.log.last().map_or(EntryId::ZERO, Batch::id)
+    }
+
+    pub(crate) fn end(&self) -> LogPosition {
+        self.log.last().map_or(LogPosition(0), |batch| batch.header().end_position())
+    }
+
+    /// Whether the entry was ever persisted on this node and not cut since: what a leader may count.
+    pub(crate) fn keeps(&self, id: EntryId) -> bool {
+        holds(&self.disk, id) || self.sets_aside(id) || self.lost.contains(&id)
+    }
+
+    /// Whether the entry can still come back from this node.
+    pub(crate) fn has(&self, id: EntryId) -> bool {
+        holds(&self.disk, id) || holds(&self.log, id) || self.sets_aside(id)
+    }
+
+    fn sets_aside(&self, id: EntryId) -> bool {
+        self.quarantine.iter().any(|batch| batch.id() == id)
+    }
+}
+
+fn holds(log: &[Batch], id: EntryId) -> bool {
+    let at = (id.index.0 as usize).wrapping_sub(1);
+    log.get(at).is_some_and(|batch| batch.id() == id)
+}
+
+fn summarise(disk: &[Batch], first: &Membership) -> LogSummary {
+    let mut summary = LogSummary {
+        last: EntryId::ZERO,
+        epochs: Vec::new(),
+        membership: first.clone(),
+        membership_at: LogIndex::ZERO,
+        standing: Standing::default(),
+    };
+    for batch in disk {
+        let id = batch.id();
+        if summary.epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
+            summary.epochs.push((id.epoch, id.index));
+        }
+        if batch.header().kind == BatchKind::Membership {
+            summary.membership = Membership::decode(&batch.record(0).unwrap()).unwrap();
+            summary.membership_at = id.index;
+        }
+        summary.last = id;
+    }
+    summary
+}
