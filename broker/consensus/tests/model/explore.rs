@@ -148,7 +148,7 @@ impl Search {
                 self.tally.add(&next.tally);
                 let new = self.parents.len();
                 self.parents.push((id, *what));
-                if new % RECOVERIES == 0 && next.scope.fault.is_none() {
+                if new.is_multiple_of(RECOVERIES) && next.scope.fault.is_none() {
                     self.recoveries += 1;
                     recovery::recovers(next.clone(), &mut self.canon)?;
                 }

@@ -94,7 +94,7 @@ impl Sensible {
         self.attempts += 1;
         let Some((best, _)) = views.iter().max_by_key(|(_, view)| view.last) else { return Ok(()) };
         let number = views.iter().map(|(_, view)| view.highest.number).max().unwrap_or(0);
-        let promote = self.attempts % 2 == 0 && world.may_promote(*best);
+        let promote = self.attempts.is_multiple_of(2) && world.may_promote(*best);
         world.order(*best, promote, number.max(world.operator.number) + 1)?;
         world.settle()
     }

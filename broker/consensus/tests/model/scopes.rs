@@ -61,12 +61,6 @@ fn raft_3_cut() {
 }
 
 #[test]
-fn raft_3_clocks() {
-    let limits = [(Kind::Propose, 1), (Kind::Cut, 2), (Kind::Doze, 1)];
-    holds(coarse("raft_3_clocks", Mode::Raft, 3, &limits).clocks(&SKEWED), led);
-}
-
-#[test]
 fn raft_3_hand_over() {
     let limits = [(Kind::HandOver, 1), (Kind::Propose, 2), (Kind::Hold, 1), (Kind::Crash, 1)];
     holds(coarse("raft_3_hand_over", Mode::Raft, 3, &limits), led);
@@ -79,12 +73,6 @@ fn raft_3_power_loss() {
 }
 
 #[test]
-fn sync_2_of_2() {
-    let limits = [(Kind::Crash, 1), (Kind::Propose, 1), (Kind::Order, 2), (Kind::Cut, 1)];
-    holds(coarse("sync_2_of_2", SYNC, 2, &limits), led);
-}
-
-#[test]
 fn sync_3_orders() {
     let limits = [(Kind::Order, 2), (Kind::Repeat, 1), (Kind::Cut, 1), (Kind::Propose, 1)];
     holds(coarse("sync_3_orders", SYNC, 3, &limits), led);
@@ -94,12 +82,6 @@ fn sync_3_orders() {
 fn sync_3_clocks() {
     let limits = [(Kind::Order, 1), (Kind::Cut, 1), (Kind::Crash, 1)];
     holds(coarse("sync_3_clocks", SYNC, 3, &limits).clocks(&SKEWED), led);
-}
-
-#[test]
-fn sync_3_disks() {
-    let limits = [(Kind::Crash, 1), (Kind::Propose, 1), (Kind::Order, 1), (Kind::Lose, 1)];
-    holds(fine("sync_3_disks", SYNC, 3, &limits), led);
 }
 
 #[test]
