@@ -163,6 +163,9 @@ fn a_log_starts_over_behind_a_base() {
 fn an_empty_log_behind_a_base_tells_the_base() {
     let fs = MemFileSystem::new(5);
     let (mut core, _) = open_core(&fs, "/data").unwrap();
+    // What was durable of the old log reaches further than the new one begins.
+    core.append(&Author::new().write_many(epoch(1), 5, 20_000)).unwrap();
+    core.sync().unwrap();
     let base = base_behind(40, epoch(3), 4000);
     core.restart_at(base.clone(), None).unwrap();
     drop(core);
