@@ -89,8 +89,11 @@ impl Canon {
         words.extend([node.hard.granted.number, node.hard.granted.candidate, node.applied]);
         words.push(node.standing.losses << 1 | u64::from(node.standing.caught_up));
         words.push(node.lost.len() as u64);
-        words
-            .extend(node.lost.iter().map(|id| id.index.0 << 48 | id.epoch.number << 16 | id.epoch.candidate));
+        for (id, losses) in &node.lost {
+            words.extend([id.index.0 << 48 | id.epoch.number << 16 | id.epoch.candidate, *losses]);
+        }
+        words.push(node.heard_losses.len() as u64);
+        words.extend(node.heard_losses.iter().flat_map(|(id, losses)| [id.get(), *losses]));
         for log in [&node.disk, &node.log, &node.quarantine] {
             batches(words, log);
         }

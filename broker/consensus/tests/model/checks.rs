@@ -106,7 +106,8 @@ impl World {
             });
         };
         ensure(id.epoch == epoch, "own-epoch-commits", || format!("leader {epoch} counted {id}"))?;
-        let copies = self.nodes.iter().filter(|node| node.keeps(id)).count();
+        let heard = |other: &Node| node.heard_losses.get(&other.id).copied().unwrap_or(0);
+        let copies = self.nodes.iter().filter(|other| other.keeps(id, heard(other))).count();
         ensure(copies >= self.scope.membership.write_quorum(), "write-quorum", || {
             format!("leader {epoch} committed {id} with {copies} durable copies")
         })

@@ -18,6 +18,13 @@ impl World {
         let now = self.now;
         let node = self.node(at);
         let local = node.local(now);
+        if let Event::Message { from, message: Message::AppendResponse(response) } = &event
+            && node.leads == Some(response.epoch)
+            && response.standing.losses > 0
+        {
+            let heard = node.heard_losses.entry(*from).or_default();
+            *heard = response.standing.losses.max(*heard);
+        }
         let Some(core) = &mut node.core else { return Ok(()) };
         let mut actions = Vec::new();
         core.reseed(seed);
@@ -36,6 +43,9 @@ impl World {
             let view = core.view(local);
             let leads = (view.role == Role::Leader).then_some(view.epoch);
             let begins = leads.filter(|_| node.leads != leads);
+            if node.leads != leads {
+                node.heard_losses.clear();
+            }
             node.leads = leads;
             if let Some(epoch) = begins {
                 self.became_leader(at, epoch)?;

@@ -1,7 +1,7 @@
 //! One replica of the model: its core while it runs, its log as the process sees it, its disk, and what is still on
 //! the way to the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Moment, Standing};
@@ -29,8 +29,8 @@ pub(crate) struct Node {
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
     pub(crate) quarantine: Vec<Batch>,
-    /// Was on the disk when the machine lost power.
-    pub(crate) lost: Vec<EntryId>,
+    /// Was on the disk when the machine lost power for the so-many-eth time.
+    pub(crate) lost: BTreeMap<EntryId, u64>,
     /// As the process sees it.
     pub(crate) log: Vec<Batch>,
     /// How many entries of the log the state machine has taken.
@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) queue: VecDeque<DiskOp>,
     /// The epoch it leads.
     pub(crate) leads: Option<Epoch>,
+    /// Losses that others have told this leader of, in this reign.
+    pub(crate) heard_losses: BTreeMap<NodeId, u64>,
 }
 
 impl Node {
@@ -52,11 +54,12 @@ impl Node {
             hard: HardState::default(),
             standing: Standing::default(),
             quarantine: Vec::new(),
-            lost: Vec::new(),
+            lost: BTreeMap::new(),
             log: Vec::new(),
             applied: 0,
             queue: VecDeque::new(),
             leads: None,
+            heard_losses: BTreeMap::new(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Node {
         }
         self.core = None;
         self.leads = None;
+        self.heard_losses.clear();
         self.queue.clear();
         self.log.clear();
         self.applied = 0;
@@ -84,9 +88,8 @@ impl Node {
 
     /// The machine of a crashed process fails, and of its disk only the first `kept` entries survive.
     pub(crate) fn lose(&mut self, kept: usize, noticed: bool) {
-        self.lost.extend(self.disk.split_off(kept).iter().map(Batch::id));
-        self.lost.sort_unstable();
-        self.lost.dedup();
+        let losses = self.standing.after_loss().losses;
+        self.lost.extend(self.disk.split_off(kept).iter().map(|batch| (batch.id(), losses)));
         if noticed {
             self.standing = self.standing.after_loss();
         }
@@ -134,9 +137,11 @@ impl Node {
         self.log.last().map_or(LogPosition(0), |batch| batch.header().end_position())
     }
 
-    /// Whether the entry was ever persisted on this node and not cut since: what a leader may count.
-    pub(crate) fn keeps(&self, id: EntryId) -> bool {
-        holds(&self.disk, id) || self.sets_aside(id) || self.lost.contains(&id)
+    /// Whether the entry was ever persisted on this node and not cut since: what a leader may count that has heard of
+    /// so many losses of this node.
+    pub(crate) fn keeps(&self, id: EntryId, heard: u64) -> bool {
+        let lost_unheard = || self.lost.get(&id).is_some_and(|losses| *losses > heard);
+        holds(&self.disk, id) || self.sets_aside(id) || lost_unheard()
     }
 
     /// Whether the entry can still come back from this node.

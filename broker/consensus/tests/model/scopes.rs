@@ -4,7 +4,7 @@ use mainstay_consensus::Mode;
 
 use crate::explore::{Start, explore};
 use crate::scope::{FREE, Kind, Scope};
-use crate::starts::{fresh, led};
+use crate::starts::{acknowledged_by_one, fresh, led};
 
 const SYNC: Mode = Mode::Sync { min_in_sync: 2 };
 /// States of one search in a test run.
@@ -70,6 +70,12 @@ fn raft_3_hand_over() {
 fn raft_3_power_loss() {
     let limits = [(Kind::PowerLoss, 1), (Kind::Cut, 1), (Kind::Propose, 1)];
     holds(coarse("raft_3_power_loss", Mode::Raft, 3, &limits), led);
+}
+
+#[test]
+fn raft_3_only_copy_lost() {
+    let limits = [(Kind::PowerLoss, 1), (Kind::Cut, 1)];
+    holds(coarse("raft_3_only_copy_lost", Mode::Raft, 3, &limits), acknowledged_by_one);
 }
 
 #[test]

@@ -44,6 +44,21 @@ pub(crate) fn led(world: &mut World, canon: &mut Canon) -> Checked {
     panic!("nobody leads after 50 wake-ups");
 }
 
+/// The first node leads, its disk is slow, and it has an entry that the second has persisted and the third has not heard
+/// of. What it told the second before is still on its way.
+pub(crate) fn acknowledged_by_one(world: &mut World, canon: &mut Canon) -> Checked {
+    led(world, canon)?;
+    for what in [Move::Stall(0), Move::Hold { node: 0, way: Way::Out }, Move::Advance] {
+        world.make(what, canon)?;
+    }
+    for what in [Move::Part { one: 0, other: 2 }, Move::Propose(0)] {
+        world.make(what, canon)?;
+    }
+    let late = world.flights.iter().filter(|flight| (flight.from, flight.to) == (0, 1)).count();
+    assert!(late > 0 && world.nodes[1].disk.len() > world.nodes[0].disk.len());
+    Ok(())
+}
+
 /// The first node leads; the others do not hear it any more, and it has an entry that they have not.
 pub(crate) fn unshipped(world: &mut World, canon: &mut Canon) -> Checked {
     led(world, canon)?;

@@ -66,11 +66,12 @@ impl World {
         }
     }
 
-    /// Links that are not cut, and disks, get the pace of the scope, and what was spent on the way here is forgotten.
+    /// Links that are not cut, and disks that are not slow, get the pace of the scope, and what was spent on the way here
+    /// is forgotten.
     pub(crate) fn begin(&mut self) {
         let (cut, pace) = (Pace::Down, self.scope.links);
         self.links.iter_mut().filter(|link| **link != cut).for_each(|link| *link = pace);
-        self.disks.fill(self.scope.disks);
+        self.disks.iter_mut().filter(|disk| **disk == Pace::Prompt).for_each(|disk| *disk = self.scope.disks);
         self.ticks.fill(self.scope.ticks);
         self.spent = [0; KINDS];
     }

@@ -104,7 +104,8 @@ impl Checks {
         if through.epoch != epoch {
             violated!("own-epoch-commits", "leader {epoch} counted {through}");
         }
-        let copies = nodes.iter().filter(|node| node.keeps(through)).count();
+        let heard = |node: &Node| leader.heard_losses.get(&node.id).copied().unwrap_or(0);
+        let copies = nodes.iter().filter(|node| node.keeps(through, heard(node))).count();
         if copies < membership.write_quorum() {
             violated!("write-quorum", "{} committed {through} with {copies} durable copies", leader.id);
         }

@@ -1,6 +1,6 @@
 //! What goes wrong: crashes, cuts in both or one direction, lost connections, needless hand-overs.
 
-use mainstay_consensus::{Event, Role};
+use mainstay_consensus::{Event, Mode, Role};
 
 use crate::plan::{Bug, MILLI, SECOND};
 use crate::world::{Happening, World};
@@ -10,7 +10,7 @@ impl World {
         if self.calm {
             return;
         }
-        match self.rng.below(if self.plan.losses { 28 } else { 25 }) {
+        match self.rng.below(if self.plan.losses { 29 } else { 26 }) {
             0..=3 => {
                 let victim = self.victim();
                 self.crash_for_a_while(victim);
@@ -41,7 +41,8 @@ impl World {
             }
             19..=21 => self.part_two(),
             22..=24 => self.needless_order(),
-            25..=26 => {
+            25 => self.forget_leader(),
+            26..=27 => {
                 let victim = self.victim();
                 self.lose_power(victim);
             }
@@ -103,6 +104,10 @@ impl World {
 
     fn isolate(&mut self, outward: bool, inward: bool) {
         let node = self.victim();
+        self.cut_off(node, outward, inward);
+    }
+
+    fn cut_off(&mut self, node: usize, outward: bool, inward: bool) {
         for other in 0..self.nodes.len() {
             if outward {
                 self.network.cut(node, other);
@@ -124,10 +129,39 @@ impl World {
         self.step(node, Event::Disconnected { peer });
     }
 
+    /// While a leader still relies on what the others have promised it, nobody hears it any more, some of them restart,
+    /// and one is told to lead at once.
+    fn forget_leader(&mut self) {
+        let leader = self.victim();
+        let others: Vec<_> = (0..self.nodes.len()).filter(|node| *node != leader).collect();
+        if others.is_empty() {
+            return;
+        }
+        let forced = self.plan.membership.mode() == Mode::Async;
+        if forced && !self.operator.may_force(self.now) {
+            return;
+        }
+        self.checks.forced |= forced;
+        self.cut_off(leader, true, true);
+        if self.rng.chance(500) {
+            for node in &others {
+                self.crash(*node);
+                let down = self.rng.between(MILLI, 10 * MILLI);
+                self.after(down, Happening::Restart { node: *node });
+            }
+        }
+        let (node, epoch) = (self.rng.pick(&others), self.highest() + 1);
+        self.after(11 * MILLI, Happening::Order { node, forced, epoch, valid: 2 * SECOND });
+    }
+
+    fn highest(&self) -> u64 {
+        self.nodes.iter().map(|node| node.hard.granted.number).max().unwrap_or(0)
+    }
+
     /// An operator of the past, or one that knows nothing.
     fn needless_order(&mut self) {
         let node = self.any();
-        let highest = self.nodes.iter().map(|node| node.hard.granted.number).max().unwrap_or(0);
+        let highest = self.highest();
         let epoch = (highest + 2).saturating_sub(self.rng.below(4));
         let valid = self.rng.between(0, 2 * SECOND);
         self.after(0, Happening::Order { node, forced: false, epoch, valid });

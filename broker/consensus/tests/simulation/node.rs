@@ -1,6 +1,6 @@
 //! One simulated replica: its clock, its disk with the operations still on the way to it, and its core while it runs.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Moment, Standing};
@@ -29,8 +29,8 @@ pub(crate) struct Node {
     pub(crate) quarantine: Vec<Batch>,
     /// Of `disk`, what survives when the machine loses power.
     pub(crate) synced: usize,
-    /// Was on the disk when the machine lost power.
-    pub(crate) lost: BTreeSet<EntryId>,
+    /// Was on the disk when the machine lost power for the so-many-eth time.
+    pub(crate) lost: BTreeMap<EntryId, u64>,
     /// As the running process sees it.
     pub(crate) log: Vec<Batch>,
     pub(crate) applied: Vec<EntryId>,
@@ -42,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) wake_at: u64,
     /// The epoch it leads.
     pub(crate) leads: Option<Epoch>,
+    /// Losses that others have told this leader of, in this reign.
+    pub(crate) heard_losses: BTreeMap<NodeId, u64>,
 }
 
 impl Node {
@@ -57,7 +59,7 @@ impl Node {
             standing: Standing::default(),
             quarantine: Vec::new(),
             synced: 0,
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
             log: Vec::new(),
             applied: Vec::new(),
             disk_queue: VecDeque::new(),
@@ -66,6 +68,7 @@ impl Node {
             report_free_at: 0,
             wake_at: u64::MAX,
             leads: None,
+            heard_losses: BTreeMap::new(),
         }
     }
 
@@ -97,7 +100,8 @@ impl Node {
 
     /// Of what is on the disk only the first `kept` batches survive, besides what was synced.
     pub(crate) fn lose(&mut self, kept: usize, noticed: bool) {
-        self.lost.extend(self.disk.iter().skip(kept).map(Batch::id));
+        let losses = self.standing.after_loss().losses;
+        self.lost.extend(self.disk.iter().skip(kept).map(|batch| (batch.id(), losses)));
         self.disk.truncate(kept);
         self.synced = kept;
         if noticed {
@@ -127,12 +131,13 @@ impl Node {
         self.log.last().map_or(LogPosition(0), |batch| batch.header().end_position())
     }
 
-    /// Whether the entry was ever persisted on this node and not cut since: what a leader may count.
-    pub(crate) fn keeps(&self, id: EntryId) -> bool {
+    /// Whether the entry was ever persisted on this node and not cut since: what a leader may count that has heard of
+    /// so many losses of this node.
+    pub(crate) fn keeps(&self, id: EntryId, heard: u64) -> bool {
         let at = (id.index.0 as usize).wrapping_sub(1);
         self.disk.get(at).is_some_and(|batch| batch.id() == id)
             || self.sets_aside(id)
-            || self.lost.contains(&id)
+            || self.lost.get(&id).is_some_and(|losses| *losses > heard)
     }
 
     /// Whether the entry can still come back from this node.

@@ -23,6 +23,13 @@ pub(crate) struct Operator {
     leaderless_since: Option<u64>,
 }
 
+impl Operator {
+    /// Whether nobody whom it has vouched for can still rely on that.
+    pub(crate) fn may_force(&self, now: u64) -> bool {
+        self.vouches.is_none_or(|(_, until)| now > until)
+    }
+}
+
 impl World {
     pub(crate) fn operate(&mut self) {
         match self.plan.membership.mode() {
@@ -73,7 +80,7 @@ impl World {
         if self.calm && self.now < since + SECOND {
             return;
         }
-        if forced && self.operator.vouches.is_some_and(|(_, until)| self.now <= until) {
+        if forced && !self.operator.may_force(self.now) {
             return;
         }
         self.operator.leaderless_since = None;

@@ -203,6 +203,12 @@ impl World {
     pub(crate) fn step(&mut self, at: usize, event: Event) {
         let node = &mut self.nodes[at];
         let now = node.local(self.now);
+        if let Event::Message { from, message: Message::AppendResponse(response) } = &event
+            && node.leads == Some(response.epoch)
+        {
+            let heard = node.heard_losses.entry(*from).or_default();
+            *heard = response.standing.losses.max(*heard);
+        }
         let Some(core) = &mut node.core else { return };
         let mut actions = Vec::new();
         let result = core.step(event, now, &mut actions);
@@ -223,6 +229,9 @@ impl World {
             let leads = (view.role == Role::Leader).then_some(view.epoch);
             if leads.is_some() && node.leads != leads {
                 self.checks.became_leader(node, view.epoch);
+            }
+            if node.leads != leads {
+                node.heard_losses.clear();
             }
             node.leads = leads;
         }
