@@ -273,16 +273,24 @@ fn a_power_cut_during_recovery_is_no_different() {
 
 /// Runs the workload while the `nth` operation of this kind fails. Tells whether there was one so late.
 fn fail_once(workload: &[Step], operation: Operation, nth: u64) -> bool {
-    let fs = MemFileSystem::new(nth);
-    let mut expected = Expected::default();
-    fs.fail(operation, "", nth, ErrorKind::Other);
-    if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
-        run(core, workload, 1, &mut expected);
+    let mut failed = false;
+    for killed in [false, true] {
+        let mut fs = MemFileSystem::new(nth);
+        let mut expected = Expected::default();
+        fs.fail(operation, "", nth, ErrorKind::Other);
+        if let Ok((core, _)) = open_core(&fs, DIRECTORY) {
+            run(core, workload, 1, &mut expected);
+        }
+        failed = fs.heal() == 0;
+        let context = format!("{operation:?} {nth} failed, killed before the power is cut: {killed}");
+        if killed {
+            // The next process reads what the page cache shows, whether it is on the disk or not.
+            fs = fs.kill();
+            drop(check(&fs, &mut expected, &context));
+        }
+        // Once the power is gone, nothing but the disk tells what a report was worth.
+        drop(check(&fs.crash_with(Unsynced::Lost), &mut expected, &context));
     }
-    let failed = fs.heal() == 0;
-    // Once the power is gone, nothing but the disk tells what a report was worth.
-    let context = format!("{operation:?} {nth} failed");
-    drop(check(&fs.crash_with(Unsynced::Lost), &mut expected, &context));
     failed
 }
 
