@@ -21,6 +21,8 @@ pub(super) struct Proof {
     pub(super) target: &'static str,
     pub(super) strength: Strength,
     pub(super) tests: Tests,
+    /// Variables that the tests read: how much they try, and from where.
+    pub(super) bounds: &'static [(&'static str, &'static str)],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,36 +34,33 @@ pub(super) enum Tests {
     Without(&'static [&'static str]),
 }
 
-const fn proof(package: &'static str, target: &'static str, tests: &'static [&'static str]) -> Proof {
-    Proof { package, target, strength: Strength::Proof, tests: Tests::Only(tests) }
+const fn proof(package: &'static str, target: &'static str, tests: Tests) -> Proof {
+    Proof { package, target, strength: Strength::Proof, tests, bounds: &[] }
 }
 
 const fn unit(package: &'static str, target: &'static str, tests: Tests) -> Proof {
-    Proof { package, target, strength: Strength::Unit, tests }
+    Proof { package, target, strength: Strength::Unit, tests, bounds: &[] }
 }
 
 /// Every one of them: what must pass while no bug is planted.
 pub(super) static ALL: &[Proof] = &[
-    proof("mainstay-storage", "recovery", &["no_flipped_bit_goes_unnoticed"]),
+    proof("mainstay-storage", "recovery", Tests::Only(&["no_flipped_bit_goes_unnoticed"])),
     proof(
         "mainstay-storage",
         "data_folder",
-        &[
+        Tests::Only(&[
             "state_is_the_old_or_the_new_value_and_new_once_stored",
             "a_folder_survives_a_power_cut_once_it_is_open",
-        ],
+        ]),
     ),
-    Proof {
-        package: "mainstay-storage",
-        target: "crash_points",
-        strength: Strength::Proof,
-        tests: Tests::All,
-    },
-    proof("mainstay-consensus", "simulation", &["runs::raft_survives_chaos"]),
-    proof("mainstay-consensus", "simulation", &["runs::sync_survives_chaos"]),
-    proof("mainstay-consensus", "simulation", &["runs::async_survives_chaos"]),
-    proof("mainstay-messaging", "messaging", &["history::the_state_agrees_with_the_model"]),
-    proof("mainstay-operator", "decide", &["orders_are_safe"]),
+    proof("mainstay-storage", "crash_points", Tests::All),
+    proof("mainstay-consensus", "simulation", Tests::Only(&["runs::raft_survives_chaos"])),
+    proof("mainstay-consensus", "simulation", Tests::Only(&["runs::sync_survives_chaos"])),
+    proof("mainstay-consensus", "simulation", Tests::Only(&["runs::async_survives_chaos"])),
+    proof("mainstay-consensus", "model", Tests::Without(&["planted::"])),
+    proof("mainstay-messaging", "messaging", Tests::Only(&["history::the_state_agrees_with_the_model"])),
+    proof("mainstay-operator", "decide", Tests::Only(&["orders_are_safe"])),
+    WHOLE_GROUPS,
     unit("mainstay-storage", "fail_stop", Tests::All),
     unit("mainstay-storage", "truncation", Tests::All),
     unit("mainstay-storage", "recovery", Tests::Without(&["no_flipped_bit"])),
@@ -71,6 +70,15 @@ pub(super) static ALL: &[Proof] = &[
     unit("mainstay-operator", "decide", Tests::Without(&["orders_are_safe"])),
 ];
 
+/// Everything together: asked about every bug that the proofs at its home let pass. The same seeds each time.
+const WHOLE_GROUPS: Proof = Proof {
+    package: "mainstay-sim",
+    target: "simulation",
+    strength: Strength::Proof,
+    tests: Tests::Only(&["seeds::fresh_seeds_keep_every_promise"]),
+    bounds: &[("MAINSTAY_BASE", "1"), ("MAINSTAY_SEEDS", "100")],
+};
+
 /// The proofs that may notice the fault, in the order in which they are asked.
 pub(super) fn of(fault: Fault) -> impl Iterator<Item = &'static Proof> {
     let package = match fault.home() {
@@ -79,7 +87,8 @@ pub(super) fn of(fault: Fault) -> impl Iterator<Item = &'static Proof> {
         Home::Messaging => "mainstay-messaging",
         Home::Operator => "mainstay-operator",
     };
-    let mut proofs: Vec<_> = ALL.iter().filter(|proof| proof.package == package).collect();
+    let asked = [package, WHOLE_GROUPS.package];
+    let mut proofs: Vec<_> = ALL.iter().filter(|proof| asked.contains(&proof.package)).collect();
     if fault.home() == Home::Forced {
         proofs.sort_by_key(|proof| !matches!(proof.tests, Tests::Only(["runs::async_survives_chaos"])));
     }

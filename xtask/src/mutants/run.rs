@@ -54,8 +54,9 @@ fn start(proof: &Proof, binaries: &Binaries, fault: Option<Fault>) -> Result<Run
             1
         }
     };
-    // The failing case is of no interest, only that there is one.
-    command.env("PROPTEST_MAX_SHRINK_ITERS", "0").env_remove(VARIABLE);
+    // The failing case is of no interest, only that there is one; and the same cases are tried each time.
+    command.env("PROPTEST_MAX_SHRINK_ITERS", "0").env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
+    command.env("PROPTEST_RNG_SEED", "1").envs(proof.bounds.iter().copied()).env_remove(VARIABLE);
     if let Some(fault) = fault {
         command.env(VARIABLE, fault.name());
     }
