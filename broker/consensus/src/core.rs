@@ -9,6 +9,7 @@ use crate::leader::Reign;
 use crate::lease::Promise;
 use crate::log::LogTable;
 use crate::membership_log::MembershipLog;
+use crate::snapshot::Arrival;
 use crate::timing::Jitter;
 use crate::{
     Action, Event, HardState, LogSummary, Membership, Message, Mode, Moment, Problem, Role, Standing,
@@ -75,7 +76,8 @@ impl Core {
     pub fn new(config: Config, hard: HardState, log: LogSummary, now: Moment) -> Self {
         // A log that holds an epoch proves that it was granted.
         let hard = HardState { granted: hard.granted.max(log.last.epoch) };
-        let alone = log.membership.members().len() == 1;
+        let memberships = MembershipLog::of(&log);
+        let alone = memberships.current().members().len() == 1;
         let free = alone || hard.granted == Epoch::ZERO || planted(Fault::ForgetPromise);
         let promised = if free { now } else { now.plus(config.timing.lease) };
         let mut jitter = Jitter::new(config.seed ^ config.node.get());
@@ -94,10 +96,10 @@ impl Core {
             config,
             hard,
             highest: hard.granted,
-            memberships: MembershipLog::new(log.membership_at, log.membership),
-            log: LogTable::new(log.last, log.epochs),
+            memberships,
+            log: LogTable::new(log.base, log.last, log.epochs),
             standing: log.standing,
-            commit: LogIndex::ZERO,
+            commit: log.base.index,
             state: State::Follower,
             following: None,
             promise: Promise::after_restart(hard.granted, promised),
@@ -130,6 +132,11 @@ impl Core {
             Event::Propose { batch } => return self.propose(batch, now, out),
             Event::Persisted { last } => return self.persisted(last, now, out),
             Event::Disconnected { peer } => self.disconnected(peer),
+            Event::SnapshotEnded { to, epoch } => self.snapshot_ended(to, epoch),
+            Event::Compacted { base } => return self.compacted(base),
+            Event::SnapshotArrived { from, epoch, base, round } => {
+                return self.snapshot_arrived(Arrival { from, epoch, base, round }, now, out);
+            }
             Event::Order(order) => return self.order(order, now, out),
             Event::OperatorLease { epoch, until } => return self.operator_lease(epoch, until),
             Event::StepDown { to } => return self.step_down(to, now, out),

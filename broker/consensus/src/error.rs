@@ -38,6 +38,10 @@ pub enum StepError {
     /// The peer breaks the protocol; its message was dropped.
     #[error("message of {from} is malformed: {what}")]
     Malformed { from: NodeId, what: &'static str },
+    #[error("the log cannot begin after {base}: {what}")]
+    BadBase { base: EntryId, what: &'static str },
+    #[error("a snapshot of epoch {epoch} is of no use: {what}")]
+    UselessSnapshot { epoch: Epoch, what: &'static str },
     /// The peer's log contradicts what is committed here. One of the two logs is damaged; nothing was changed.
     #[error("leader {from} contradicts the committed entry {index}: a log is damaged")]
     CommittedConflict { from: NodeId, index: LogIndex },

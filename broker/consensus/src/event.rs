@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, NodeId};
 
-use crate::{AppendHeader, HardState, Message, Moment, Standing};
+use crate::{AppendHeader, HardState, LogBase, Message, Moment, Standing};
 
 /// Something happened. Timestamps travel beside it, see [`crate::Core::step`].
 #[derive(Debug, Clone)]
@@ -26,6 +26,32 @@ pub enum Event {
     /// Messages in flight to this peer may be lost.
     Disconnected {
         peer: NodeId,
+    },
+    /// In the core's eyes the log begins after `base` from here on: it asks for no entry at or before it any more. Once a
+    /// snapshot of the state at exactly this entry is durable; committed and persisted. Storage may keep older entries.
+    /// While a snapshot is sent, what comes after it is best kept; in Async, what not every member has as well, since
+    /// only that can be set aside should it be overridden.
+    Compacted {
+        base: EntryId,
+    },
+    /// The transfer that [`Action::SendSnapshot`] asked for in this epoch is over, whatever came of it: the answers of
+    /// the follower tell. Until then no other is asked for in this reign, and then not before a lease has passed since
+    /// the last.
+    SnapshotEnded {
+        to: NodeId,
+        epoch: Epoch,
+    },
+    /// Everything that [`Action::SendSnapshot`] asked `from` for has arrived and is durable, but not in force. Answered
+    /// by [`Action::InstallSnapshot`], at once or in a later step, when all of the own log is reported persisted; or by
+    /// an error of this or that later step, and then it is of no use; or by another leader's epoch.
+    SnapshotArrived {
+        from: NodeId,
+        /// The reign in which it was sent.
+        epoch: Epoch,
+        /// Of which entry the state is.
+        base: LogBase,
+        /// Of [`Action::SendSnapshot`].
+        round: u64,
     },
     Order(Order),
     /// The operator vouches that it starts nobody else before `until`. `until` must be counted from a moment of this
@@ -90,13 +116,27 @@ pub enum Action {
         from: LogIndex,
         through: LogIndex,
     },
+    /// The own log cannot serve this member any more. Send a snapshot of the state at a committed entry that the log
+    /// still reaches, the base included; what describes a log that begins exactly there ([`crate::Core::log_base_at`]);
+    /// epoch and round. What comes after it is streamed as usual. Replaces an older transfer to the same member. Then
+    /// step [`Event::SnapshotEnded`], in any case.
+    SendSnapshot {
+        to: NodeId,
+        epoch: Epoch,
+        round: u64,
+    },
+    /// Put the snapshot that has arrived in force: its state, and a log that holds nothing and begins after `base`; both
+    /// or none after a crash, and durable before the next action.
+    InstallSnapshot {
+        base: EntryId,
+    },
     /// Seal a batch of this kind with one record at [`crate::Core::next_entry`], then step [`Event::Propose`], before
     /// any other proposal.
     Seal {
         kind: BatchKind,
         payload: Bytes,
     },
-    /// Everything through here is committed. Starts from zero after a restart.
+    /// Everything through here is committed. Starts from the log base after a restart or an installed snapshot.
     Commit {
         through: LogIndex,
     },

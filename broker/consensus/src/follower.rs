@@ -9,6 +9,7 @@ use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
 use crate::core::{Core, State};
 use crate::membership_log::MembershipLog;
 use crate::portrait::Portrait;
+use crate::snapshot::Arrival;
 use crate::{
     Action, Append, AppendHeader, AppendResponse, Membership, Message, Mode, Moment, StepError, TailFate,
 };
@@ -28,12 +29,34 @@ pub(crate) struct Following {
     round: u64,
     /// Waits until the tail that it contradicts is persisted.
     deferred: Option<Append>,
+    /// The same of a snapshot.
+    pub(crate) arrived: Option<Arrival>,
 }
 
 impl Following {
     const fn new(epoch: Epoch) -> Self {
         let (matched, acknowledged) = (LogIndex::ZERO, LogIndex::ZERO);
-        Self { epoch, silent: false, matched, acknowledged, caught_up_at: None, round: 0, deferred: None }
+        Self {
+            epoch,
+            silent: false,
+            matched,
+            acknowledged,
+            caught_up_at: None,
+            round: 0,
+            deferred: None,
+            arrived: None,
+        }
+    }
+
+    /// A snapshot is in force: what was known of the log is void.
+    pub(crate) fn installed(&mut self, base: LogIndex) {
+        self.matched = base;
+        self.acknowledged = base;
+        self.deferred = None;
+    }
+
+    pub(crate) fn matches(&mut self, through: LogIndex) {
+        self.matched = self.matched.max(through);
     }
 
     pub(crate) const fn matched(&self) -> LogIndex {
@@ -41,12 +64,16 @@ impl Following {
     }
 
     pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
-        let Self { epoch, silent: _, matched, acknowledged, caught_up_at, round, deferred } = self;
+        let Self { epoch, silent: _, matched, acknowledged, caught_up_at, round, deferred, arrived } = self;
         portrait.epoch(*epoch).word(matched.0).word(acknowledged.0).round(*epoch, *round);
         portrait.word(caught_up_at.map_or(u64::MAX, |at| at.0));
         match deferred {
             None => portrait.word(0),
             Some(append) => portrait.word(1).append(append),
+        };
+        match arrived {
+            None => portrait.word(0),
+            Some(arrival) => portrait.word(1).entry(arrival.base.base).round(arrival.epoch, arrival.round),
         };
     }
 
@@ -74,7 +101,7 @@ impl Core {
         let header = append.header;
         check(from, &append)?;
         if header.epoch < self.hard.granted && !planted(Fault::AcceptStaleEpoch) {
-            self.refuse(from, 0, EntryId::ZERO, out);
+            self.refuse(from, 0, Some(EntryId::ZERO), out);
             return Ok(());
         }
         if from == self.node() {
@@ -84,6 +111,11 @@ impl Core {
         self.follow(header, now, out);
         self.hear_commit(&header);
         if self.log.entry(header.prev.index) != Some(header.prev) {
+            let deferred = self.following.as_ref().is_some_and(|following| following.deferred.is_some());
+            if deferred && !append.batches.is_empty() {
+                // It continues what waits for the disk, and comes again when that is settled.
+                return Ok(());
+            }
             let hint = self.log.agreement(header.prev.index, header.prev.epoch);
             self.refuse(from, header.round, hint, out);
             return Ok(());
@@ -116,7 +148,7 @@ impl Core {
     }
 
     /// Recognises the sender as the leader.
-    fn follow(&mut self, header: AppendHeader, now: Moment, out: &mut Vec<Action>) {
+    pub(crate) fn follow(&mut self, header: AppendHeader, now: Moment, out: &mut Vec<Action>) {
         self.grant(header.epoch, out);
         self.note(header.epoch);
         let resign = match &self.state {
@@ -165,7 +197,7 @@ impl Core {
         }
     }
 
-    fn cut(&mut self, keep: LogIndex, out: &mut Vec<Action>) {
+    pub(crate) fn cut(&mut self, keep: LogIndex, out: &mut Vec<Action>) {
         let fate = match self.membership().mode() {
             // One persisted copy commits, so any of it may have been acknowledged.
             Mode::Async if !planted(Fault::DiscardTail) => TailFate::Quarantine,
@@ -217,7 +249,7 @@ impl Core {
         }
     }
 
-    fn acknowledge(&mut self, round: u64, out: &mut Vec<Action>) {
+    pub(crate) fn acknowledge(&mut self, round: u64, out: &mut Vec<Action>) {
         let Some(following) = &mut self.following else { return };
         let Some(to) = following.epoch.leader() else { return };
         let persisted =
@@ -230,18 +262,23 @@ impl Core {
             round,
             index,
             index_epoch: Epoch::ZERO,
+            floor: false,
             standing: self.standing,
         };
         out.push(Action::Send { to, message: Message::AppendResponse(response) });
     }
 
-    fn refuse(&self, to: NodeId, round: u64, hint: EntryId, out: &mut Vec<Action>) {
+    /// `hint`: the last entry that can equal the leader's; `None` where that is before the own log.
+    pub(crate) fn refuse(&self, to: NodeId, round: u64, hint: Option<EntryId>, out: &mut Vec<Action>) {
+        let floor = hint.is_none();
+        let hint = hint.unwrap_or(self.log.base());
         let response = AppendResponse {
             epoch: self.hard.granted,
             accepted: false,
             round,
             index: hint.index,
             index_epoch: hint.epoch,
+            floor,
             standing: self.standing,
         };
         out.push(Action::Send { to, message: Message::AppendResponse(response) });
@@ -253,6 +290,12 @@ impl Core {
         if following.epoch < self.hard.granted {
             return Ok(());
         }
+        if self.log.persisted() == self.log.last().index
+            && let Some(arrival) = following.arrived.take()
+        {
+            return self.snapshot_arrived(arrival, now, out);
+        }
+        let Some(following) = &mut self.following else { return Ok(()) };
         if self.log.persisted() == self.log.last().index
             && let (Some(append), Some(leader)) = (following.deferred.take(), following.epoch.leader())
         {

@@ -1,4 +1,5 @@
-//! What the core knows of the own log: where it ends, which epoch each entry is of, how much of it is persisted.
+//! What the core knows of the own log: where it begins and ends, which epoch each entry is of, how much of it is
+//! persisted.
 //!
 //! What always holds: epochs only grow along the log, and `persisted` speaks of entries that are in it now.
 
@@ -7,16 +8,32 @@ use mainstay_record::{EntryId, Epoch, LogIndex};
 use crate::portrait::Portrait;
 use crate::{Membership, Standing};
 
+/// Where a log begins: everything through `base` is committed and known by its effects only, the state at `base`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogBase {
+    /// The entry before the first one that is kept; [`EntryId::ZERO`] for a whole log.
+    pub base: EntryId,
+    /// Each epoch through `base` and its first entry, in log order.
+    pub epochs: Vec<(Epoch, LogIndex)>,
+    /// In force at `base`.
+    pub membership: Membership,
+    /// Where in the log it stood; zero while it was not in the log.
+    pub membership_at: LogIndex,
+}
+
 /// The own log at the start of the process. All of it is persisted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSummary {
+    /// The entry before the first one that is kept; [`EntryId::ZERO`] for a whole log. Committed.
+    pub base: EntryId,
     pub last: EntryId,
-    /// Each epoch of the log and its first entry, in log order.
+    /// Each epoch of the log, what is not kept included, and its first entry, in log order.
     pub epochs: Vec<(Epoch, LogIndex)>,
-    /// The newest membership of the log or, while it has none, the one agreed on at first start.
+    /// Agreed on at first start: in force while there was none in the log.
     pub membership: Membership,
-    /// Where in the log the membership stands; zero while it is not in the log.
-    pub membership_at: LogIndex,
+    /// The newest membership of the log through `base`, if there was one, and every later one; where each stands, in log
+    /// order.
+    pub memberships: Vec<(LogIndex, Membership)>,
     /// Whether the log may lack something that this node acknowledged.
     pub standing: Standing,
 }
@@ -24,19 +41,60 @@ pub struct LogSummary {
 /// The ids of all entries, kept as one row per epoch.
 #[derive(Debug, Clone)]
 pub(crate) struct LogTable {
+    base: EntryId,
+    /// Also of what is not kept: that many rows cost nothing, and they tell where another log parts from this one.
     epochs: Vec<(Epoch, LogIndex)>,
     last: EntryId,
     persisted: LogIndex,
 }
 
 impl LogTable {
-    pub(crate) const fn new(last: EntryId, epochs: Vec<(Epoch, LogIndex)>) -> Self {
-        Self { epochs, last, persisted: last.index }
+    pub(crate) fn new(base: EntryId, last: EntryId, mut epochs: Vec<(Epoch, LogIndex)>) -> Self {
+        let rows = epochs.partition_point(|(_, first)| *first <= base.index);
+        if base != EntryId::ZERO && rows.checked_sub(1).is_none_or(|row| epochs[row].0 != base.epoch) {
+            epochs.insert(rows, (base.epoch, base.index));
+        }
+        Self { base, epochs, last, persisted: last.index }
+    }
+
+    /// A log that holds nothing but knows what came before.
+    pub(crate) fn empty(base: EntryId, epochs: Vec<(Epoch, LogIndex)>) -> Self {
+        Self::new(base, base, epochs)
+    }
+
+    pub(crate) const fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// The epochs through `index`.
+    pub(crate) fn epochs_through(&self, index: LogIndex) -> &[(Epoch, LogIndex)] {
+        &self.epochs[..self.epochs.partition_point(|(_, first)| *first <= index)]
+    }
+
+    /// Gives up everything through `base`, which is in the log.
+    pub(crate) fn compact(&mut self, base: EntryId) {
+        self.base = base;
+    }
+
+    /// The last index, at or below `through`, at which a log with these epochs has the same entry as this one.
+    pub(crate) fn shared_with(&self, epochs: &[(Epoch, LogIndex)], through: LogIndex) -> LogIndex {
+        let end = |rows: &[(Epoch, LogIndex)], row: usize, last: LogIndex| {
+            rows.get(row + 1).map_or(last, |(_, first)| first.prev().min(last))
+        };
+        let mut shared = LogIndex::ZERO;
+        for (row, (epoch, first)) in epochs.iter().enumerate() {
+            let Some(own) = self.epochs.iter().position(|(of, _)| of == epoch) else { continue };
+            let last = end(epochs, row, through).min(end(&self.epochs, own, self.last.index));
+            if last >= (*first).max(self.epochs[own].1) {
+                shared = shared.max(last);
+            }
+        }
+        shared
     }
 
     pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
-        let Self { epochs, last, persisted } = self;
-        portrait.word(epochs.len() as u64).entry(*last).word(persisted.0);
+        let Self { base, epochs, last, persisted } = self;
+        portrait.entry(*base).word(epochs.len() as u64).entry(*last).word(persisted.0);
         for (epoch, first) in epochs {
             portrait.epoch(*epoch).word(first.0);
         }
@@ -50,12 +108,13 @@ impl LogTable {
         self.persisted
     }
 
-    /// The entry at `index`: [`EntryId::ZERO`] before the first, `None` where the log has nothing.
+    /// The entry at `index`, from the base on ([`EntryId::ZERO`] before the first of a whole log); `None` where the log
+    /// has nothing.
     pub(crate) fn entry(&self, index: LogIndex) -> Option<EntryId> {
-        if index == LogIndex::ZERO {
-            return Some(EntryId::ZERO);
+        if index == self.base.index {
+            return Some(self.base);
         }
-        if index > self.last.index {
+        if index > self.last.index || index < self.base.index {
             return None;
         }
         let rows = self.epochs.partition_point(|(_, first)| *first <= index);
@@ -64,14 +123,15 @@ impl LogTable {
     }
 
     /// The last entry that can equal one of another log that has `epoch` at `index`: not behind `index`, and of no
-    /// newer epoch.
-    pub(crate) fn agreement(&self, index: LogIndex, epoch: Epoch) -> EntryId {
+    /// newer epoch. `None` where that is before the base.
+    pub(crate) fn agreement(&self, index: LogIndex, epoch: Epoch) -> Option<EntryId> {
         let rows = self.epochs.partition_point(|(of, first)| *of <= epoch && *first <= index);
         let Some((of, _)) = rows.checked_sub(1).and_then(|row| self.epochs.get(row)) else {
-            return EntryId::ZERO;
+            return (self.base == EntryId::ZERO).then_some(EntryId::ZERO);
         };
         let end = self.epochs.get(rows).map_or(self.last.index, |(_, first)| first.prev());
-        EntryId { epoch: *of, index: index.min(end) }
+        let index = index.min(end);
+        (index >= self.base.index).then_some(EntryId { epoch: *of, index })
     }
 
     /// `id` must continue the log.
@@ -116,7 +176,7 @@ mod tests {
 
     /// A log whose entry i+1 is of epoch `epochs[i]`.
     fn table(epochs: &[u64]) -> LogTable {
-        let mut table = LogTable::new(EntryId::ZERO, Vec::new());
+        let mut table = LogTable::empty(EntryId::ZERO, Vec::new());
         for (at, epoch) in epochs.iter().enumerate() {
             table.append(id(*epoch, at as u64 + 1));
         }
@@ -136,12 +196,12 @@ mod tests {
     #[test]
     fn agreement_skips_whole_epochs() {
         let table = table(&[1, 1, 3, 3, 4]);
-        assert_eq!(table.agreement(LogIndex(9), id(9, 0).epoch), id(4, 5));
-        assert_eq!(table.agreement(LogIndex(5), id(3, 0).epoch), id(3, 4));
-        assert_eq!(table.agreement(LogIndex(5), id(2, 0).epoch), id(1, 2));
-        assert_eq!(table.agreement(LogIndex(1), id(4, 0).epoch), id(1, 1));
-        assert_eq!(table.agreement(LogIndex(5), Epoch::ZERO), EntryId::ZERO);
-        assert_eq!(table.agreement(LogIndex(0), id(9, 0).epoch), EntryId::ZERO);
+        assert_eq!(table.agreement(LogIndex(9), id(9, 0).epoch), Some(id(4, 5)));
+        assert_eq!(table.agreement(LogIndex(5), id(3, 0).epoch), Some(id(3, 4)));
+        assert_eq!(table.agreement(LogIndex(5), id(2, 0).epoch), Some(id(1, 2)));
+        assert_eq!(table.agreement(LogIndex(1), id(4, 0).epoch), Some(id(1, 1)));
+        assert_eq!(table.agreement(LogIndex(5), Epoch::ZERO), Some(EntryId::ZERO));
+        assert_eq!(table.agreement(LogIndex(0), id(9, 0).epoch), Some(EntryId::ZERO));
     }
 
     #[test]
@@ -156,5 +216,38 @@ mod tests {
         table.append(id(4, 2));
         assert_eq!(table.persisted(), LogIndex(1));
         assert_eq!(table.entry(LogIndex(2)), Some(id(4, 2)));
+    }
+
+    #[test]
+    fn below_the_base_nothing_is_known_but_epochs() {
+        let mut table = table(&[1, 1, 3, 3, 4]);
+        table.compact(id(3, 3));
+        assert_eq!(table.entry(LogIndex(3)), Some(id(3, 3)));
+        assert_eq!((table.entry(LogIndex(2)), table.entry(LogIndex(0))), (None, None));
+        assert_eq!(table.agreement(LogIndex(9), id(3, 0).epoch), Some(id(3, 4)));
+        assert_eq!(table.agreement(LogIndex(9), id(2, 0).epoch), None);
+        assert_eq!(table.agreement(LogIndex(2), id(9, 0).epoch), None);
+        assert_eq!(
+            table.epochs_through(LogIndex(3)),
+            [(id(1, 0).epoch, LogIndex(1)), (id(3, 0).epoch, LogIndex(3))]
+        );
+        let empty = LogTable::empty(id(3, 3), table.epochs_through(LogIndex(3)).to_vec());
+        assert_eq!((empty.last(), empty.persisted()), (id(3, 3), LogIndex(3)));
+        let unknown = LogTable::empty(id(3, 3), Vec::new());
+        assert_eq!(unknown.entry(LogIndex(3)), Some(id(3, 3)));
+    }
+
+    #[test]
+    fn what_two_logs_share_is_told_by_their_epochs() {
+        let table = table(&[1, 1, 3, 3, 4]);
+        let rows = |of: &[(u64, u64)]| -> Vec<_> {
+            of.iter().map(|(epoch, first)| (id(*epoch, 0).epoch, LogIndex(*first))).collect()
+        };
+        let shared = |of: &[(u64, u64)], through| table.shared_with(&rows(of), LogIndex(through)).0;
+        assert_eq!(shared(&[(1, 1), (3, 3), (4, 5)], 9), 5);
+        assert_eq!(shared(&[(1, 1), (3, 3), (5, 4)], 9), 3);
+        assert_eq!(shared(&[(1, 1), (2, 3)], 9), 2);
+        assert_eq!(shared(&[(1, 1), (3, 3)], 1), 1);
+        assert_eq!(shared(&[(2, 1)], 9), 0);
     }
 }

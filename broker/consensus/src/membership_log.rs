@@ -4,7 +4,7 @@
 use mainstay_record::{Batch, BatchKind, LogIndex};
 
 use crate::portrait::Portrait;
-use crate::{Membership, MembershipError};
+use crate::{LogSummary, Membership, MembershipError};
 
 #[derive(Debug, Clone)]
 pub(crate) struct MembershipLog {
@@ -23,6 +23,15 @@ impl MembershipLog {
         for (at, membership) in entries {
             portrait.word(at.0).membership(membership);
         }
+    }
+
+    /// Of a log at start.
+    pub(crate) fn of(log: &LogSummary) -> Self {
+        let mut entries = log.memberships.clone();
+        if entries.first().is_none_or(|(at, _)| *at > log.base.index) {
+            entries.insert(0, (LogIndex::ZERO, log.membership.clone()));
+        }
+        Self { entries }
     }
 
     pub(crate) fn current(&self) -> &Membership {
@@ -45,6 +54,18 @@ impl MembershipLog {
 
     pub(crate) fn appended(&mut self, at: LogIndex, membership: Membership) {
         self.entries.push((at, membership));
+    }
+
+    /// The membership in force at `base`, and where it stands, if that is known.
+    pub(crate) fn at(&self, base: LogIndex) -> Option<&(LogIndex, Membership)> {
+        let after = self.entries.partition_point(|(at, _)| *at <= base);
+        self.entries.get(after.checked_sub(1)?)
+    }
+
+    /// What came before the one in force at `base` can never come back.
+    pub(crate) fn compacted(&mut self, base: LogIndex) {
+        let after = self.entries.partition_point(|(at, _)| *at <= base);
+        self.entries.drain(..after.saturating_sub(1));
     }
 
     pub(crate) fn truncated(&mut self, keep: LogIndex) {

@@ -77,6 +77,9 @@ pub struct AppendResponse {
     pub index: LogIndex,
     /// Refused: the epoch of the follower's batch at `index`.
     pub index_epoch: Epoch,
+    /// Refused: the follower's log begins after `index`. A leader whose log has not this very entry must send a
+    /// snapshot.
+    pub floor: bool,
     /// The follower's [`crate::Standing`].
     pub standing: Standing,
 }

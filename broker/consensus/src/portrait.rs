@@ -104,7 +104,8 @@ impl<'a> Portrait<'a> {
                     .word(u64::from(response.accepted))
                     .epoch(response.epoch)
                     .standing(response.standing);
-                self.round(response.epoch, response.round).word(response.index.0).epoch(response.index_epoch)
+                self.round(response.epoch, response.round).word(u64::from(response.floor));
+                self.word(response.index.0).epoch(response.index_epoch)
             }
             Message::TimeoutNow(order) => self.word(5).epoch(order.epoch),
         }

@@ -70,6 +70,8 @@ pub struct View {
     /// The highest epoch it knows of anywhere; an order must be above its number to succeed.
     pub highest: Epoch,
     pub leader: Option<NodeId>,
+    /// The entry before the first one of the own log.
+    pub base: EntryId,
     pub last: EntryId,
     pub persisted: LogIndex,
     pub commit: LogIndex,
@@ -97,6 +99,7 @@ impl Core {
             granted: self.hard.granted,
             highest: self.highest,
             leader: self.leader(),
+            base: self.log.base(),
             last: self.log.last(),
             persisted: self.log.persisted(),
             commit: self.commit,

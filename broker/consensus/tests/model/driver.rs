@@ -95,6 +95,10 @@ impl World {
                 return self.send_entries(at, to, header, from, through);
             }
             Action::Commit { through } => return self.commit(at, through),
+            Action::SendSnapshot { .. } | Action::InstallSnapshot { .. } => {
+                let what = format!("{} asks for {action:?}, but no log here begins late", self.nodes[at].id);
+                return Err(Violation::new("whole-logs", what));
+            }
             Action::Seal { .. } | Action::RoleChanged => {}
         }
         Ok(())

@@ -182,7 +182,7 @@ impl World {
     }
 
     /// The next true time at which anything turns.
-    fn next_instant(&self, canon: &mut Canon) -> Option<u64> {
+    pub(crate) fn next_instant(&self, canon: &mut Canon) -> Option<u64> {
         let nodes = self.nodes.iter().filter_map(|node| canon.deadline(self, node));
         let operator = self.operator.vouches.map(|(_, until)| until + 1).filter(|at| *at > self.now);
         nodes.chain(operator).min().map(|at| at.next_multiple_of(GRID))

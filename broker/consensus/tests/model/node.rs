@@ -161,10 +161,11 @@ fn holds(log: &[Batch], id: EntryId) -> bool {
 
 fn summarise(disk: &[Batch], first: &Membership) -> LogSummary {
     let mut summary = LogSummary {
+        base: EntryId::ZERO,
         last: EntryId::ZERO,
         epochs: Vec::new(),
         membership: first.clone(),
-        membership_at: LogIndex::ZERO,
+        memberships: Vec::new(),
         standing: Standing::default(),
     };
     for batch in disk {
@@ -173,8 +174,8 @@ fn summarise(disk: &[Batch], first: &Membership) -> LogSummary {
             summary.epochs.push((id.epoch, id.index));
         }
         if batch.header().kind == BatchKind::Membership {
-            summary.membership = Membership::decode(&batch.record(0).unwrap()).unwrap();
-            summary.membership_at = id.index;
+            let membership = Membership::decode(&batch.record(0).unwrap()).unwrap();
+            summary.memberships.push((id.index, membership));
         }
         summary.last = id;
     }

@@ -13,6 +13,8 @@ use crate::world::World;
 
 /// Microseconds of true time within which a healed group serves.
 const BOUND: u64 = 20_000_000;
+/// Time that passes at once where no core waits for any.
+const IDLE: u64 = 100_000;
 /// A sensible operator waits this long for a leader before it names one.
 const PATIENCE: u64 = 1_500_000;
 
@@ -46,7 +48,11 @@ pub(crate) fn calm(world: &mut World, canon: &mut Canon) -> Checked {
         node.core.as_ref().is_some_and(|core| core.next_wakeup() <= node.local(world.now))
     };
     if !world.nodes.iter().any(|node| due(world, node)) {
-        world.make(Move::Advance, canon)?;
+        // With nobody waiting for anything only the operator's clock goes on.
+        match world.next_instant(canon) {
+            Some(_) => world.make(Move::Advance, canon)?,
+            None => world.now += IDLE,
+        }
     }
     for at in 0..world.nodes.len() {
         if due(world, &world.nodes[at]) {

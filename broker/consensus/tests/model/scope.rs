@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Mode, Moment, Standing, Timing};
-use mainstay_record::{EntryId, LogIndex, NodeId};
+use mainstay_record::{EntryId, NodeId};
 
 /// How a link delivers, or a disk writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,10 +193,11 @@ fn seed(raw: u64, timing: &Timing, membership: &Membership) -> u64 {
     let end = Moment(election.end);
     let draws = |seed: &u64| {
         let log = LogSummary {
+            base: EntryId::ZERO,
             last: EntryId::ZERO,
             epochs: Vec::new(),
             membership: membership.clone(),
-            membership_at: LogIndex::ZERO,
+            memberships: Vec::new(),
             standing: Standing::default(),
         };
         let timing = Timing { election: election.clone(), ..timing.clone() };

@@ -97,6 +97,7 @@ fn a_leader_owes_nothing_to_the_one_before() {
         round: 0,
         index: LogIndex(0),
         index_epoch: Epoch::ZERO,
+        floor: false,
         standing: Standing::default(),
     };
     let from = node(first);

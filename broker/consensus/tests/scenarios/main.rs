@@ -8,4 +8,5 @@ mod handover;
 mod orders;
 mod replication;
 mod rig;
+mod snapshots;
 mod standing;

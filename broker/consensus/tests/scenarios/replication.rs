@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_consensus::{Action, Event, Message, Mode, StepError};
-use mainstay_record::{BatchKind, LogIndex};
+use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, Mode, StepError};
+use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex};
 
 use crate::rig::{Rig, millis, node, seal};
 
@@ -140,4 +140,66 @@ fn a_leader_that_contradicts_what_is_committed_is_refused() {
     let error = StepError::CommittedConflict { from: node(intruder), index: LogIndex(1) };
     assert_eq!(rig.step(follower, event), Err(error));
     assert_eq!(rig.replicas[&follower].log, before);
+}
+
+#[test]
+fn refusals_of_what_was_sent_before_the_last_probe_do_not_send_everything_again() {
+    let (mut rig, leader) = Rig::led(Mode::Raft, 3);
+    let follower = leader % 3 + 1;
+    rig.pass(millis(200));
+    rig.deaf.insert(follower);
+    for _ in 0..6 {
+        rig.propose(leader).unwrap();
+    }
+    let epoch = rig.view(leader).epoch;
+    let round = rig.now.0.as_micros() as u64;
+    rig.pass(millis(20));
+    let answer = |accepted| mainstay_consensus::AppendResponse {
+        epoch,
+        accepted,
+        round: if accepted { round + 20_001 } else { round },
+        index: LogIndex(1),
+        index_epoch: epoch,
+        floor: false,
+        standing: mainstay_consensus::Standing::default(),
+    };
+    let mut tell = |accepted| {
+        let message = Message::AppendResponse(answer(accepted));
+        rig.step(leader, Event::Message { from: node(follower), message }).unwrap();
+    };
+    tell(false);
+    tell(true);
+    for _ in 0..5 {
+        // All that was on its way when the first was refused is refused as well.
+        tell(false);
+        tell(true);
+    }
+    let again = entries_sent(&rig.replicas[&leader].actions, follower);
+    assert_eq!(again.iter().filter(|(from, _)| *from == 2).count(), 2, "once at first, once more: {again:?}");
+}
+
+#[test]
+fn what_continues_a_conflict_that_waits_for_the_disk_is_not_refused() {
+    let mut rig = Rig::new(Mode::Raft, 3);
+    rig.persists = false;
+    let (follower, old, new) = (1, Epoch::new(1, node(2)), Epoch::new(2, node(3)));
+    let entry = |epoch, index| seal(BatchKind::Data, b"data", EntryId { epoch, index: LogIndex(index) });
+    let mut hear = |from: u64, epoch, prev, batches: Vec<Batch>| {
+        let header = AppendHeader { epoch, prev, commit: LogIndex::ZERO, losses: 0, round: 1 };
+        let message = Message::Append(Append { header, batches });
+        rig.step(follower, Event::Message { from: node(from), message }).unwrap();
+        let refused = |action: &&Action| matches!(action, Action::Send { message: Message::AppendResponse(answer), .. } if !answer.accepted);
+        rig.replicas[&follower].actions.iter().filter(refused).count()
+    };
+    hear(2, old, EntryId::ZERO, vec![entry(old, 1), entry(old, 2)]);
+    let mut prev = EntryId::ZERO;
+    for index in 1..=6 {
+        let batch = entry(new, index);
+        let id = batch.id();
+        assert_eq!(hear(3, new, prev, vec![batch]), 0, "entry {index}");
+        prev = id;
+    }
+    assert_eq!(hear(3, new, prev, Vec::new()), 1, "a heartbeat is answered nevertheless");
+    rig.step(follower, Event::Persisted { last: entry(old, 2).id() }).unwrap();
+    assert_eq!(rig.view(follower).last, entry(new, 1).id());
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use mainstay_consensus::{
-    Action, Append, AppendHeader, Config, Core, Event, HardState, LogSummary, Membership, Message, Mode,
-    Moment, Role, Standing, StepError, Timing, View,
+    Action, Append, AppendHeader, Config, Core, Event, HardState, LogBase, LogSummary, Membership, Message,
+    Mode, Moment, Role, Standing, StepError, Timing, View,
 };
 use mainstay_record::{
     Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, LogPosition, NodeId, Timestamp,
@@ -23,6 +23,8 @@ pub(crate) struct Replica {
     pub(crate) core: Core,
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
+    /// Where the log begins, and the log.
+    pub(crate) base: LogBase,
     pub(crate) log: Vec<Batch>,
     pub(crate) actions: Vec<Action>,
 }
@@ -37,7 +39,9 @@ pub(crate) struct Rig {
     /// Messages to these are lost.
     pub(crate) deaf: BTreeSet<u64>,
     pub(crate) persists: bool,
-    inbox: VecDeque<(u64, u64, Message)>,
+    /// Snapshots to these neither arrive nor fail.
+    pub(crate) stalled: BTreeSet<u64>,
+    inbox: VecDeque<(u64, u64, Event)>,
     /// How many messages were delivered.
     pub(crate) delivered: usize,
 }
@@ -58,14 +62,16 @@ impl Rig {
             mute: BTreeSet::new(),
             deaf: BTreeSet::new(),
             persists: true,
+            stalled: BTreeSet::new(),
             inbox: VecDeque::new(),
             delivered: 0,
         };
         for raw in 1..=members {
             let log = log_of(logs.get(&raw).map_or(&[], Vec::as_slice));
             let core = start(raw, &log, &membership, rig.now);
+            let base = core.log_base_at(LogIndex::ZERO).unwrap();
             let (hard, standing) = Default::default();
-            rig.replicas.insert(raw, Replica { core, hard, standing, log, actions: Vec::new() });
+            rig.replicas.insert(raw, Replica { core, hard, standing, base, log, actions: Vec::new() });
         }
         rig
     }
@@ -98,7 +104,7 @@ impl Rig {
     /// A batch that would be next on this node, leader or not.
     pub(crate) fn sealed(&self, raw: u64, kind: BatchKind, payload: &[u8]) -> Batch {
         let replica = &self.replicas[&raw];
-        let next = LogIndex(replica.log.len() as u64 + 1);
+        let next = LogIndex(replica.base.base.index.0 + replica.log.len() as u64 + 1);
         let id = replica.core.next_entry().unwrap_or(EntryId { epoch: self.view(raw).epoch, index: next });
         seal(kind, payload, id)
     }
@@ -128,12 +134,30 @@ impl Rig {
                     later.push(Event::Persisted { last });
                 }
             }
-            Action::Truncate { keep, .. } => replica.log.truncate(keep.0 as usize),
-            Action::Send { to, message } => self.inbox.push_back((raw, to.get(), message)),
+            Action::Truncate { keep, .. } => {
+                replica.log.truncate((keep.0 - replica.base.base.index.0) as usize);
+            }
+            Action::Send { to, message } => {
+                self.inbox.push_back((raw, to.get(), Event::Message { from: node(raw), message }));
+            }
+            Action::SendSnapshot { to, epoch, round } => {
+                let base = replica.base.clone();
+                let event = Event::SnapshotArrived { from: node(raw), epoch, base, round };
+                if !self.stalled.contains(&to.get()) {
+                    self.inbox.push_back((raw, to.get(), event));
+                    self.inbox.push_back((raw, raw, Event::SnapshotEnded { to, epoch }));
+                }
+            }
+            Action::InstallSnapshot { base } => {
+                replica.base = replica.core.log_base_at(base.index).unwrap();
+                assert_eq!(replica.base.base, base);
+                replica.log.clear();
+            }
             Action::SendEntries { to, header, from, through } => {
-                let batches = replica.log[from.0 as usize - 1..through.0 as usize].to_vec();
+                let kept = replica.base.base.index.0 as usize;
+                let batches = replica.log[from.0 as usize - 1 - kept..through.0 as usize - kept].to_vec();
                 let message = Message::Append(Append { header: AppendHeader { ..header }, batches });
-                self.inbox.push_back((raw, to.get(), message));
+                self.inbox.push_back((raw, to.get(), Event::Message { from: node(raw), message }));
             }
             Action::Seal { kind, payload } => {
                 let batch = self.sealed(raw, kind, &payload);
@@ -146,14 +170,14 @@ impl Rig {
     }
 
     fn pump(&mut self) {
-        while let Some((from, to, message)) = self.inbox.pop_front() {
+        while let Some((from, to, event)) = self.inbox.pop_front() {
             let down = self.down.contains(&from) || self.down.contains(&to);
-            if down || self.mute.contains(&from) || self.deaf.contains(&to) {
+            if down || (from != to && (self.mute.contains(&from) || self.deaf.contains(&to))) {
                 continue;
             }
             self.delivered += 1;
             // A refusal is the receiver's business; tests look at what it did.
-            let _ = self.step_quietly(to, Event::Message { from: node(from), message });
+            let _ = self.step_quietly(to, event);
         }
     }
 
@@ -161,10 +185,22 @@ impl Rig {
     pub(crate) fn restart(&mut self, raw: u64) {
         let membership = self.view(raw).membership;
         let Some(replica) = self.replicas.get_mut(&raw) else { return };
-        replica.core = restart(raw, &replica.log, &membership, replica.hard, replica.standing, self.now);
+        replica.core =
+            restart(raw, &replica.base, &replica.log, &membership, replica.hard, replica.standing, self.now);
         for other in (1..=self.replicas.len() as u64).filter(|other| *other != raw) {
             self.step(other, Event::Disconnected { peer: node(raw) }).unwrap();
         }
+    }
+
+    /// Gives up the log through the entry at `index`.
+    pub(crate) fn compact(&mut self, raw: u64, index: u64) {
+        let replica = &self.replicas[&raw];
+        let count = (index - replica.base.base.index.0) as usize;
+        let base = replica.log[count - 1].id();
+        self.step(raw, Event::Compacted { base }).unwrap();
+        let replica = self.replicas.get_mut(&raw).unwrap();
+        replica.log.drain(..count);
+        replica.base = replica.core.log_base_at(base.index).unwrap();
     }
 
     /// The machine fails with flush Async: only the first `kept` entries survive.
@@ -217,27 +253,36 @@ impl Rig {
 }
 
 pub(crate) fn start(raw: u64, log: &[Batch], membership: &Membership, now: Moment) -> Core {
-    restart(raw, log, membership, HardState::default(), Standing::default(), now)
+    let (base, epochs, membership_at) = (EntryId::ZERO, Vec::new(), LogIndex::ZERO);
+    let whole = LogBase { base, epochs, membership: membership.clone(), membership_at };
+    restart(raw, &whole, log, membership, HardState::default(), Standing::default(), now)
 }
 
 fn restart(
     raw: u64,
+    base: &LogBase,
     log: &[Batch],
     membership: &Membership,
     hard: HardState,
     standing: Standing,
     now: Moment,
 ) -> Core {
-    let mut epochs: Vec<(Epoch, LogIndex)> = Vec::new();
+    let mut epochs: Vec<(Epoch, LogIndex)> = base.epochs.clone();
     for id in log.iter().map(Batch::id) {
         if epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
             epochs.push((id.epoch, id.index));
         }
     }
     let config = Config { node: node(raw), timing: Timing::default(), seed: raw, max_inflight_batches: 8 };
-    let last = log.last().map_or(EntryId::ZERO, Batch::id);
+    let last = log.last().map_or(base.base, Batch::id);
+    let in_log = base.membership_at > LogIndex::ZERO;
+    let mut memberships: Vec<_> =
+        in_log.then(|| (base.membership_at, base.membership.clone())).into_iter().collect();
+    for batch in log.iter().filter(|batch| batch.header().kind == BatchKind::Membership) {
+        memberships.push((batch.index(), Membership::decode(&batch.record(0).unwrap()).unwrap()));
+    }
     let membership = membership.clone();
-    let summary = LogSummary { last, epochs, membership, membership_at: LogIndex::ZERO, standing };
+    let summary = LogSummary { base: base.base, last, epochs, membership, memberships, standing };
     Core::new(config, hard, summary, now)
 }
 

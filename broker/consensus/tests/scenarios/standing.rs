@@ -153,6 +153,7 @@ fn what_was_acknowledged_before_the_loss_is_not_counted_after_it() {
         round: 0,
         index: last.index,
         index_epoch: Epoch::ZERO,
+        floor: false,
         standing: Standing::default(),
     };
     rig.lose_power(with, kept);
@@ -276,6 +277,7 @@ fn the_first_answer_after_the_loss_voids_older_ones_even_if_it_lacks_nothing_it_
         round: 0,
         index: before,
         index_epoch: Epoch::ZERO,
+        floor: false,
         standing: Standing::default().after_loss(),
     };
     let event = Event::Message { from: node(with), message: Message::AppendResponse(answer) };

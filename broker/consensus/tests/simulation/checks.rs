@@ -44,6 +44,8 @@ pub(crate) struct Statistics {
     pub(crate) losses: u64,
     pub(crate) caught_up: u64,
     pub(crate) excused: u64,
+    pub(crate) compactions: u64,
+    pub(crate) snapshots: u64,
 }
 
 impl Statistics {
@@ -60,6 +62,8 @@ impl Statistics {
         self.losses += other.losses;
         self.caught_up += other.caught_up;
         self.excused += other.excused;
+        self.compactions += other.compactions;
+        self.snapshots += other.snapshots;
     }
 }
 
@@ -140,18 +144,30 @@ impl Checks {
 
     pub(crate) fn truncates(&mut self, node: &Node, keep: LogIndex, fate: TailFate, mode: Mode) {
         self.statistics.truncations += 1;
-        if node.reported < node.log.len() as u64 {
+        if node.reported < node.last_index().0 {
             violated!("cut-after-persisted", "{} cuts a tail that is still being written", node.id);
         }
         let expected = if mode == Mode::Async { TailFate::Quarantine } else { TailFate::Discard };
         if fate != expected {
             violated!("tail-fate", "{} cuts with {fate:?}", node.id);
         }
-        for batch in node.log.iter().skip(keep.0 as usize) {
+        for batch in node.log.iter().skip(node.count_through(keep)) {
             let known = self.committed.get(&batch.index());
             let was_committed = known.is_some_and(|known| known.iter().any(|known| known.id == batch.id()));
             if was_committed && !self.forced {
                 violated!("committed-kept", "{} cuts committed {}", node.id, batch.id());
+            }
+        }
+    }
+
+    /// What a snapshot drops of a log is in the state that replaces it, or was never committed, or is set aside.
+    pub(crate) fn installs(&self, node: &Node, state: &[EntryId]) {
+        for batch in &node.log {
+            let id = batch.id();
+            let known = self.committed.get(&id.index);
+            let was_committed = known.is_some_and(|known| known.iter().any(|known| known.id == id));
+            if was_committed && !self.forced && state.get(id.index.0 as usize - 1) != Some(&id) {
+                violated!("committed-kept", "{} drops committed {id} for a snapshot", node.id);
             }
         }
     }
@@ -238,7 +254,7 @@ impl Checks {
             violated!("catches-up", "{} never caught up", node.id);
         }
         for pair in nodes.windows(2) {
-            if pair[0].log != pair[1].log || pair[0].applied != pair[1].applied {
+            if pair[0].last_index() != pair[1].last_index() || pair[0].applied != pair[1].applied {
                 let (one, other) = (pair[0].applied.len(), pair[1].applied.len());
                 violated!("convergence", "{} has applied {one}, {} {other}", pair[0].id, pair[1].id);
             }

@@ -14,4 +14,5 @@ mod operator;
 mod plan;
 mod rng;
 mod runs;
+mod snapshots;
 mod world;

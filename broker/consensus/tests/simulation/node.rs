@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Moment, Standing};
+use mainstay_consensus::{Config, Core, HardState, LogBase, LogSummary, Membership, Moment, Standing};
 use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, LogPosition, NodeId};
 
 use crate::plan::Plan;
@@ -22,7 +22,10 @@ pub(crate) struct Node {
     booted: u64,
     /// Parts per thousand of true time.
     rate: u64,
-    /// Durable.
+    /// Where the log begins, durable, with the state there.
+    pub(crate) base: LogBase,
+    pub(crate) snapshot: Vec<EntryId>,
+    /// What follows, durable.
     pub(crate) disk: Vec<Batch>,
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
@@ -44,16 +47,20 @@ pub(crate) struct Node {
     pub(crate) leads: Option<Epoch>,
     /// Losses that others have told this leader of, in this reign.
     pub(crate) heard_losses: BTreeMap<NodeId, u64>,
+    /// Snapshots that have arrived.
+    pub(crate) staged: Vec<(LogBase, Vec<EntryId>)>,
 }
 
 impl Node {
-    pub(crate) fn new(id: NodeId) -> Self {
+    pub(crate) fn new(id: NodeId, first: &Membership) -> Self {
         Self {
             id,
             core: None,
             life: 0,
             booted: 0,
             rate: 1000,
+            base: whole(first),
+            snapshot: Vec::new(),
             disk: Vec::new(),
             hard: HardState::default(),
             standing: Standing::default(),
@@ -69,6 +76,7 @@ impl Node {
             wake_at: u64::MAX,
             leads: None,
             heard_losses: BTreeMap::new(),
+            staged: Vec::new(),
         }
     }
 
@@ -77,14 +85,15 @@ impl Node {
         self.booted = now;
         self.rate = rate;
         self.log = self.disk.clone();
-        self.applied.clear();
-        self.reported = self.log.len() as u64;
+        self.applied = self.snapshot.clone();
+        self.staged.clear();
+        self.reported = self.last_index().0;
         self.disk_free_at = now;
         self.report_free_at = now;
         self.wake_at = u64::MAX;
         let config =
             Config { node: self.id, timing: plan.timing.clone(), seed, max_inflight_batches: plan.window };
-        let summary = LogSummary { standing: self.standing, ..summarise(&self.disk, &plan.told) };
+        let summary = LogSummary { standing: self.standing, ..summarise(&self.base, &self.disk) };
         self.core = Some(Core::new(config, self.hard, summary, self.local(now)));
     }
 
@@ -120,11 +129,24 @@ impl Node {
     }
 
     pub(crate) fn batch(&self, index: LogIndex) -> Option<&Batch> {
-        self.log.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+        self.log.get(place(index, &self.base)?)
     }
 
     pub(crate) fn entry(&self, index: LogIndex) -> EntryId {
-        self.batch(index).map_or(EntryId::ZERO, Batch::id)
+        if index > self.base.base.index {
+            return self.batch(index).map_or(EntryId::ZERO, Batch::id);
+        }
+        let known = |at: u64| self.applied.get(at as usize).copied();
+        index.0.checked_sub(1).and_then(known).unwrap_or(EntryId::ZERO)
+    }
+
+    pub(crate) fn last_index(&self) -> LogIndex {
+        LogIndex(self.base.base.index.0 + self.log.len() as u64)
+    }
+
+    /// How many batches of the log are at or below `index`.
+    pub(crate) fn count_through(&self, index: LogIndex) -> usize {
+        index.0.saturating_sub(self.base.base.index.0) as usize
     }
 
     pub(crate) fn end(&self) -> LogPosition {
@@ -134,17 +156,22 @@ impl Node {
     /// Whether the entry was ever persisted on this node and not cut since: what a leader may count that has heard of
     /// so many losses of this node.
     pub(crate) fn keeps(&self, id: EntryId, heard: u64) -> bool {
-        let at = (id.index.0 as usize).wrapping_sub(1);
-        self.disk.get(at).is_some_and(|batch| batch.id() == id)
+        self.stores(&self.disk, id)
             || self.sets_aside(id)
             || self.lost.get(&id).is_some_and(|losses| *losses > heard)
     }
 
     /// Whether the entry can still come back from this node.
     pub(crate) fn has(&self, id: EntryId) -> bool {
-        let at = (id.index.0 as usize).wrapping_sub(1);
-        let in_log = |log: &[Batch]| log.get(at).is_some_and(|batch| batch.id() == id);
-        in_log(&self.disk) || in_log(&self.log) || self.sets_aside(id)
+        self.stores(&self.disk, id) || self.stores(&self.log, id) || self.sets_aside(id)
+    }
+
+    /// Whether it is in this log or in the state where it begins.
+    fn stores(&self, log: &[Batch], id: EntryId) -> bool {
+        match place(id.index, &self.base) {
+            Some(at) => log.get(at).is_some_and(|batch| batch.id() == id),
+            None => id.index.0.checked_sub(1).and_then(|at| self.snapshot.get(at as usize)) == Some(&id),
+        }
     }
 
     pub(crate) fn sets_aside(&self, id: EntryId) -> bool {
@@ -152,25 +179,32 @@ impl Node {
     }
 }
 
-fn summarise(disk: &[Batch], first: &Membership) -> LogSummary {
-    let mut epochs: Vec<(Epoch, LogIndex)> = Vec::new();
-    let mut summary = LogSummary {
-        last: EntryId::ZERO,
-        epochs: Vec::new(),
-        membership: first.clone(),
-        membership_at: LogIndex::ZERO,
-        standing: Standing::default(),
-    };
+/// Where in a log that begins after `base` the entry is.
+fn place(index: LogIndex, base: &LogBase) -> Option<usize> {
+    Some(index.0.checked_sub(base.base.index.0 + 1)? as usize)
+}
+
+fn whole(membership: &Membership) -> LogBase {
+    let (base, epochs, membership_at) = (EntryId::ZERO, Vec::new(), LogIndex::ZERO);
+    LogBase { base, epochs, membership: membership.clone(), membership_at }
+}
+
+fn summarise(base: &LogBase, disk: &[Batch]) -> LogSummary {
+    let LogBase { base, epochs, membership, membership_at } = base.clone();
+    let standing = Standing::default();
+    let in_log = membership_at > LogIndex::ZERO;
+    let memberships = in_log.then(|| (membership_at, membership.clone())).into_iter().collect();
+    let mut summary = LogSummary { base, last: base, epochs, membership, memberships, standing };
     for batch in disk {
         let id = batch.id();
-        if epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
-            epochs.push((id.epoch, id.index));
+        if summary.epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
+            summary.epochs.push((id.epoch, id.index));
         }
         if batch.header().kind == BatchKind::Membership {
-            summary.membership = Membership::decode(&batch.record(0).unwrap()).unwrap();
-            summary.membership_at = id.index;
+            let membership = Membership::decode(&batch.record(0).unwrap()).unwrap();
+            summary.memberships.push((id.index, membership));
         }
         summary.last = id;
     }
-    LogSummary { epochs, ..summary }
+    summary
 }

@@ -60,6 +60,8 @@ pub(crate) struct Plan {
     pub(crate) order_delay: u64,
     /// Persisted means written: a machine that loses power forgets some of it.
     pub(crate) flush_async: bool,
+    /// How often logs give up their beginning.
+    pub(crate) compact_gap: u64,
     /// Whether machines fail.
     pub(crate) losses: bool,
 }
@@ -109,6 +111,7 @@ impl Plan {
             reluctance: if late { 100 } else { rng.pick(&[100, 400, 950]) },
             restlessness: rng.pick(&[20, 100, 500]),
             order_delay: if late { 3 * SECOND } else { rng.pick(&[MILLI, 100 * MILLI, 3 * SECOND]) },
+            compact_gap: rng.pick(&[200, 1000, 5000]) * MILLI,
             losses: matches!(bug, None | Some(Bug::UnnoticedLoss)),
             flush_async: rng.chance(500) || bug == Some(Bug::UnnoticedLoss),
         }

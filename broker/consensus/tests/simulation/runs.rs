@@ -91,6 +91,7 @@ fn count() -> u64 {
 #[test]
 fn raft_survives_chaos() {
     let total = runs(Kind::Raft);
+    assert!(total.compactions > 0 && total.snapshots > 0);
     assert!(total.reigns > count() && total.committed > 100 * count() && total.truncations > 0);
     assert!(total.handovers > 0 && total.served > 0 && total.losses > 0 && total.caught_up > 0);
 }
@@ -98,6 +99,7 @@ fn raft_survives_chaos() {
 #[test]
 fn sync_survives_chaos() {
     let total = runs(Kind::Sync);
+    assert!(total.compactions > 0 && total.snapshots > 0);
     assert!(total.reigns > count() && total.committed > 100 * count() && total.truncations > 0);
     assert!(total.handovers > 0 && total.served > 0 && total.losses > 0 && total.caught_up > 0);
 }
@@ -105,6 +107,7 @@ fn sync_survives_chaos() {
 #[test]
 fn async_survives_chaos() {
     let total = runs(Kind::Async);
+    assert!(total.compactions > 0 && total.snapshots > 0);
     assert!(total.reigns > count() && total.committed > 100 * count() && total.caught_up > 0);
     assert!(total.quarantined > 0 && total.overridden > 0 && total.rewinds > 0 && total.served > 0);
 }

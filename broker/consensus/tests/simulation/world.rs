@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use mainstay_consensus::{Action, AppendHeader, Event, Message, Mode, Moment, Order, Role, TailFate};
-use mainstay_record::{Batch, BatchBuilder, BatchKind, EntryId, GroupId, LogIndex, NodeId, Timestamp};
+use mainstay_record::{Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, NodeId, Timestamp};
 
 use crate::checks::Checks;
 use crate::network::Network;
 use crate::node::{DiskOp, Node};
 use crate::operator::Operator;
-use crate::plan::{Bug, MILLI, Plan};
+use crate::plan::{Bug, MILLI, Plan, SECOND};
 use crate::rng::Rng;
+use crate::snapshots::Shipment;
 
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -23,9 +24,12 @@ pub(crate) enum Happening {
     Restart { node: usize },
     Propose,
     Fault,
+    Compact,
+    Snapshot(Shipment),
+    SnapshotEnded { node: usize, to: NodeId, epoch: Epoch },
     Operate,
     Order { node: usize, forced: bool, epoch: u64, valid: u64 },
-    Lease { node: usize, life: u64, epoch: mainstay_record::Epoch, until: Moment, sent: u64 },
+    Lease { node: usize, life: u64, epoch: Epoch, until: Moment, sent: u64 },
 }
 
 pub(crate) struct World {
@@ -49,7 +53,7 @@ impl World {
     pub(crate) fn new(plan: Plan, mut rng: Rng, trace: bool) -> Self {
         let ids = plan.membership.members().to_vec();
         let network = Network::new(ids.len(), &plan);
-        let mut nodes: Vec<_> = ids.into_iter().map(Node::new).collect();
+        let mut nodes: Vec<_> = ids.into_iter().map(|id| Node::new(id, &plan.told)).collect();
         for node in &mut nodes {
             let rate = plan.clock_rate(&mut rng);
             node.start(&plan, 0, rng.next(), rate);
@@ -75,6 +79,7 @@ impl World {
         world.after(0, Happening::Propose);
         world.after(world.plan.fault_gap, Happening::Fault);
         world.after(0, Happening::Operate);
+        world.after(SECOND, Happening::Compact);
         world
     }
 
@@ -116,6 +121,11 @@ impl World {
             Happening::Restart { node } => self.restart(node),
             Happening::Propose => self.client(),
             Happening::Fault => self.fault(),
+            Happening::Compact => self.compact(),
+            Happening::SnapshotEnded { node, to, epoch } => {
+                self.step(node, Event::SnapshotEnded { to, epoch })
+            }
+            Happening::Snapshot(shipment) => self.snapshot_arrives(shipment),
             Happening::Operate => self.operate(),
             Happening::Order { node, forced, epoch, valid } => {
                 let now = self.nodes[node].local(self.now);
@@ -168,7 +178,8 @@ impl World {
                     batch.record(0).and_then(|record| Some(u64::from_le_bytes(record[..].try_into().ok()?)));
                 batch.header().kind == BatchKind::Data && number > Some(before)
             };
-            serves && node.log[..node.applied.len()].iter().rev().any(recent)
+            let applied = node.count_through(LogIndex(node.applied.len() as u64));
+            serves && node.log[..applied].iter().rev().any(recent)
         })
     }
 
@@ -180,7 +191,7 @@ impl World {
         for at in 0..self.nodes.len() {
             let leads = self.nodes[at].core.as_ref().is_some_and(|core| core.next_entry().is_some());
             // As a driver does, a client waits when too much is uncommitted.
-            if leads && self.nodes[at].log.len() < self.nodes[at].applied.len() + 40 {
+            if leads && (self.nodes[at].last_index().0 as usize) < self.nodes[at].applied.len() + 40 {
                 self.proposals += 1;
                 let payload = self.proposals.to_le_bytes();
                 self.propose(at, BatchKind::Data, &payload);
@@ -213,6 +224,7 @@ impl World {
         let mut actions = Vec::new();
         let result = core.step(event, now, &mut actions);
         self.checks.statistics.steps += 1;
+        assert!(self.checks.statistics.steps < 200_000, "check bounded-traffic: messages beget messages");
         if self.trace {
             eprintln!("          {} {result:?} {actions:?}", node.id);
         }
@@ -279,6 +291,8 @@ impl World {
                 self.send_entries(at, to, header, from, through)
             }
             Action::Commit { through } => self.commit(at, through, mode),
+            Action::SendSnapshot { to, epoch, round } => self.send_snapshot(at, to, epoch, round),
+            Action::InstallSnapshot { base } => self.install_snapshot(at, base),
             Action::Seal { .. } => unreachable!("sealed by step"),
             Action::RoleChanged => {}
         }
@@ -288,11 +302,12 @@ impl World {
         self.checks.truncates(&self.nodes[at], keep, fate, mode);
         let node = &mut self.nodes[at];
         if fate == TailFate::Quarantine && self.plan.bug != Some(Bug::DropTails) {
-            let tail = node.log.iter().skip(keep.0 as usize).cloned();
+            let kept = node.count_through(keep);
+            let tail = node.log.iter().skip(kept).cloned();
             self.checks.statistics.quarantined += tail.len() as u64;
             node.quarantine.extend(tail);
         }
-        node.log.truncate(keep.0 as usize);
+        node.log.truncate(node.count_through(keep));
         node.reported = node.reported.min(keep.0);
         self.enqueue(at, DiskOp::Truncate(keep));
     }
@@ -326,8 +341,9 @@ impl World {
         through: LogIndex,
     ) {
         assert_eq!(header.prev, self.nodes[at].entry(from.prev()), "prev is the entry before the first");
-        let range = from.0 as usize - 1..through.0 as usize;
-        let mut batches: Vec<Batch> = self.nodes[at].log[range].to_vec();
+        let node = &self.nodes[at];
+        let range = node.count_through(from.prev())..node.count_through(through);
+        let mut batches: Vec<Batch> = node.log[range].to_vec();
         if self.rng.chance(50) {
             // The driver may send less than it was asked to.
             batches.truncate(self.rng.index(batches.len()));
@@ -359,7 +375,7 @@ impl World {
         let life = node.life;
         // One sync takes all that is queued, so waiting does not add up; order stays.
         node.disk_free_at = node.disk_free_at.max(self.now + took);
-        let (done, last) = (node.disk_free_at - self.now, node.entry(LogIndex(node.log.len() as u64)));
+        let (done, last) = (node.disk_free_at - self.now, node.entry(node.last_index()));
         let appends = matches!(op, DiskOp::Append(_));
         node.disk_queue.push_back(op);
         self.after(done, Happening::DiskDone { node: at, life });
@@ -384,7 +400,7 @@ impl World {
                 }
             }
             Some(DiskOp::Truncate(keep)) => {
-                node.disk.truncate(keep.0 as usize);
+                node.disk.truncate(node.count_through(keep));
                 node.synced = node.synced.min(node.disk.len());
             }
             None => {}

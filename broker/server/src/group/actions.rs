@@ -43,6 +43,13 @@ impl Driver {
             }
             Action::Seal { kind, payload } => self.seal(kind, &payload, now),
             Action::Commit { through } => self.committed = self.committed.max(through),
+            // The core asks for these only of a log that has given up its beginning.
+            Action::SendSnapshot { to, .. } => {
+                return Err(format!("{to} needs a snapshot, which this broker cannot send"));
+            }
+            Action::InstallSnapshot { base } => {
+                return Err(format!("a snapshot at {base} is to be installed, which this broker cannot do"));
+            }
             Action::RoleChanged => self.look(),
         }
         Ok(())

@@ -91,7 +91,7 @@ pub(crate) struct Runner {
     recovered: Recovered,
     snapshots: Snapshots,
     loaded: Loaded,
-    stored: Option<(Membership, LogIndex)>,
+    stored: Option<Membership>,
     adopt: watch::Sender<Option<Membership>>,
     inputs: mpsc::UnboundedReceiver<Input>,
     directory: Arc<Directory>,
@@ -121,15 +121,15 @@ pub(crate) fn open(
     let mut standing = load_standing(&standing_file, &folder)?;
     let stored = load_membership(&membership_file, &recovered, &folder)?;
     if recovered.incomplete || log_is_gone {
-        let membership = stored.as_ref().map(|(membership, _)| membership);
+        let membership = stored.as_ref();
         standing = loss::count(&mut standing_file, standing, membership, &log)?;
     }
-    if let Some((membership, _)) = &stored {
+    if let Some(membership) = &stored {
         check_mode(&config, membership)
             .map_err(|problem| StartError::Folder { path: folder.path().to_owned(), problem })?;
     }
     let directory = Arc::new(Directory::new(&config.member, node));
-    let (adopt, adopted) = watch::channel(stored.as_ref().map(|(membership, _)| membership.clone()));
+    let (adopt, adopted) = watch::channel(stored.clone());
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
     let metadata = Arc::new(ArcSwap::from_pointee(loaded.state.metadata()));
@@ -248,19 +248,25 @@ fn load_membership(
     file: &StateFile,
     recovered: &Recovered,
     folder: &DataFolder,
-) -> Result<Option<(Membership, LogIndex)>, StartError> {
-    let from_log = recovered.membership.as_ref().and_then(|batch: &Batch| {
-        let record = batch.record(0)?;
-        Some((record, batch.index()))
-    });
-    let (bytes, at) = match (from_log, file.load()?) {
-        (Some((record, index)), _) => (record.to_vec(), index),
-        (None, Some(bytes)) => (bytes, LogIndex::ZERO),
+) -> Result<Option<Membership>, StartError> {
+    let from_log = recovered.membership.as_ref().and_then(|batch: &Batch| batch.record(0));
+    let bytes = match (from_log, file.load()?) {
+        (Some(record), _) => record.to_vec(),
+        (None, Some(bytes)) => bytes,
         (None, None) => return Ok(None),
     };
     let membership = Membership::decode(&bytes)
         .map_err(|source| StartError::Membership { path: folder.path().join("membership"), source })?;
-    Ok(Some((membership, at)))
+    Ok(Some(membership))
+}
+
+/// What the membership batches of the own log say, and where they stand.
+fn memberships(recovered: &Recovered) -> Vec<(LogIndex, Membership)> {
+    let known = recovered.base.membership.iter().chain(&recovered.membership);
+    let said = |batch: &Batch| Some((batch.index(), Membership::decode(&batch.record(0)?).ok()?));
+    let mut found: Vec<_> = known.filter_map(said).collect();
+    found.dedup_by_key(|(at, _)| *at);
+    found
 }
 
 /// One replica by itself is Async with one member: its own copy commits.
@@ -307,15 +313,15 @@ fn first_view(identity: Identity) -> GroupView {
 impl Runner {
     /// Joins the group and drives it until it is told to stop.
     pub(crate) async fn run(mut self) {
-        let (membership, membership_at) = match self.stored.take() {
+        let membership = match self.stored.take() {
             Some(stored) => stored,
             None => match self.join().await {
-                Some(membership) => (membership, LogIndex::ZERO),
+                Some(membership) => membership,
                 None => return,
             },
         };
         // Held until the driver has ended: the lock goes last.
-        let (driver, _folder) = self.into_driver(membership, membership_at);
+        let (driver, _folder) = self.into_driver(membership);
         driver.run().await;
     }
 
@@ -413,7 +419,7 @@ impl Runner {
         false
     }
 
-    fn into_driver(self, membership: Membership, membership_at: LogIndex) -> (Driver, DataFolder) {
+    fn into_driver(self, membership: Membership) -> (Driver, DataFolder) {
         let replication = &self.config.replication;
         let timing = Timing {
             heartbeat: replication.heartbeat,
@@ -427,10 +433,11 @@ impl Runner {
             max_inflight_batches: MAX_INFLIGHT_BATCHES,
         };
         let summary = LogSummary {
+            base: self.recovered.base.last,
             last: self.recovered.last,
             epochs: self.recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
             membership,
-            membership_at,
+            memberships: memberships(&self.recovered),
             standing: self.standing,
         };
         let now = self.clock.now();

@@ -48,6 +48,7 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
             round: response.round,
             index: response.index.0,
             index_epoch: Some(epoch(response.index_epoch)),
+            floor: response.floor,
             losses: response.standing.losses,
             catching_up: !response.standing.caught_up,
         }),
@@ -84,6 +85,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
             round: response.round,
             index: LogIndex(response.index),
             index_epoch: epoch_of(response.index_epoch)?,
+            floor: response.floor,
             standing: Standing { losses: response.losses, caught_up: !response.catching_up },
         }),
         envelope::Message::TimeoutNow(timeout) => {
@@ -178,6 +180,7 @@ mod tests {
                 round: 12,
                 index: LogIndex(39),
                 index_epoch: old,
+                floor: true,
                 standing: Standing { losses: 3, caught_up: false },
             }),
             Message::TimeoutNow(TimeoutNow { epoch: new }),

@@ -48,6 +48,15 @@ impl Broker {
             }
             Action::Seal { kind, payload } => self.seal(kind, &payload, scene),
             Action::Commit { through } => self.commit(through, scene),
+            // The core asks for these only of a log that has given up its beginning.
+            Action::SendSnapshot { to, .. } => {
+                return Err(format!("{to} needs a snapshot, which these brokers do not send"));
+            }
+            Action::InstallSnapshot { base } => {
+                return Err(format!(
+                    "a snapshot at {base} is to be installed, which these brokers do not do"
+                ));
+            }
             Action::RoleChanged => self.look(scene),
         }
         Ok(())

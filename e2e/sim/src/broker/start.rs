@@ -142,18 +142,23 @@ fn load_standing(file: &StateFile) -> Result<Standing, StartFailure> {
 
 /// The log's newest membership counts; before it has one, the one that was agreed on.
 fn summarise(recovered: &Recovered, file: &StateFile) -> Result<LogSummary, StartFailure> {
-    let from_log = recovered.membership.as_ref().and_then(|batch| Some((batch.record(0)?, batch.index())));
-    let (bytes, membership_at) = match (from_log, file.load()?) {
-        (Some((record, index)), _) => (record.to_vec(), index),
-        (None, Some(bytes)) => (bytes, LogIndex::ZERO),
+    let refused = |error: mainstay_consensus::MembershipError| StartFailure::Refused(error.to_string());
+    let mut memberships = Vec::new();
+    if let Some(batch) = &recovered.membership {
+        let said = Membership::decode(&batch.record(0).unwrap_or_default()).map_err(refused)?;
+        memberships.push((batch.index(), said));
+    }
+    let membership = match (memberships.first(), file.load()?) {
+        (Some((_, newest)), _) => newest.clone(),
+        (None, Some(bytes)) => Membership::decode(&bytes).map_err(refused)?,
         (None, None) => return Err(StartFailure::Refused("there is no membership".to_owned())),
     };
-    let membership = Membership::decode(&bytes).map_err(|error| StartFailure::Refused(error.to_string()))?;
     Ok(LogSummary {
+        base: recovered.base.last,
         last: recovered.last,
         epochs: recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
         membership,
-        membership_at,
+        memberships,
         standing: Standing::default(),
     })
 }
