@@ -15,6 +15,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".apache.rocketmq.v2.Message.body")
         .bytes(".mainstay.replication.v1.AppendRequest.batches")
+        .bytes(".mainstay.replication.v1.RefillBatches.batches")
+        .bytes(".mainstay.replication.v1.RefillRequest.snapshot")
+        .bytes(".mainstay.replication.v1.RefillBegin.log_base")
+        .bytes(".mainstay.replication.v1.RefillBegin.snapshot_base")
         .bytes(".mainstay.control.v1.PeekedMessage.body")
         .compile_fds(descriptors)?;
     Ok(())

@@ -29,6 +29,11 @@ impl Core {
         Some(LogBase { base, epochs: self.log.epochs_through(index).to_vec(), membership, membership_at })
     }
 
+    /// The last index, at or below `through`, at which a log with these epochs has the same entry as the own one.
+    pub fn shared_with(&self, epochs: &[(Epoch, LogIndex)], through: LogIndex) -> LogIndex {
+        self.log.shared_with(epochs, through)
+    }
+
     pub(crate) fn compacted(&mut self, base: EntryId) -> Result<(), StepError> {
         let bad = |what| Err(StepError::BadBase { base, what });
         if self.log.entry(base.index) != Some(base) {

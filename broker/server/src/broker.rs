@@ -279,7 +279,8 @@ fn internal_routes(
     let (handle, fs) = (replica.handle.clone(), Arc::clone(&replica.fs));
     let admin = AdminService::new(Arc::clone(config), handle, cluster.clone(), api.clone(), fs);
     let own = introduction(config, replica);
-    let replication = ReplicationService::server(own, replica.adopted.clone(), replica.inputs.clone(), stop);
+    let (adopted, inputs) = (replica.adopted.clone(), replica.inputs.clone());
+    let replication = ReplicationService::server(own, adopted, inputs, replica.snapshots.clone(), stop);
     Routes::new(replication).add_service(control.server()).add_service(admin).add_service(api.for_brokers())
 }
 

@@ -34,6 +34,18 @@ pub struct LogBase {
 }
 
 impl LogBase {
+    /// The bytes that another replica is sent.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(256);
+        self.encode(&mut bytes);
+        bytes.into()
+    }
+
+    /// `None` when the bytes are not those of a base that a log can begin behind.
+    pub fn from_bytes(mut bytes: Bytes) -> Option<Self> {
+        Self::decode(&mut bytes).filter(|base| bytes.is_empty() && base.is_consistent())
+    }
+
     /// Whether the last entry is of the last epoch.
     pub(crate) fn is_consistent(&self) -> bool {
         match self.epochs.last() {

@@ -43,13 +43,8 @@ impl Driver {
             }
             Action::Seal { kind, payload } => self.seal(kind, &payload, now),
             Action::Commit { through } => self.committed = self.committed.max(through),
-            // The core asks for these only of a log that has given up its beginning.
-            Action::SendSnapshot { to, .. } => {
-                return Err(format!("{to} needs a snapshot, which this broker cannot send"));
-            }
-            Action::InstallSnapshot { base } => {
-                return Err(format!("a snapshot at {base} is to be installed, which this broker cannot do"));
-            }
+            Action::SendSnapshot { to, epoch, round } => self.give_refill(to, epoch, round),
+            Action::InstallSnapshot { base } => self.install_snapshot(base)?,
             Action::RoleChanged => self.look(),
         }
         Ok(())
@@ -57,6 +52,8 @@ impl Driver {
 
     fn append(&mut self, batches: Vec<Batch>) {
         if let Some(last) = batches.last() {
+            // A leader that has the whole log is worth more than the rest of one that has not.
+            self.give_up_refill();
             let header = last.header();
             self.tail = Tail { end: header.end_position() };
             self.log_clock.note(header.timestamp, self.clock.now().0);
@@ -107,6 +104,10 @@ impl Driver {
         }
         let mut next = from;
         while next <= through {
+            if next < self.log.first() {
+                // The beginning of the log was given up this moment, which the core hears next.
+                return Ok(());
+            }
             let batches = self.read(next, through, MESSAGE_BYTES)?;
             let Some(last) = batches.last().map(Batch::id) else { return Ok(()) };
             self.outbox.send(to, Message::Append(Append { header, batches }));

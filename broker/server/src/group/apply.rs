@@ -41,7 +41,7 @@ impl Driver {
         self.publish_metadata();
     }
 
-    fn publish_metadata(&self) {
+    pub(super) fn publish_metadata(&self) {
         if self.state.metadata_version() != self.publisher.metadata.load().version {
             self.publisher.metadata.store(Arc::new(self.state.metadata()));
         }

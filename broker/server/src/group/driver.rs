@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use mainstay_consensus::{Action, Core, Event, StepError, View};
+use mainstay_consensus::{Action, Config as CoreConfig, Core, Event, StepError, View};
 use mainstay_messaging::{LogClock, Metadata, State};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
@@ -20,6 +20,7 @@ use super::error::ProposeError;
 use super::input::{Input, OrderError, Poll, Proposal};
 use super::polls::Polls;
 use super::proposals::{Patience, Progress, Proposals};
+use super::refill::{Gifts, Marker, Taking};
 use super::retention::Keeping;
 use super::snapshots::Snapshots;
 use super::status::Status;
@@ -68,6 +69,8 @@ pub(super) struct Driver {
     pub(super) flush: Flush,
     pub(super) inputs: mpsc::UnboundedReceiver<Input>,
     pub(super) core: Core,
+    /// For a core that begins anew, with another log.
+    pub(super) core_config: CoreConfig,
     /// The core's view as of the last change it reported.
     pub(super) view: View,
     pub(super) log: Log,
@@ -83,6 +86,13 @@ pub(super) struct Driver {
     pub(super) replayed: u64,
     pub(super) snapshots: Snapshots,
     pub(super) keeping: Keeping,
+    /// Set while the log is being taken over from the leader.
+    pub(super) taking: Option<Taking>,
+    pub(super) marker: Marker,
+    /// Refills that were begun since the start.
+    pub(super) refills: u64,
+    /// Refills of followers.
+    pub(super) gifts: Gifts,
     pub(super) segment_bytes: u64,
     pub(super) committed: LogIndex,
     /// The state has caught up with what was committed when this node became leader.
@@ -195,6 +205,8 @@ impl Driver {
             }
             Input::Status(reply) => drop(reply.send(self.status(now))),
             Input::Snapshot(written) => self.snapshot_written(written, now),
+            Input::Refill(step) => self.take_refill(step, now),
+            Input::Given(given) => self.refill_given(given, now),
             Input::Drain(drained) => {
                 self.draining = true;
                 self.drained = Some(drained);
@@ -246,6 +258,9 @@ impl Driver {
     }
 
     fn take_log_event(&mut self, event: LogEvent, now: Instant) {
+        if self.refill_progress(&event, now) {
+            return;
+        }
         match (event, self.flush) {
             (LogEvent::Durable { last }, Flush::Sync) | (LogEvent::Written { last }, Flush::Async { .. }) => {
                 self.persisted = last.index;
@@ -394,6 +409,7 @@ impl Driver {
             let not_leader = ProposeError::NotLeader { leader: self.view.leader };
             self.proposals.refuse_all(&not_leader, &ProposeError::LeadershipLost);
             self.answer_polls(&not_leader);
+            self.gifts.stop();
         }
         if before.role != self.view.role || before.epoch != self.view.epoch {
             info!(group = %self.identity.group, role = ?self.view.role, epoch = %self.view.epoch, "role changed");
@@ -435,10 +451,11 @@ impl Driver {
     }
 
     fn problem(&self) -> String {
-        match (&self.failed, &self.view.problem) {
-            (Some(reason), _) => reason.to_string(),
-            (None, Some(problem)) => problem.to_string(),
-            (None, None) => String::new(),
+        match (&self.failed, &self.taking, &self.view.problem) {
+            (Some(reason), _, _) => reason.to_string(),
+            (None, Some(taking), _) => taking.describe(),
+            (None, None, Some(problem)) => problem.to_string(),
+            (None, None, None) => String::new(),
         }
     }
 

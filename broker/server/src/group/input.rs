@@ -11,6 +11,7 @@ use mainstay_storage::LogEvent;
 use tokio::sync::oneshot;
 
 use super::error::{ProposeError, ReceiveError};
+use super::refill::{Given, RefillStep};
 use super::snapshots::Written;
 use super::status::Status;
 
@@ -39,6 +40,10 @@ pub(crate) enum Input {
     Status(oneshot::Sender<Status>),
     /// A snapshot was written, or could not be.
     Snapshot(Written),
+    /// The leader gives this node log and state.
+    Refill(RefillStep),
+    /// A follower was given both, or not.
+    Given(Given),
     /// Answer every long poll and take nothing new; tell when what is in flight has been answered.
     Drain(oneshot::Sender<()>),
     /// Close the log and end.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use mainstay_consensus::{Event, MemberView};
 use mainstay_messaging::{Command, Retention, SegmentInfo, Trim, plan};
 use mainstay_record::LogIndex;
 
@@ -31,8 +32,11 @@ impl Driver {
             return;
         }
         self.keeping.look_at = now + LOOK_AGAIN;
+        // As the followers are now.
+        self.look();
         self.trim(now);
         self.forget();
+        self.note_beginning(now);
         self.snapshot_when_due(now);
     }
 
@@ -59,16 +63,39 @@ impl Driver {
         self.state.first_needed().map_or(self.applied, LogIndex::prev)
     }
 
-    /// Lets go of whole segments that neither a message nor a restart needs. A replica that is behind can be refilled
-    /// from the log only, so that where there are others the log stays whole.
+    /// Lets go of whole segments that neither a message nor a restart needs, nor a follower that is at them now. One that
+    /// is further behind is refilled.
     pub(super) fn forget(&self) {
-        if self.view.membership.members().len() > 1 {
+        let Some(covered) = self.snapshots.covers() else { return };
+        if self.taking.is_some() || (!self.gifts.is_idle() && !self.short_of_space) {
             return;
         }
-        let Some(covered) = self.snapshots.covers() else { return };
-        let through = covered.min(self.unneeded());
+        let through = covered.min(self.unneeded()).min(self.followed_from());
         if through >= self.log.first() {
             self.log.forget(through);
+        }
+    }
+
+    /// Through where every follower that is connected has the log.
+    fn followed_from(&self) -> LogIndex {
+        if self.short_of_space {
+            return self.applied;
+        }
+        let base = self.log.first().prev();
+        let within_reach = |member: &&MemberView| member.matched >= base && self.outbox.is_connected(member.id);
+        let followers = self.view.members.iter().filter(within_reach);
+        followers.map(|member| member.matched).min().unwrap_or(self.applied)
+    }
+
+    /// Tells the core when the log's beginning has gone.
+    fn note_beginning(&mut self, now: Instant) {
+        let base = self.log.first().prev();
+        if self.taking.is_some() || base <= self.view.base.index {
+            return;
+        }
+        if let Ok(base) = self.log.base_at(base) {
+            self.step(Event::Compacted { base: base.last }, now);
+            self.look();
         }
     }
 

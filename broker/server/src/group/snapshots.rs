@@ -29,6 +29,8 @@ pub(super) struct Snapshots {
     usable: Vec<Snapshot>,
     /// One is being written.
     writing: bool,
+    /// One is to be written, due or not.
+    wanted: bool,
     /// None is begun before, since the last could not be written.
     retry_at: Option<Instant>,
     /// Counts the times the state was rolled back: what was begun before is of no use.
@@ -74,8 +76,9 @@ impl Snapshots {
     ) -> Result<Self, mainstay_storage::SnapshotError> {
         let mut usable = store.list()?;
         usable.retain(|snapshot| entry(snapshot.base.last.index) == Some(snapshot.base.last));
-        let (writing, retry_at, rollbacks) = (false, None, 0);
-        Ok(Self { store, every, usable, writing, retry_at, rollbacks, inputs: inputs.downgrade() })
+        let (writing, wanted, retry_at, rollbacks) = (false, false, None, 0);
+        let inputs = inputs.downgrade();
+        Ok(Self { store, every, usable, writing, wanted, retry_at, rollbacks, inputs })
     }
 
     pub(super) fn newest(&self) -> Option<LogIndex> {
@@ -121,6 +124,34 @@ impl Snapshots {
         Ok(Loaded { state: State::new(group, groups), applied: EntryId::ZERO, end: LogPosition(0) })
     }
 
+    /// What stands for a log that is gone is of no use.
+    pub(super) fn forget(&mut self) {
+        self.usable.clear();
+        self.rollbacks += 1;
+    }
+
+    /// Takes the snapshot of another replica for one's own.
+    pub(super) fn adopt(&mut self, snapshot: Snapshot) {
+        self.usable = vec![snapshot];
+    }
+
+    pub(super) fn usable_newest(&self) -> Option<Snapshot> {
+        self.usable.last().cloned()
+    }
+
+    /// Somebody needs one.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(super) fn store(&self) -> SnapshotStore {
+        self.store.clone()
+    }
+
+    pub(super) fn inputs(&self) -> mpsc::WeakUnboundedSender<Input> {
+        self.inputs.clone()
+    }
+
     fn finish(&mut self, written: Written) -> Option<Result<Snapshot, String>> {
         self.writing = false;
         (written.rollbacks == self.rollbacks).then_some(written.result)
@@ -162,12 +193,13 @@ impl Driver {
             return;
         }
         let behind = self.snapshots.behind(self.applied_end);
-        let due =
-            behind >= self.snapshots.every || (behind >= self.segment_bytes && self.waits_for_snapshot());
+        let due = (self.snapshots.wanted && self.applied > LogIndex::ZERO)
+            || behind >= self.snapshots.every
+            || (behind >= self.segment_bytes && self.waits_for_snapshot());
         if !due {
             return;
         }
-        self.snapshots.writing = true;
+        (self.snapshots.writing, self.snapshots.wanted) = (true, false);
         let (frozen, last) = (self.state.freeze(), self.applied);
         let (store, log) = (self.snapshots.store.clone(), self.log.clone());
         let (inputs, rollbacks) = (self.snapshots.inputs.clone(), self.snapshots.rollbacks);

@@ -9,9 +9,9 @@ use mainstay_consensus::{
     Standing, StandingError, Timing,
 };
 use mainstay_messaging::{LogClock, Retention};
-use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
+use mainstay_record::{Batch, EntryId, Epoch, LogIndex, LogPosition, NodeId};
 use mainstay_storage::{
-    DataFolder, FileSystem, Flush, FolderError, Log, LogOptions, OpenError, Recovered, SnapshotError,
+    DataFolder, FileSystem, Flush, FolderError, Log, LogBase, LogOptions, OpenError, Recovered, SnapshotError,
     SnapshotStore, StateError, StateFile,
 };
 use tokio::sync::{mpsc, watch};
@@ -26,13 +26,15 @@ use super::input::{InFlight, Input, OrderError};
 use super::loss;
 use super::polls::Polls;
 use super::proposals::{Patience, Proposals};
+use super::refill::{Gifts, Marker};
 use super::retention::Keeping;
 use super::snapshots::{Loaded, Snapshots};
 use super::status::Status;
 use super::view::{GroupView, Role};
+use crate::cluster::Bearer;
 use crate::config::{Config, FlushType, ReplicationMode};
 use crate::metrics::GroupMetrics;
-use crate::replication::{Adopted, Directory, Outbox};
+use crate::replication::{Adopted, Directory, Outbox, RefillSender};
 
 /// Bytes of proposals that may wait for their answers.
 const MAX_IN_FLIGHT_BYTES: usize = 64 << 20;
@@ -71,6 +73,7 @@ pub(crate) struct Replica {
     pub(crate) directory: Arc<Directory>,
     pub(crate) outbox: Outbox,
     pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) snapshots: SnapshotStore,
     /// Set once, when this replica cannot go on.
     pub(crate) fatal: watch::Receiver<Option<Arc<str>>>,
     pub(crate) runner: Runner,
@@ -91,6 +94,7 @@ pub(crate) struct Runner {
     recovered: Recovered,
     snapshots: Snapshots,
     loaded: Loaded,
+    marker: Marker,
     stored: Option<Membership>,
     adopt: watch::Sender<Option<Membership>>,
     inputs: mpsc::UnboundedReceiver<Input>,
@@ -112,14 +116,18 @@ pub(crate) fn open(
     let identity = Identity { group: config.group, groups: config.groups.len() as u32, node };
     let (inputs, input_queue) = mpsc::unbounded_channel();
     let log_is_gone = loss::log_is_gone(&*fs, &folder);
-    let (log, recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
+    let (log, mut recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
+    let (marker, kept_membership) = end_refill(&fs, &folder, &log, &mut recovered)?;
     let (snapshots, loaded) = load_state(&config, &fs, &folder, &recovered, &inputs)?;
     let hard_state_file = StateFile::open(Arc::clone(&fs), folder.path().join("granted"))?;
     let mut standing_file = StateFile::open(Arc::clone(&fs), folder.path().join("standing"))?;
     let membership_file = StateFile::open(Arc::clone(&fs), folder.path().join("membership"))?;
     let hard = load_hard_state(&hard_state_file, &folder)?;
     let mut standing = load_standing(&standing_file, &folder)?;
-    let stored = load_membership(&membership_file, &recovered, &folder)?;
+    let stored = match kept_membership {
+        kept @ Some(_) => kept,
+        None => load_membership(&membership_file, &recovered, &folder)?,
+    };
     if recovered.incomplete || log_is_gone {
         let membership = stored.as_ref();
         standing = loss::count(&mut standing_file, standing, membership, &log)?;
@@ -134,6 +142,7 @@ pub(crate) fn open(
     let (fatal_sender, fatal) = watch::channel(None);
     let metadata = Arc::new(ArcSwap::from_pointee(loaded.state.metadata()));
     let outbox = Outbox::default();
+    let store = snapshots.store();
     let shared = Shared {
         inputs: inputs.clone(),
         in_flight: InFlight::new(MAX_IN_FLIGHT_BYTES),
@@ -156,6 +165,7 @@ pub(crate) fn open(
         recovered,
         snapshots,
         loaded,
+        marker,
         stored,
         adopt,
         inputs: input_queue,
@@ -165,7 +175,7 @@ pub(crate) fn open(
         metrics,
     };
     let handle = GroupHandle { shared: Arc::new(shared) };
-    Ok(Replica { handle, node, inputs, adopted, directory, outbox, fs, fatal, runner })
+    Ok(Replica { handle, node, inputs, adopted, directory, outbox, fs, snapshots: store, fatal, runner })
 }
 
 fn open_log(
@@ -188,6 +198,30 @@ fn open_log(
     }
     tracing::info!(last = %recovered.last, end = %recovered.end, clean = recovered.clean, "log opened");
     Ok((log, recovered))
+}
+
+/// A refill that was interrupted begins again with an empty log. The membership that was in force then is returned.
+fn end_refill(
+    fs: &Arc<dyn FileSystem>,
+    folder: &DataFolder,
+    log: &Log,
+    recovered: &mut Recovered,
+) -> Result<(Marker, Option<Membership>), StartError> {
+    let path = folder.path().join("refill");
+    let file = StateFile::open(Arc::clone(fs), &path)?;
+    let (marker, begun) = Marker::open(file)
+        .map_err(|error| StartError::Folder { path, problem: error.to_string() })?;
+    // Otherwise the log was emptied already, and is what it says.
+    let Some(begun) = begun.filter(|begun| begun.log_base.last == recovered.base.last) else {
+        return Ok((marker, None));
+    };
+    tracing::warn!("the log was being taken over from the leader, which begins again");
+    log.restart_at(LogBase::default(), None);
+    recovered.base = LogBase::default();
+    (recovered.last, recovered.end) = (EntryId::ZERO, LogPosition(0));
+    recovered.epochs.clear();
+    recovered.membership = None;
+    Ok((marker, Some(begun.membership)))
 }
 
 /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again.
@@ -413,6 +447,8 @@ impl Runner {
             | Input::PeerMet
             | Input::GiveBack(_)
             | Input::Snapshot(_)
+            | Input::Refill(_)
+            | Input::Given(_)
             | Input::Log(_)
             | Input::Unreadable => {}
         }
@@ -441,7 +477,9 @@ impl Runner {
             standing: self.standing,
         };
         let now = self.clock.now();
+        let core_config = core.clone();
         let core = Core::new(core, self.hard, summary, now);
+        let sender = RefillSender::new(&self.config.own_group().members, Bearer::new(self.config.secret.as_ref()));
         let driver = Driver {
             identity: self.identity,
             clock: self.clock,
@@ -450,6 +488,7 @@ impl Runner {
             inputs: self.inputs,
             view: core.view(now),
             core,
+            core_config,
             log: self.log,
             hard_state: self.hard_state_file,
             standing: self.standing_file,
@@ -461,6 +500,10 @@ impl Runner {
             replayed: 0,
             snapshots: self.snapshots,
             keeping: Keeping::new(retention(&self.config), std::time::Instant::now()),
+            taking: None,
+            marker: self.marker,
+            refills: 0,
+            gifts: Gifts::new(sender),
             segment_bytes: self.config.storage.segment_bytes,
             committed: LogIndex::ZERO,
             caught_up: false,

@@ -6,6 +6,7 @@
 mod directory;
 mod link;
 mod outbox;
+mod refill;
 mod service;
 mod wire;
 
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 pub(crate) use directory::{Directory, Met};
 pub(crate) use link::Links;
 pub(crate) use outbox::Outbox;
+pub(crate) use refill::{GiveError, RefillSender};
 pub(crate) use service::ReplicationService;
 
 /// Bytes of one message between replicas at most: a batch of the largest size and some more.

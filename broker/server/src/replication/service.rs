@@ -1,12 +1,16 @@
 //! What other replicas call: Hello, and the stream of their messages.
 
 use mainstay_proto::replication::replication_server::{Replication, ReplicationServer};
-use mainstay_proto::replication::{DeliverResponse, Envelope, HelloRequest, HelloResponse};
+use mainstay_proto::replication::{
+    DeliverResponse, Envelope, HelloRequest, HelloResponse, RefillRequest, RefillResponse,
+};
 use mainstay_record::NodeId;
+use mainstay_storage::SnapshotStore;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::refill::Receiving;
 use super::{Adopted, Introduction, MAX_MESSAGE_BYTES, wire};
 use crate::group::Input;
 
@@ -15,6 +19,7 @@ pub(crate) struct ReplicationService {
     own: Introduction,
     adopted: Adopted,
     inputs: mpsc::UnboundedSender<Input>,
+    snapshots: SnapshotStore,
     stop: CancellationToken,
 }
 
@@ -23,9 +28,10 @@ impl ReplicationService {
         own: Introduction,
         adopted: Adopted,
         inputs: mpsc::UnboundedSender<Input>,
+        snapshots: SnapshotStore,
         stop: CancellationToken,
     ) -> ReplicationServer<Self> {
-        ReplicationServer::new(Self { own, adopted, inputs, stop })
+        ReplicationServer::new(Self { own, adopted, inputs, snapshots, stop })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
@@ -80,5 +86,17 @@ impl Replication for ReplicationService {
             () = self.stop.cancelled() => {}
         }
         Ok(Response::new(DeliverResponse {}))
+    }
+
+    async fn refill(
+        &self,
+        request: Request<Streaming<RefillRequest>>,
+    ) -> Result<Response<RefillResponse>, Status> {
+        let receiving = Receiving { own: self.own.node, inputs: &self.inputs, store: &self.snapshots };
+        tokio::select! {
+            received = receiving.receive(request.into_inner()) => received?,
+            () = self.stop.cancelled() => return Err(Status::unavailable("this broker is shutting down")),
+        }
+        Ok(Response::new(RefillResponse {}))
     }
 }

@@ -1,12 +1,16 @@
 //! Between the core's messages and their protocol form. Batches pass as the bytes they are; each is verified when it
 //! arrives.
 
+use bytes::Bytes;
 use mainstay_consensus::{
     Append, AppendHeader, AppendResponse, Message, Standing, TimeoutNow, VoteRequest, VoteResponse,
 };
 use mainstay_proto::replication as proto;
 use mainstay_proto::replication::envelope;
 use mainstay_record::{Batch, BatchError, EntryId, Epoch, LogIndex, NodeId};
+use mainstay_storage::LogBase;
+
+use crate::group::Offer;
 
 /// Why an envelope is none of ours.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +19,8 @@ pub(crate) enum WireError {
     Missing(&'static str),
     #[error("batch {position} of the message: {error}")]
     Batch { position: usize, error: BatchError },
+    #[error("{0} is nothing that a log can begin behind")]
+    Base(&'static str),
 }
 
 pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envelope {
@@ -95,6 +101,28 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
     Ok((from, message))
 }
 
+pub(super) fn encode_offer(to: NodeId, offer: &Offer) -> proto::RefillBegin {
+    proto::RefillBegin {
+        from: offer.from.get(),
+        to: to.get(),
+        epoch: Some(epoch(offer.epoch)),
+        round: offer.round,
+        log_base: offer.log_base.to_bytes(),
+        snapshot_base: offer.snapshot_base.to_bytes(),
+    }
+}
+
+pub(super) fn decode_offer(begin: proto::RefillBegin) -> Result<Offer, WireError> {
+    let base = |what, bytes| LogBase::from_bytes(bytes).ok_or(WireError::Base(what));
+    Ok(Offer {
+        from: NodeId::new(begin.from).ok_or(WireError::Missing("from"))?,
+        epoch: epoch_of(begin.epoch)?,
+        round: begin.round,
+        log_base: base("log_base", begin.log_base)?,
+        snapshot_base: base("snapshot_base", begin.snapshot_base)?,
+    })
+}
+
 fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
     let header = AppendHeader {
         epoch: epoch_of(request.epoch)?,
@@ -103,7 +131,12 @@ fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
         losses: request.losses,
         round: request.round,
     };
-    let batches = request.batches.iter().enumerate().map(|(position, bytes)| {
+    Ok(Append { header, batches: decode_batches(&request.batches)? })
+}
+
+/// Each is verified.
+pub(super) fn decode_batches(batches: &[Bytes]) -> Result<Vec<Batch>, WireError> {
+    let batches = batches.iter().enumerate().map(|(position, bytes)| {
         let batch = Batch::decode(bytes).map_err(|error| WireError::Batch { position, error })?;
         if batch.bytes().len() == bytes.len() {
             Ok(batch)
@@ -111,7 +144,7 @@ fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
             Err(WireError::Batch { position, error: BatchError::BadRecords })
         }
     });
-    Ok(Append { header, batches: batches.collect::<Result<_, _>>()? })
+    batches.collect()
 }
 
 fn epoch(epoch: Epoch) -> proto::Epoch {

@@ -1,0 +1,221 @@
+//! A replica that lacks what its leader's log no longer has takes over log and state, whatever happens meanwhile.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+
+use mainstay_broker::group::{GroupHandle, Role};
+use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
+use mainstay_record::LogIndex;
+use mainstay_storage::FileSystem;
+use support::{Group, PATIENCE, Plan, bodies, prepare_topic, receive, send, soon, until};
+
+/// Little is kept, so that the beginning of the log goes soon.
+const LITTLE: &str = "snapshot_every = \"1MiB\"\nretention = {size = \"2MiB\"}";
+
+fn body(number: usize) -> String {
+    format!("{number:05}-{}", "x".repeat(50_000))
+}
+
+async fn fill(handle: &GroupHandle, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        send(handle, &body(number)).await;
+    }
+}
+
+async fn consume(handle: &GroupHandle, mut count: usize) {
+    while count > 0 {
+        let taken = handle.receive(receive("letters", "readers", 60_000), soon()).await.unwrap();
+        count = count.saturating_sub(taken.len());
+        let ack = Command::Ack(Ack {
+            group: GroupName::new("readers").unwrap(),
+            topic: TopicName::new("letters").unwrap(),
+            handles: taken.iter().map(|delivery| delivery.handle).collect(),
+        });
+        handle.propose(ack, soon()).await.unwrap();
+    }
+}
+
+/// A group whose node `behind` is down, and lacks what the others' logs no longer have.
+async fn left_behind(plan: Plan) -> (Group, usize, usize) {
+    let mut group = Group::start(plan).await;
+    let leader = match group.nodes.len() {
+        2 => {
+            lead(&group, 0, 1).await;
+            0
+        }
+        _ => group.leader().await,
+    };
+    let behind = (leader + 1) % group.nodes.len();
+    prepare_topic(&group.handle(leader)).await;
+    fill(&group.handle(leader), 0..10).await;
+    until("the follower has them", async || {
+        (bodies(&group.handle(behind)).await.len() == 10).then_some(())
+    })
+    .await;
+    let had = group.status(behind).await.applied;
+    group.kill(behind);
+    if group.nodes.len() == 2 {
+        vouch(&group, leader).await;
+    }
+    move_on(&group, leader, 10..130, had).await;
+    (group, leader, behind)
+}
+
+/// Sends and consumes until no log that is there has what comes after `had`.
+async fn move_on(group: &Group, leader: usize, numbers: std::ops::Range<usize>, had: LogIndex) {
+    let (handle, running) = (group.handle(leader), group.running());
+    let count = numbers.len();
+    fill(&handle, numbers).await;
+    consume(&handle, count - 20).await;
+    until("the logs begin late", async || {
+        for node in &running {
+            if group.status(*node).await.first <= had.next() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+async fn lead(group: &Group, node: usize, epoch: u64) {
+    let handle = group.handle(node);
+    until("the order is taken", async || {
+        handle.campaign(epoch, handle.clock_now().plus(PATIENCE)).await.ok()
+    })
+    .await;
+    until("it leads", async || (group.leader().await == node).then_some(())).await;
+}
+
+/// The operator's part of the lease.
+async fn vouch(group: &Group, node: usize) {
+    let handle = group.handle(node);
+    let until_then = handle.clock_now().plus(PATIENCE * 4);
+    handle.grant_lease(group.view(node).epoch, until_then).await.unwrap();
+}
+
+/// Through where the node has applied the log; where its log begins.
+async fn whole(group: &Group, node: usize, as_of: usize) {
+    let expected = bodies(&group.handle(as_of)).await;
+    until("it has everything", async || {
+        let status = group.status(node).await;
+        let caught_up = status.consensus.is_some_and(|view| view.standing.caught_up);
+        (caught_up && bodies(&group.handle(node)).await == expected).then_some(())
+    })
+    .await;
+    let ranges = [node, as_of].map(async |of| {
+        let range = group.handle(of).query(|state| state.queue_range("letters", QueueId(0))).await.unwrap();
+        range.unwrap()
+    });
+    let [own, other] = futures::future::join_all(ranges).await.try_into().unwrap();
+    assert_eq!(own, other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_was_away_for_long_takes_over_log_and_state() {
+    let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
+    let third = 3 - leader - behind;
+    group.start_node(behind).await;
+    whole(&group, behind, leader).await;
+    assert!(group.status(behind).await.first > LogIndex(1));
+    fill(&group.handle(leader), 130..140).await;
+    group.kill(leader);
+    let next = group.leader().await;
+    let held = bodies(&group.handle(next)).await;
+    assert_eq!(held.last(), Some(&body(139)), "nothing acknowledged is lost");
+    send(&group.handle(next), "with the refilled one").await;
+    // Alone with the refilled one, the new node has nothing else to take it from.
+    group.kill(third);
+    group.start_node(leader).await;
+    let next = group.leader().await;
+    send(&group.handle(next), "after").await;
+    whole(&group, behind, next).await;
+    group.kill(behind);
+    group.start_node(behind).await;
+    whole(&group, behind, next).await;
+}
+
+/// A random number of the round.
+fn random(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_the_power_of_the_follower_fails_it_takes_over_in_the_end() {
+    let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
+    let (mut interrupted, mut had) = (0, LogIndex(20));
+    for round in 0..10 {
+        let change = random(round) % 120;
+        println!("round {round}: the power fails at change {change}");
+        group.nodes[behind].fs.cut_power_at(change);
+        let fs = std::sync::Arc::new(group.nodes[behind].fs.clone());
+        if group.start_node_on(behind, fs).await.is_ok() {
+            let broker = group.nodes[behind].broker.as_ref().unwrap();
+            let done = until("it is done", async || {
+                let status = broker.group().status().await?;
+                (status.first > had && status.consensus?.standing.caught_up).then_some(())
+            });
+            tokio::select! {
+                _ = broker.failed() => interrupted += 1,
+                () = done => {}
+            }
+        }
+        group.nodes[behind].broker = None;
+        group.nodes[behind].fs = group.nodes[behind].fs.crash();
+        group.start_node(behind).await;
+        whole(&group, behind, leader).await;
+        had = group.status(behind).await.applied;
+        group.kill(behind);
+        let from = 130 + 100 * round as usize;
+        move_on(&group, leader, from..from + 100, had).await;
+    }
+    assert!(interrupted > 3, "the power failed in the middle {interrupted} times only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_is_refilled_by_the_next_leader_when_the_first_one_dies() {
+    let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
+    let held = bodies(&group.handle(leader)).await;
+    group.start_node(behind).await;
+    until("it begins", async || group.view(behind).problem.contains("takes the log over").then_some(())).await;
+    group.kill(leader);
+    group.start_node(leader).await;
+    let next = group.leader().await;
+    whole(&group, behind, next).await;
+    assert_eq!(bodies(&group.handle(next)).await.last(), held.last());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_follower_had_is_set_aside() {
+    let plan = Plan { replication: "mode = \"async\"", storage: LITTLE, members: 2, ..Plan::raft() };
+    let mut group = Group::start(plan).await;
+    lead(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    fill(&group.handle(0), 0..5).await;
+    until("shipped", async || (bodies(&group.handle(1)).await.len() == 5).then_some(())).await;
+    group.network.isolate(0).await;
+    vouch(&group, 0).await;
+    send(&group.handle(0), "only here").await;
+    group.kill(0);
+    group.network.heal(0);
+    let handle = group.handle(1);
+    until("it is promoted", async || {
+        let _ = handle.promote(2, handle.clock_now().plus(PATIENCE)).await;
+        (group.view(1).role == Role::Leader).then_some(())
+    })
+    .await;
+    vouch(&group, 1).await;
+    until("it serves", async || group.view(1).serving.then_some(())).await;
+    fill(&handle, 5..130).await;
+    consume(&handle, 100).await;
+    until("its log begins late", async || (group.status(1).await.first > LogIndex(20)).then_some(())).await;
+    group.start_node(0).await;
+    whole(&group, 0, 1).await;
+    let aside = group.nodes[0].fs.list(Path::new("/data/quarantine")).unwrap_or_default();
+    let aside: Vec<_> = aside.into_iter().filter(|name| !name.to_string_lossy().ends_with(".tmp")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+}
