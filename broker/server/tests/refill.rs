@@ -5,11 +5,12 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use mainstay_broker::group::{GroupHandle, Role};
 use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
-use mainstay_record::LogIndex;
-use mainstay_storage::FileSystem;
+use mainstay_record::{GroupId, LogIndex};
+use mainstay_storage::{FileSystem, Flush, Log, LogOptions, TailFate};
 use support::{Group, PATIENCE, Plan, bodies, prepare_topic, receive, send, soon, until};
 
 /// Little is kept, so that the beginning of the log goes soon.
@@ -51,10 +52,8 @@ async fn left_behind(plan: Plan) -> (Group, usize, usize) {
     let behind = (leader + 1) % group.nodes.len();
     prepare_topic(&group.handle(leader)).await;
     fill(&group.handle(leader), 0..10).await;
-    until("the follower has them", async || {
-        (bodies(&group.handle(behind)).await.len() == 10).then_some(())
-    })
-    .await;
+    until("the follower has them", async || (bodies(&group.handle(behind)).await.len() == 10).then_some(()))
+        .await;
     let had = group.status(behind).await.applied;
     group.kill(behind);
     if group.nodes.len() == 2 {
@@ -152,7 +151,7 @@ async fn whenever_the_power_of_the_follower_fails_it_takes_over_in_the_end() {
         let change = random(round) % 120;
         println!("round {round}: the power fails at change {change}");
         group.nodes[behind].fs.cut_power_at(change);
-        let fs = std::sync::Arc::new(group.nodes[behind].fs.clone());
+        let fs = Arc::new(group.nodes[behind].fs.clone());
         if group.start_node_on(behind, fs).await.is_ok() {
             let broker = group.nodes[behind].broker.as_ref().unwrap();
             let done = until("it is done", async || {
@@ -181,7 +180,8 @@ async fn a_follower_is_refilled_by_the_next_leader_when_the_first_one_dies() {
     let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
     let held = bodies(&group.handle(leader)).await;
     group.start_node(behind).await;
-    until("it begins", async || group.view(behind).problem.contains("takes the log over").then_some(())).await;
+    until("it begins", async || group.view(behind).problem.contains("takes the log over").then_some(()))
+        .await;
     group.kill(leader);
     group.start_node(leader).await;
     let next = group.leader().await;
@@ -218,4 +218,87 @@ async fn what_only_the_follower_had_is_set_aside() {
     let aside = group.nodes[0].fs.list(Path::new("/data/quarantine")).unwrap_or_default();
     let aside: Vec<_> = aside.into_iter().filter(|name| !name.to_string_lossy().ends_with(".tmp")).collect();
     assert_eq!(aside.len(), 1, "{aside:?}");
+}
+
+/// Two Async replicas whose logs begin late; then one leads alone, longer than its snapshots reach back, and is replaced.
+/// Through which batch the other one has the log is returned.
+async fn overtaken() -> (Group, LogIndex) {
+    let plan = Plan { replication: "mode = \"async\"", storage: LITTLE, members: 2, ..Plan::raft() };
+    let mut group = Group::start(plan).await;
+    lead(&group, 0, 1).await;
+    prepare_topic(&group.handle(0)).await;
+    fill(&group.handle(0), 0..100).await;
+    consume(&group.handle(0), 100).await;
+    until("both logs begin late", async || {
+        let firsts = [group.status(0).await.first, group.status(1).await.first];
+        (firsts.iter().all(|first| *first > LogIndex(1))).then_some(())
+    })
+    .await;
+    let sent = group.status(0).await.applied;
+    until("shipped", async || (group.status(1).await.applied >= sent).then_some(())).await;
+    group.network.isolate(0).await;
+    vouch(&group, 0).await;
+    fill(&group.handle(0), 100..200).await;
+    until("all its snapshots are of what only it has", async || {
+        (group.status(0).await.snapshot? > sent.next()).then_some(())
+    })
+    .await;
+    assert!(group.status(0).await.first <= sent, "nothing of that goes");
+    let shipped = group.status(1).await.applied;
+    group.kill(0);
+    let handle = group.handle(1);
+    until("it is promoted", async || {
+        let _ = handle.promote(2, handle.clock_now().plus(PATIENCE)).await;
+        (group.view(1).role == Role::Leader).then_some(())
+    })
+    .await;
+    vouch(&group, 1).await;
+    until("it serves", async || group.view(1).serving.then_some(())).await;
+    send(&handle, "after").await;
+    (group, shipped)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_cut_before_its_snapshots_begins_anew() {
+    let (mut group, _) = overtaken().await;
+    group.network.heal(0);
+    group.start_node(0).await;
+    whole(&group, 0, 1).await;
+    assert_eq!(bodies(&group.handle(0)).await.last().unwrap(), "after");
+    assert!(group.status(0).await.consensus.unwrap().standing.losses > 0, "it knows what it gave up");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_had_been_cut_before_its_snapshots_begins_anew() {
+    let (mut group, shipped) = overtaken().await;
+    // As if the power had failed right after the cut.
+    let fs: Arc<dyn FileSystem> = Arc::new(group.nodes[0].fs.clone());
+    let options = LogOptions {
+        directory: "/data".into(),
+        group: GroupId(0),
+        segment_bytes: 1 << 20,
+        flush: Flush::Sync,
+        cache_bytes: 1 << 20,
+    };
+    let (log, _) = Log::open(fs, options, Box::new(|_| {})).unwrap();
+    log.truncate(shipped, TailFate::Quarantine);
+    log.close().unwrap();
+    group.network.heal(0);
+    group.start_node(0).await;
+    whole(&group, 0, 1).await;
+    assert_eq!(bodies(&group.handle(0)).await.last().unwrap(), "after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_snapshots_are_for_people_to_decide_about() {
+    let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
+    let third = 3 - leader - behind;
+    group.kill(third);
+    let folder = Path::new("/data/snapshot");
+    for name in group.nodes[third].fs.list(folder).unwrap() {
+        group.nodes[third].fs.flip_bit(&folder.join(name), 700, 3).unwrap();
+    }
+    let fs = Arc::new(group.nodes[third].fs.clone());
+    let error = group.start_node_on(third, fs).await.unwrap_err().to_string();
+    assert!(error.contains("no intact snapshot"), "{error}");
 }

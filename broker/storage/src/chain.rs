@@ -70,8 +70,9 @@ impl Chain {
         &self.epochs
     }
 
-    pub(crate) fn membership(&self) -> Option<&Batch> {
-        self.memberships.last()
+    /// The newest before the log, and those in it.
+    pub(crate) fn memberships(&self) -> &[Batch] {
+        &self.memberships
     }
 
     /// The epochs that begin, and the membership batches that stand, from `first` on.

@@ -46,8 +46,8 @@ pub struct Recovered {
     pub last_timestamp: Timestamp,
     /// All epochs, those of `base` included.
     pub epochs: Vec<EpochStart>,
-    /// The newest membership batch, which may be that of `base`.
-    pub membership: Option<Batch>,
+    /// The membership batches in order: that of `base`, then those of the log.
+    pub memberships: Vec<Batch>,
     pub torn_tail: Option<TornTail>,
     /// The log was closed in order: nothing that was written can have been lost.
     pub clean: bool,

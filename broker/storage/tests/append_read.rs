@@ -45,7 +45,7 @@ fn a_log_on_a_real_disk_survives_its_process_and_rolls_segments() {
     assert_eq!(recovered.last_timestamp, Timestamp(1301));
     let starts = [(1, 1), (4, 152)].map(|(e, i)| EpochStart { epoch: epoch(e), first: LogIndex(i) });
     assert_eq!(recovered.epochs, starts);
-    assert_eq!(recovered.membership.as_ref(), author.batches.first());
+    assert_eq!(recovered.memberships.last(), author.batches.first());
     assert!(recovered.clean && recovered.same_boot);
     assert_eq!(recovered.torn_tail, None);
     assert_eq!(read_all(&log), author.batches);

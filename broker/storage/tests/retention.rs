@@ -52,7 +52,7 @@ fn whole_segments_are_forgotten_and_the_log_tells_what_is_left() {
     let (log, recovered, _) = open(&fs.crash_with(Unsynced::Lost), options("/data")).unwrap();
     assert_eq!(recovered.base, expected);
     assert_eq!(recovered.last, author.last());
-    assert_eq!(recovered.membership.unwrap().index(), LogIndex(11));
+    assert_eq!(recovered.memberships.last().unwrap().index(), LogIndex(11));
     assert_eq!(recovered.epochs.len(), 3);
     assert_eq!(read_all(&log), author.batches);
     // A truncation stops at the base.
@@ -216,7 +216,7 @@ fn complete_segments_are_opened_by_their_index_files_alone() {
         }
         let (core, recovered) = open_core(&fs, "/data").unwrap();
         assert_eq!((recovered.last, recovered.end), (author.last(), author.end()));
-        assert_eq!(recovered.membership.as_ref(), author.batches.first());
+        assert_eq!(recovered.memberships.last(), author.batches.first());
         assert_eq!(recovered.epochs, author.base_at(author.last().index.0).epochs);
         let error = core.read(LogIndex(50), LogIndex(60), 100).unwrap_err();
         assert!(matches!(error, ReadError::Damaged { ref segment, .. } if *segment == paths[0]), "{error}");

@@ -3,7 +3,7 @@
 use mainstay_record::{GroupId, NodeId};
 use mainstay_storage::{DataFolder, FileSystem, StateFile};
 
-use super::start::StartError;
+use super::disk::StartError;
 
 const FILE: &str = "node";
 const FORMAT: u8 = 1;

@@ -82,7 +82,8 @@ impl Driver {
             return self.applied;
         }
         let base = self.log.first().prev();
-        let within_reach = |member: &&MemberView| member.matched >= base && self.outbox.is_connected(member.id);
+        let within_reach =
+            |member: &&MemberView| member.matched >= base && self.outbox.is_connected(member.id);
         let followers = self.view.members.iter().filter(within_reach);
         followers.map(|member| member.matched).min().unwrap_or(self.applied)
     }

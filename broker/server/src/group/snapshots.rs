@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_messaging::{Restore, State};
 use mainstay_record::{EntryId, GroupId, LogIndex, LogPosition};
-use mainstay_storage::{Log, Snapshot, SnapshotStore};
+use mainstay_storage::{Log, LogBase, Snapshot, SnapshotStore};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -27,6 +27,8 @@ pub(super) struct Snapshots {
     every: u64,
     /// Those that can be used, oldest first.
     usable: Vec<Snapshot>,
+    /// There were some, at the start, of what the log does not have any more.
+    overtaken: bool,
     /// One is being written.
     writing: bool,
     /// One is to be written, due or not.
@@ -56,6 +58,12 @@ pub(super) struct Loaded {
     pub(super) end: LogPosition,
 }
 
+impl Loaded {
+    pub(super) fn nothing(group: GroupId, groups: u32) -> Self {
+        Self { state: State::new(group, groups), applied: EntryId::ZERO, end: LogPosition(0) }
+    }
+}
+
 /// Why the state cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -67,18 +75,23 @@ pub(super) struct NoState {
 }
 
 impl Snapshots {
-    /// `entry` tells what the own log has at an index.
+    /// `entry` tells what the own log has at an index, and `first` where it begins.
     pub(super) fn open(
         store: SnapshotStore,
         every: u64,
         inputs: &mpsc::UnboundedSender<Input>,
+        first: LogIndex,
         entry: impl Fn(LogIndex) -> Option<EntryId>,
     ) -> Result<Self, mainstay_storage::SnapshotError> {
         let mut usable = store.list()?;
+        let beyond = |snapshot: &Snapshot| snapshot.base.last.index >= first.prev();
+        usable.retain(beyond);
+        let listed = usable.len();
         usable.retain(|snapshot| entry(snapshot.base.last.index) == Some(snapshot.base.last));
+        let overtaken = usable.len() < listed;
         let (writing, wanted, retry_at, rollbacks) = (false, false, None, 0);
         let inputs = inputs.downgrade();
-        Ok(Self { store, every, usable, writing, wanted, retry_at, rollbacks, inputs })
+        Ok(Self { store, every, usable, overtaken, writing, wanted, retry_at, rollbacks, inputs })
     }
 
     pub(super) fn newest(&self) -> Option<LogIndex> {
@@ -121,7 +134,12 @@ impl Snapshots {
         if first > LogIndex(1) {
             return Err(NoState { first });
         }
-        Ok(Loaded { state: State::new(group, groups), applied: EntryId::ZERO, end: LogPosition(0) })
+        Ok(Loaded::nothing(group, groups))
+    }
+
+    /// Whether a log was cut that had been longer, and that they were of.
+    pub(super) const fn were_overtaken(&self) -> bool {
+        self.overtaken
     }
 
     /// What stands for a log that is gone is of no use.
@@ -242,7 +260,14 @@ impl Driver {
         let (first, identity) = (self.log.first(), self.identity);
         let snapshots = &mut self.snapshots;
         let load = || snapshots.load(through, first, (identity.group, identity.groups));
-        let loaded = tokio::task::block_in_place(load).map_err(|error| error.to_string())?;
+        let loaded = match tokio::task::block_in_place(load) {
+            Ok(loaded) => loaded,
+            Err(error) if self.view.membership.members().len() > 1 => {
+                warn!(group = %identity.group, %error, "the log is cut before what its snapshots are of: it begins anew");
+                return self.begin_anew(&LogBase::default(), None, Instant::now());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         self.state = loaded.state;
         self.applied = loaded.applied.index;
         self.applied_end = loaded.end;

@@ -1,38 +1,30 @@
 //! Opens what a replica keeps on disk and starts its driver, or says which file stands in the way.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mainstay_consensus::{
-    Config as CoreConfig, Core, HardState, HardStateError, LogSummary, Membership, MembershipError, Mode,
-    Standing, StandingError, Timing,
-};
+use mainstay_consensus::{Config as CoreConfig, Core, LogSummary, Membership, Mode, Timing};
 use mainstay_messaging::{LogClock, Retention};
-use mainstay_record::{Batch, EntryId, Epoch, LogIndex, LogPosition, NodeId};
-use mainstay_storage::{
-    DataFolder, FileSystem, Flush, FolderError, Log, LogBase, LogOptions, OpenError, Recovered, SnapshotError,
-    SnapshotStore, StateError, StateFile,
-};
+use mainstay_record::{Epoch, LogIndex, NodeId};
+use mainstay_storage::{DataFolder, FileSystem, SnapshotStore};
 use tokio::sync::{mpsc, watch};
 
 use super::bootstrap::{Decision, decide};
 use super::clock::Clock;
+use super::disk::{Disk, StartError, flush};
 use super::driver::{Driver, Identity, Publisher, Tail};
 use super::error::ProposeError;
 use super::handle::{GroupHandle, Shared};
 use super::identity;
 use super::input::{InFlight, Input, OrderError};
-use super::loss;
 use super::polls::Polls;
 use super::proposals::{Patience, Proposals};
-use super::refill::{Gifts, Marker};
+use super::refill::Gifts;
 use super::retention::Keeping;
-use super::snapshots::{Loaded, Snapshots};
 use super::status::Status;
 use super::view::{GroupView, Role};
 use crate::cluster::Bearer;
-use crate::config::{Config, FlushType, ReplicationMode};
+use crate::config::{Config, ReplicationMode};
 use crate::metrics::GroupMetrics;
 use crate::replication::{Adopted, Directory, Outbox, RefillSender};
 
@@ -42,27 +34,6 @@ const MAX_INFLIGHT_BATCHES: u64 = 256;
 
 /// How often a replica that waits shows that it is alive.
 const SIGN_OF_LIFE: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Why a replica cannot start. Nothing was changed, except what recovery completes.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    DataFolder(#[from] FolderError),
-    #[error(transparent)]
-    State(#[from] StateError),
-    #[error(transparent)]
-    Log(#[from] OpenError),
-    #[error("data folder {}: {problem}", path.display())]
-    Folder { path: PathBuf, problem: String },
-    #[error(transparent)]
-    Snapshots(#[from] SnapshotError),
-    #[error("{}: {source}", path.display())]
-    HardState { path: PathBuf, source: HardStateError },
-    #[error("{}: {source}", path.display())]
-    Standing { path: PathBuf, source: StandingError },
-    #[error("{}: {source}", path.display())]
-    Membership { path: PathBuf, source: MembershipError },
-}
 
 /// A replica that is open, with its driver about to run.
 pub(crate) struct Replica {
@@ -84,18 +55,7 @@ pub(crate) struct Runner {
     config: Arc<Config>,
     identity: Identity,
     clock: Clock,
-    folder: DataFolder,
-    membership_file: StateFile,
-    hard_state_file: StateFile,
-    hard: HardState,
-    standing_file: StateFile,
-    standing: Standing,
-    log: Log,
-    recovered: Recovered,
-    snapshots: Snapshots,
-    loaded: Loaded,
-    marker: Marker,
-    stored: Option<Membership>,
+    disk: Disk,
     adopt: watch::Sender<Option<Membership>>,
     inputs: mpsc::UnboundedReceiver<Input>,
     directory: Arc<Directory>,
@@ -115,58 +75,31 @@ pub(crate) fn open(
     let node = identity::load_or_create(&fs, &folder, &config.cluster, config.group)?;
     let identity = Identity { group: config.group, groups: config.groups.len() as u32, node };
     let (inputs, input_queue) = mpsc::unbounded_channel();
-    let log_is_gone = loss::log_is_gone(&*fs, &folder);
-    let (log, mut recovered) = open_log(&config, &fs, &folder, inputs.clone())?;
-    let (marker, kept_membership) = end_refill(&fs, &folder, &log, &mut recovered)?;
-    let (snapshots, loaded) = load_state(&config, &fs, &folder, &recovered, &inputs)?;
-    let hard_state_file = StateFile::open(Arc::clone(&fs), folder.path().join("granted"))?;
-    let mut standing_file = StateFile::open(Arc::clone(&fs), folder.path().join("standing"))?;
-    let membership_file = StateFile::open(Arc::clone(&fs), folder.path().join("membership"))?;
-    let hard = load_hard_state(&hard_state_file, &folder)?;
-    let mut standing = load_standing(&standing_file, &folder)?;
-    let stored = match kept_membership {
-        kept @ Some(_) => kept,
-        None => load_membership(&membership_file, &recovered, &folder)?,
-    };
-    if recovered.incomplete || log_is_gone {
-        let membership = stored.as_ref();
-        standing = loss::count(&mut standing_file, standing, membership, &log)?;
-    }
-    if let Some(membership) = &stored {
+    let disk = Disk::open(&config, &fs, folder, &inputs)?;
+    if let Some(membership) = &disk.membership {
         check_mode(&config, membership)
-            .map_err(|problem| StartError::Folder { path: folder.path().to_owned(), problem })?;
+            .map_err(|problem| StartError::Folder { path: disk.folder.path().to_owned(), problem })?;
     }
     let directory = Arc::new(Directory::new(&config.member, node));
-    let (adopt, adopted) = watch::channel(stored.clone());
+    let (adopt, adopted) = watch::channel(disk.membership.clone());
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
-    let metadata = Arc::new(ArcSwap::from_pointee(loaded.state.metadata()));
+    let metadata = Arc::new(ArcSwap::from_pointee(disk.loaded.state.metadata()));
     let outbox = Outbox::default();
-    let store = snapshots.store();
+    let store = disk.snapshots.store();
     let shared = Shared {
         inputs: inputs.clone(),
         in_flight: InFlight::new(MAX_IN_FLIGHT_BYTES),
         view,
         metadata: Arc::clone(&metadata),
-        log: log.clone(),
+        log: disk.log.clone(),
         clock: clock.clone(),
     };
     let runner = Runner {
         config,
         identity,
         clock,
-        folder,
-        membership_file,
-        hard_state_file,
-        hard,
-        standing_file,
-        standing,
-        log,
-        recovered,
-        snapshots,
-        loaded,
-        marker,
-        stored,
+        disk,
         adopt,
         inputs: input_queue,
         directory: Arc::clone(&directory),
@@ -178,129 +111,9 @@ pub(crate) fn open(
     Ok(Replica { handle, node, inputs, adopted, directory, outbox, fs, snapshots: store, fatal, runner })
 }
 
-fn open_log(
-    config: &Config,
-    fs: &Arc<dyn FileSystem>,
-    folder: &DataFolder,
-    inputs: mpsc::UnboundedSender<Input>,
-) -> Result<(Log, Recovered), StartError> {
-    let options = LogOptions {
-        directory: folder.path().to_owned(),
-        group: config.group,
-        segment_bytes: config.storage.segment_bytes,
-        flush: flush(config),
-        cache_bytes: config.storage.cache_bytes as usize,
-    };
-    let events = move |event| drop(inputs.send(Input::Log(event)));
-    let (log, recovered) = Log::open(Arc::clone(fs), options, Box::new(events))?;
-    if let Some(torn) = &recovered.torn_tail {
-        tracing::warn!(?torn, "cut the end of the log, which never became durable");
-    }
-    tracing::info!(last = %recovered.last, end = %recovered.end, clean = recovered.clean, "log opened");
-    Ok((log, recovered))
-}
-
-/// A refill that was interrupted begins again with an empty log. The membership that was in force then is returned.
-fn end_refill(
-    fs: &Arc<dyn FileSystem>,
-    folder: &DataFolder,
-    log: &Log,
-    recovered: &mut Recovered,
-) -> Result<(Marker, Option<Membership>), StartError> {
-    let path = folder.path().join("refill");
-    let file = StateFile::open(Arc::clone(fs), &path)?;
-    let (marker, begun) = Marker::open(file)
-        .map_err(|error| StartError::Folder { path, problem: error.to_string() })?;
-    // Otherwise the log was emptied already, and is what it says.
-    let Some(begun) = begun.filter(|begun| begun.log_base.last == recovered.base.last) else {
-        return Ok((marker, None));
-    };
-    tracing::warn!("the log was being taken over from the leader, which begins again");
-    log.restart_at(LogBase::default(), None);
-    recovered.base = LogBase::default();
-    (recovered.last, recovered.end) = (EntryId::ZERO, LogPosition(0));
-    recovered.epochs.clear();
-    recovered.membership = None;
-    Ok((marker, Some(begun.membership)))
-}
-
-/// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again.
-fn load_state(
-    config: &Config,
-    fs: &Arc<dyn FileSystem>,
-    folder: &DataFolder,
-    recovered: &Recovered,
-    inputs: &mpsc::UnboundedSender<Input>,
-) -> Result<(Snapshots, Loaded), StartError> {
-    let store = SnapshotStore::open(Arc::clone(fs), folder.path(), config.group)?;
-    let entry = |index| entry(recovered, index);
-    let mut snapshots = Snapshots::open(store, config.storage.snapshot_every, inputs, entry)?;
-    let (first, groups) = (recovered.base.last.index.next(), config.groups.len() as u32);
-    let loaded = snapshots
-        .load(recovered.last.index, first, (config.group, groups))
-        .map_err(|error| StartError::Folder { path: folder.path().to_owned(), problem: error.to_string() })?;
-    tracing::info!(through = %loaded.applied, "state loaded");
-    Ok((snapshots, loaded))
-}
-
-/// What the log has at an index, where it knows.
-fn entry(recovered: &Recovered, index: LogIndex) -> Option<EntryId> {
-    if index > recovered.last.index || index < recovered.base.last.index {
-        return None;
-    }
-    let rows = recovered.epochs.partition_point(|start| start.first <= index);
-    let epoch = recovered.epochs.get(rows.checked_sub(1)?)?.epoch;
-    Some(EntryId { epoch, index })
-}
-
-fn flush(config: &Config) -> Flush {
-    match config.flush.kind {
-        FlushType::Sync => Flush::Sync,
-        FlushType::Async => Flush::Async { interval: config.flush.interval },
-    }
-}
-
 fn retention(config: &Config) -> Retention {
     let kept = &config.storage.retention;
     Retention { max_age_ms: kept.time.map(|time| time.as_millis() as u64), max_bytes: kept.size }
-}
-
-fn load_hard_state(file: &StateFile, folder: &DataFolder) -> Result<HardState, StartError> {
-    let Some(bytes) = file.load()? else { return Ok(HardState::default()) };
-    HardState::decode(&bytes)
-        .map_err(|source| StartError::HardState { path: folder.path().join("granted"), source })
-}
-
-fn load_standing(file: &StateFile, folder: &DataFolder) -> Result<Standing, StartError> {
-    let Some(bytes) = file.load()? else { return Ok(Standing::default()) };
-    Standing::decode(&bytes)
-        .map_err(|source| StartError::Standing { path: folder.path().join("standing"), source })
-}
-
-/// The log's newest membership counts; before it has one, the one that was agreed on.
-fn load_membership(
-    file: &StateFile,
-    recovered: &Recovered,
-    folder: &DataFolder,
-) -> Result<Option<Membership>, StartError> {
-    let from_log = recovered.membership.as_ref().and_then(|batch: &Batch| batch.record(0));
-    let bytes = match (from_log, file.load()?) {
-        (Some(record), _) => record.to_vec(),
-        (None, Some(bytes)) => bytes,
-        (None, None) => return Ok(None),
-    };
-    let membership = Membership::decode(&bytes)
-        .map_err(|source| StartError::Membership { path: folder.path().join("membership"), source })?;
-    Ok(Some(membership))
-}
-
-/// What the membership batches of the own log say, and where they stand.
-fn memberships(recovered: &Recovered) -> Vec<(LogIndex, Membership)> {
-    let known = recovered.base.membership.iter().chain(&recovered.membership);
-    let said = |batch: &Batch| Some((batch.index(), Membership::decode(&batch.record(0)?).ok()?));
-    let mut found: Vec<_> = known.filter_map(said).collect();
-    found.dedup_by_key(|(at, _)| *at);
-    found
 }
 
 /// One replica by itself is Async with one member: its own copy commits.
@@ -347,7 +160,7 @@ fn first_view(identity: Identity) -> GroupView {
 impl Runner {
     /// Joins the group and drives it until it is told to stop.
     pub(crate) async fn run(mut self) {
-        let membership = match self.stored.take() {
+        let membership = match self.disk.membership.take() {
             Some(stored) => stored,
             None => match self.join().await {
                 Some(membership) => membership,
@@ -393,7 +206,7 @@ impl Runner {
     fn take(&mut self, membership: Membership) -> Result<Membership, String> {
         check_mode(&self.config, &membership)?;
         let bytes = membership.encode();
-        tokio::task::block_in_place(|| self.membership_file.store(&bytes))
+        tokio::task::block_in_place(|| self.disk.membership_file.store(&bytes))
             .map_err(|error| format!("the membership cannot be stored: {error}"))?;
         tracing::info!(members = ?membership.members(), "joined the group");
         self.adopt.send_replace(Some(membership.clone()));
@@ -419,16 +232,16 @@ impl Runner {
             Input::Receive(poll) => {
                 let _ = poll.reply.send(Err(ProposeError::NotLeader { leader: None }.into()));
             }
-            Input::Query(ask) => ask(&self.loaded.state),
+            Input::Query(ask) => ask(&self.disk.loaded.state),
             Input::Order { reply, .. } => drop(reply.send(Err(OrderError::Bootstrapping))),
             Input::Status(reply) => {
                 let status = Status {
                     at: self.clock.now(),
                     consensus: None,
-                    applied: self.loaded.applied.index,
+                    applied: self.disk.loaded.applied.index,
                     replayed: 0,
-                    snapshot: self.snapshots.newest(),
-                    first: self.log.first(),
+                    snapshot: self.disk.snapshots.newest(),
+                    first: self.disk.log.first(),
                 };
                 let _ = reply.send(status);
             }
@@ -437,7 +250,7 @@ impl Runner {
             }
             Input::Drain(drained) => drop(drained.send(())),
             Input::Stop(done) => {
-                let log = self.log.clone();
+                let log = self.disk.log.clone();
                 let _ = tokio::task::spawn_blocking(move || log.close()).await;
                 let _ = done.send(());
                 return true;
@@ -468,18 +281,20 @@ impl Runner {
             seed: rand::random(),
             max_inflight_batches: MAX_INFLIGHT_BATCHES,
         };
+        let disk = self.disk;
         let summary = LogSummary {
-            base: self.recovered.base.last,
-            last: self.recovered.last,
-            epochs: self.recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
+            base: disk.recovered.base.last,
+            last: disk.recovered.last,
+            epochs: disk.recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
             membership,
-            memberships: memberships(&self.recovered),
-            standing: self.standing,
+            memberships: disk.memberships(),
+            standing: disk.standing,
         };
         let now = self.clock.now();
         let core_config = core.clone();
-        let core = Core::new(core, self.hard, summary, now);
-        let sender = RefillSender::new(&self.config.own_group().members, Bearer::new(self.config.secret.as_ref()));
+        let core = Core::new(core, disk.hard, summary, now);
+        let sender =
+            RefillSender::new(&self.config.own_group().members, Bearer::new(self.config.secret.as_ref()));
         let driver = Driver {
             identity: self.identity,
             clock: self.clock,
@@ -489,19 +304,19 @@ impl Runner {
             view: core.view(now),
             core,
             core_config,
-            log: self.log,
-            hard_state: self.hard_state_file,
-            standing: self.standing_file,
-            tail: Tail { end: self.recovered.end },
-            log_clock: LogClock::new(self.recovered.last_timestamp, now.0),
-            state: self.loaded.state,
-            applied: self.loaded.applied.index,
-            applied_end: self.loaded.end,
+            log: disk.log,
+            hard_state: disk.hard_state_file,
+            standing: disk.standing_file,
+            tail: Tail { end: disk.recovered.end },
+            log_clock: LogClock::new(disk.recovered.last_timestamp, now.0),
+            state: disk.loaded.state,
+            applied: disk.loaded.applied.index,
+            applied_end: disk.loaded.end,
             replayed: 0,
-            snapshots: self.snapshots,
+            snapshots: disk.snapshots,
             keeping: Keeping::new(retention(&self.config), std::time::Instant::now()),
             taking: None,
-            marker: self.marker,
+            marker: disk.marker,
             refills: 0,
             gifts: Gifts::new(sender),
             segment_bytes: self.config.storage.segment_bytes,
@@ -515,13 +330,13 @@ impl Runner {
             metrics: self.metrics,
             actions: std::collections::VecDeque::new(),
             scratch: Vec::new(),
-            persisted: self.recovered.last.index,
+            persisted: disk.recovered.last.index,
             draining: false,
             drained: None,
             stepping_down: None,
             failed: None,
             short_of_space: false,
         };
-        (driver, self.folder)
+        (driver, disk.folder)
     }
 }

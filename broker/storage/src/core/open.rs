@@ -94,7 +94,7 @@ impl LogCore {
             end,
             last_timestamp: scan.last_timestamp,
             epochs: scan.chain.epochs().to_vec(),
-            membership: scan.chain.membership().cloned(),
+            memberships: scan.chain.memberships().to_vec(),
             torn_tail: scan.torn_tail,
             clean: before.clean,
             same_boot,

@@ -144,7 +144,7 @@ fn load_standing(file: &StateFile) -> Result<Standing, StartFailure> {
 fn summarise(recovered: &Recovered, file: &StateFile) -> Result<LogSummary, StartFailure> {
     let refused = |error: mainstay_consensus::MembershipError| StartFailure::Refused(error.to_string());
     let mut memberships = Vec::new();
-    if let Some(batch) = &recovered.membership {
+    for batch in &recovered.memberships {
         let said = Membership::decode(&batch.record(0).unwrap_or_default()).map_err(refused)?;
         memberships.push((batch.index(), said));
     }

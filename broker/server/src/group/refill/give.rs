@@ -96,7 +96,9 @@ impl Driver {
         self.step(Event::SnapshotEnded { to, epoch }, now);
         match result {
             Ok(()) => info!(group = %self.identity.group, %to, "a follower has taken over log and state"),
-            Err(error) => warn!(group = %self.identity.group, %to, %error, "a follower could not be refilled"),
+            Err(error) => {
+                warn!(group = %self.identity.group, %to, %error, "a follower could not be refilled")
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use mainstay_storage::{LogBase, Snapshot};
 use tokio::sync::oneshot;
 
 pub(super) use give::{Gifts, Given};
-pub(super) use marker::Marker;
+pub(super) use marker::{Begun, Marker};
 pub(super) use take::Taking;
 
 /// What a leader offers.
@@ -37,11 +37,24 @@ pub(crate) struct RefillId(u64);
 /// What the receiving service asks of the driver, in order. Each is answered when the next may come.
 #[derive(Debug)]
 pub(crate) enum RefillStep {
-    Begin { offer: Box<Offer>, reply: oneshot::Sender<Result<RefillId, RefillError>> },
-    Batches { id: RefillId, batches: Vec<mainstay_record::Batch>, reply: oneshot::Sender<Result<(), RefillError>> },
-    End { id: RefillId, snapshot: Box<Snapshot>, reply: oneshot::Sender<Result<(), RefillError>> },
+    Begin {
+        offer: Box<Offer>,
+        reply: oneshot::Sender<Result<RefillId, RefillError>>,
+    },
+    Batches {
+        id: RefillId,
+        batches: Vec<mainstay_record::Batch>,
+        reply: oneshot::Sender<Result<(), RefillError>>,
+    },
+    End {
+        id: RefillId,
+        snapshot: Box<Snapshot>,
+        reply: oneshot::Sender<Result<(), RefillError>>,
+    },
     /// The sender has gone.
-    Abandon { id: RefillId },
+    Abandon {
+        id: RefillId,
+    },
 }
 
 /// Why a refill is not taken, or not any more.

@@ -59,7 +59,9 @@ impl Taking {
         let Offer { from, log_base, snapshot_base, .. } = &self.offer;
         let bytes = |to: LogPosition| to.0.saturating_sub(log_base.position.0) >> 20;
         let (taken, all) = (bytes(self.end), bytes(snapshot_base.position));
-        format!("takes the log over from {from}, which no longer has what comes next here: {taken} of {all} MiB")
+        format!(
+            "takes the log over from {from}, which no longer has what comes next here: {taken} of {all} MiB"
+        )
     }
 }
 
@@ -98,7 +100,7 @@ impl Driver {
         }
         let set_aside_after = self.weigh(&offer, now)?;
         self.give_up_refill();
-        if let Err(reason) = self.empty_log(&offer, set_aside_after, now) {
+        if let Err(reason) = self.begin_anew(&offer.log_base, set_aside_after, now) {
             self.fail(&reason);
             return Err(RefillError::Failed(reason));
         }
@@ -138,15 +140,16 @@ impl Driver {
         Ok(None)
     }
 
-    /// From here on this node is as one that has lost its log, and knows it.
-    fn empty_log(
+    /// Empties the log, which begins behind `log_base` then. From here on this node is as one that has lost its log, and
+    /// knows it.
+    pub(in crate::group) fn begin_anew(
         &mut self,
-        offer: &Offer,
+        log_base: &LogBase,
         set_aside_after: Option<LogIndex>,
         now: Instant,
     ) -> Result<(), String> {
         let view = self.core.view(self.clock.moment(now));
-        let begun = Begun { log_base: offer.log_base.clone(), membership: view.membership.clone() };
+        let begun = Begun { log_base: log_base.clone(), membership: view.membership.clone() };
         let held_something = view.last != EntryId::ZERO;
         let standing = if held_something { view.standing.after_loss() } else { view.standing };
         // A log proves what was granted. It goes.
@@ -157,7 +160,7 @@ impl Driver {
             self.standing.store(&standing.encode())
         })
         .map_err(|error| format!("cannot note that the log begins anew: {error}"))?;
-        self.log.restart_at(offer.log_base.clone(), set_aside_after);
+        self.log.restart_at(log_base.clone(), set_aside_after);
         let summary = LogSummary {
             base: EntryId::ZERO,
             last: EntryId::ZERO,
@@ -192,7 +195,7 @@ impl Driver {
     pub(in crate::group) fn refill_progress(&mut self, event: &LogEvent, now: Instant) -> bool {
         let Some(taking) = &mut self.taking else {
             // The log is the core's again, whatever it holds.
-            if self.marker.is_set() && matches!(event, LogEvent::Durable { .. }) {
+            if self.marker.is_set() && matches!(event, LogEvent::Written { .. } | LogEvent::Durable { .. }) {
                 self.clear_marker();
             }
             return false;
@@ -207,7 +210,8 @@ impl Driver {
                     taking.durable = Some(*last);
                 }
                 if taking.durable == Some(*last)
-                    && let Some((snapshot, reply)) = taking.ending.take() {
+                    && let Some((snapshot, reply)) = taking.ending.take()
+                {
                     let _ = reply.send(self.put_in_force(snapshot, now));
                 }
                 true
@@ -224,7 +228,8 @@ impl Driver {
         };
         if snapshot.base != taking.offer.snapshot_base || taking.last != snapshot.base.last {
             self.give_up_refill();
-            let _ = reply.send(Err(RefillError::Malformed("log and snapshot do not end with the same entry")));
+            let _ =
+                reply.send(Err(RefillError::Malformed("log and snapshot do not end with the same entry")));
             return;
         }
         if taking.durable == Some(taking.last) {
