@@ -76,8 +76,11 @@ impl Core {
     pub fn new(config: Config, hard: HardState, log: LogSummary, now: Moment) -> Self {
         // A log that holds an epoch proves that it was granted.
         let hard = HardState { granted: hard.granted.max(log.last.epoch) };
+        // Whoever joins with nothing proves nothing by that.
+        let joins = log.last == EntryId::ZERO && !log.membership.contains(config.node);
+        let standing = Standing { caught_up: log.standing.caught_up && !joins, ..log.standing };
         let memberships = MembershipLog::of(&log);
-        let alone = memberships.current().members().len() == 1;
+        let alone = memberships.current().members() == [config.node];
         let free = alone || hard.granted == Epoch::ZERO || planted(Fault::ForgetPromise);
         let promised = if free { now } else { now.plus(config.timing.lease) };
         let mut jitter = Jitter::new(config.seed ^ config.node.get());
@@ -90,7 +93,7 @@ impl Core {
             quorum_reachable: false,
             handing_over_to: None,
             problem: None,
-            caught_up: log.standing.caught_up,
+            caught_up: standing.caught_up,
         };
         Self {
             config,
@@ -98,7 +101,7 @@ impl Core {
             highest: hard.granted,
             memberships,
             log: LogTable::new(log.base, log.last, log.epochs),
-            standing: log.standing,
+            standing,
             commit: log.base.index,
             state: State::Follower,
             following: None,
@@ -140,6 +143,11 @@ impl Core {
             Event::Order(order) => return self.order(order, now, out),
             Event::OperatorLease { epoch, until } => return self.operator_lease(epoch, until),
             Event::StepDown { to } => return self.step_down(to, now, out),
+            Event::ChangeMembership { mode, members } => {
+                return self.change_membership(mode, members, now, out);
+            }
+            Event::AbandonChange => return self.abandon_change(now),
+            Event::AdoptMembership { membership } => return self.adopt_membership(membership, now, out),
         }
         Ok(())
     }
@@ -182,6 +190,7 @@ impl Core {
             State::Leader(_) => {
                 self.advance_commit(out);
                 self.advance_handover(now, out);
+                self.advance_change(now, out);
                 Ok(())
             }
             State::Follower | State::Candidate(_) => self.follower_persisted(now, out),

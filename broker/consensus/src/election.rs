@@ -10,6 +10,7 @@ use mainstay_record::{EntryId, Epoch, NodeId};
 use crate::core::{Core, State};
 use crate::lease::Promise;
 use crate::portrait::Portrait;
+use crate::voters::Voters;
 use crate::{Action, Message, Moment, Problem, VoteRequest, VoteResponse};
 
 /// Why a node campaigns, and until when.
@@ -190,6 +191,7 @@ impl Core {
         let request = VoteRequest {
             epoch: campaign.epoch,
             pre_vote: campaign.phase == Phase::PreVote,
+            membership: self.membership().version(),
             last: self.log.last(),
             released: campaign.released,
             forced: matches!(campaign.cause, Cause::Forced { .. }),
@@ -241,15 +243,13 @@ impl Core {
 
     /// Goes on to the vote, leads or gives up, as far as the answers allow.
     fn advance_campaign(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let members = self.membership().members().len();
-        let needed = if self.standing.caught_up { self.membership().grant_quorum() } else { members };
-        let writers = self.membership().write_quorum();
         let State::Candidate(campaign) = &self.state else { return };
         let epoch = campaign.epoch;
         let granted = self.elected(campaign);
+        let answered = |node| node == self.node() || campaign.answers.contains(&node);
         match (campaign.cause, campaign.phase) {
             (Cause::Forced { gathered, .. }, _) => {
-                let all_answered = campaign.answers.len() + 1 >= members;
+                let all_answered = self.membership().members().iter().all(|node| answered(*node));
                 if !campaign.overtaken.is_empty() {
                     self.give_up(Problem::Overtaken { epoch, highest: self.highest }, now);
                 } else if let (true, Some((node, last))) = (all_answered, campaign.ahead) {
@@ -261,12 +261,14 @@ impl Core {
                     self.become_leader(epoch, now, out);
                 }
             }
-            (Cause::Ordered { .. }, _) if members - campaign.overtaken.len() < needed => {
+            (Cause::Ordered { .. }, _) if self.hopeless(campaign) => {
                 self.give_up(Problem::Overtaken { epoch, highest: self.highest }, now);
             }
             (cause, Phase::PreVote) => {
                 // To lead without a write quorum is of no use: nobody is disturbed for that.
-                let useful = !matches!(cause, Cause::Silence { .. }) || campaign.answers.len() + 1 >= writers;
+                let writes = |voters: &Voters| voters.count(answered) >= voters.write_quorum();
+                let useful =
+                    !matches!(cause, Cause::Silence { .. }) || self.membership().in_force().all(writes);
                 if granted && useful && !self.promise.blocks(campaign.released, now) {
                     let released = campaign.released;
                     self.start_campaign(epoch, cause, Phase::Vote, released, now, out);
@@ -275,6 +277,14 @@ impl Core {
             (_, Phase::Vote) if granted => self.become_leader(epoch, now, out),
             (_, Phase::Vote) => {}
         }
+    }
+
+    /// Whether so many have granted more already that the rest are too few.
+    fn hopeless(&self, campaign: &Campaign) -> bool {
+        let open = |node: NodeId| !campaign.overtaken.contains(&node);
+        let too_few = |voters: &Voters| voters.count(open) < voters.grant_quorum();
+        let all_needed = !self.standing.caught_up && !campaign.overtaken.is_empty();
+        all_needed || self.membership().in_force().any(too_few)
     }
 
     fn give_up(&mut self, problem: Problem, now: Moment) {

@@ -15,6 +15,25 @@ pub enum StepError {
     Misplaced { expected: EntryId, found: EntryId },
     #[error("the membership cannot be changed by a proposal")]
     MembershipFixed,
+    #[error("nothing of the leader's own epoch is committed yet")]
+    NotReady,
+    #[error("a change of the membership is under way (version {version})")]
+    ChangeInProgress { version: u64 },
+    #[error("the membership that is asked for is none: {0}")]
+    BadChange(#[source] MembershipError),
+    #[error("a group cannot change between Async, Sync and Raft")]
+    ModeFixed,
+    #[error("too few of the members that are asked for were heard lately to commit anything")]
+    WouldLeaveNoQuorum,
+    #[error("membership version {offered} is stale: version {known} is known already")]
+    StaleMembership { offered: u64, known: u64 },
+    #[error("a membership is adopted only where every member is needed to commit: others may know more")]
+    AdoptionUnsafe,
+    #[error("this node lost what it acknowledged and has not caught up: it cannot vouch for the others")]
+    AdoptWhileCatchingUp,
+    /// It is not followed.
+    #[error("leader {from} knows membership version {theirs} only; {own} is in force")]
+    OldMembership { from: NodeId, theirs: u64, own: u64 },
     #[error("order for epoch {ordered} is stale: epoch {granted} is already granted")]
     StaleOrder { ordered: u64, granted: Epoch },
     #[error("order for epoch {ordered} expired at {expires:?}")]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, NodeId};
 
-use crate::{AppendHeader, HardState, LogBase, Message, Moment, Standing};
+use crate::{AppendHeader, HardState, LogBase, Membership, Message, Mode, Moment, Standing};
 
 /// Something happened. Timestamps travel beside it, see [`crate::Core::step`].
 #[derive(Debug, Clone)]
@@ -64,6 +64,19 @@ pub enum Event {
     StepDown {
         to: Option<NodeId>,
     },
+    /// The voters that the group shall have; on a leader only. Who is new is caught up first. A wish that still waits
+    /// for that is replaced by a newer one.
+    ChangeMembership {
+        mode: Mode,
+        members: Vec<NodeId>,
+    },
+    /// Forget a wish that still waits for who is new.
+    AbandonChange,
+    /// The operator names the membership, since the write quorum of the one in force can no longer be had. It has
+    /// written it down by compare-and-swap before.
+    AdoptMembership {
+        membership: Membership,
+    },
 }
 
 /// What the operator may order. `epoch` is the number it wrote by compare-and-swap; after `expires` the order is void.
@@ -92,6 +105,8 @@ pub enum Action {
     StoreHardState(HardState),
     /// Durable at any time: whoever restarts before that catches up once more.
     StoreStanding(Standing),
+    /// Durable before the next action is executed; the newest is [`crate::LogSummary::adopted`] at every later start.
+    StoreMembership(Membership),
     /// Enqueue to the log; [`Event::Persisted`] follows.
     Append(Vec<Batch>),
     /// Cut everything above `keep`; durable before later appends. Only when all of it has been reported persisted.

@@ -107,6 +107,10 @@ impl Core {
         if from == self.node() {
             return Err(StepError::Malformed { from, what: "it comes from this node itself" });
         }
+        let own = self.oldest_membership();
+        if header.membership < own {
+            return Err(StepError::OldMembership { from, theirs: header.membership, own });
+        }
         let memberships = read_memberships(from, &append.batches)?;
         self.follow(header, now, out);
         self.hear_commit(&header);

@@ -8,6 +8,7 @@
 use mainstay_record::{LogIndex, NodeId};
 
 use crate::core::{Core, State};
+use crate::replication::Progress;
 use crate::{Action, Message, Moment, StepError, TimeoutNow};
 
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,8 @@ impl Core {
             return Err(StepError::NotLeader { leader: self.leader() });
         };
         let lately = |heard: Moment| now < heard.plus(self.config.timing.lease);
-        let mut heard = reign.peers.iter().filter(|peer| peer.heard_at.is_some_and(lately));
+        let stays = |peer: &&Progress| self.membership().wanted().contains(peer.id);
+        let mut heard = reign.peers.iter().filter(stays).filter(|peer| peer.heard_at.is_some_and(lately));
         let best = match to {
             Some(to) => heard.find(|peer| peer.id == to),
             None => heard.filter(|peer| peer.standing.caught_up).max_by_key(|peer| peer.matched),
@@ -72,9 +74,12 @@ impl Core {
         if !best.standing.caught_up {
             return Err(StepError::SuccessorCatchingUp(best.id));
         }
-        let grants =
-            reign.peers.iter().filter(|peer| peer.standing.caught_up && peer.heard_at.is_some_and(lately));
-        if grants.count() + usize::from(self.standing.caught_up) < self.membership().grant_quorum() {
+        let grants = |node| match reign.peer(node) {
+            _ if node == self.node() => self.standing.caught_up,
+            Some(peer) => peer.standing.caught_up && peer.heard_at.is_some_and(lately),
+            None => false,
+        };
+        if !self.membership().in_force().all(|voters| voters.count(grants) >= voters.grant_quorum()) {
             return Err(StepError::TooFewForHandOver);
         }
         Ok(best.id)
@@ -104,6 +109,10 @@ impl Core {
                 Stage::CatchingUp => {
                     reign.handover = None;
                     true
+                }
+                Stage::Released if !self.is_member() => {
+                    self.become_follower(now);
+                    false
                 }
                 Stage::Released => {
                     self.start_election(Some(epoch), now, out);

@@ -5,15 +5,16 @@
 
 use bytes::Bytes;
 use mainstay_planted::{Fault, planted};
-use mainstay_record::{Batch, BatchKind, Epoch, LogIndex};
+use mainstay_record::{Batch, BatchKind, Epoch, LogIndex, NodeId};
 
 use crate::core::{Core, State};
 use crate::handover::{HandOver, Stage};
-use crate::lease::{Promise, reached_by};
+use crate::lease::Promise;
 use crate::membership_log::MembershipLog;
 use crate::portrait::Portrait;
 use crate::replication::Progress;
-use crate::{Action, Message, Mode, Moment, StepError, TimeoutNow};
+use crate::voters::Voters;
+use crate::{Action, Membership, Message, Mode, Moment, StepError, TimeoutNow};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Reign {
@@ -21,8 +22,12 @@ pub(crate) struct Reign {
     /// Index of the reign's first batch.
     pub(crate) first: LogIndex,
     pub(crate) since: Moment,
-    /// The other members.
+    /// The other members, learners, and for a while those that were removed.
     pub(crate) peers: Vec<Progress>,
+    /// The voters that are wanted, while those among them that are new catch up.
+    pub(crate) change: Option<Voters>,
+    /// The membership that is to be proposed next.
+    pub(crate) sealing: Option<Membership>,
     /// Until when the operator starts nobody else.
     pub(crate) operator_lease: Moment,
     pub(crate) heartbeat_at: Moment,
@@ -30,13 +35,18 @@ pub(crate) struct Reign {
 }
 
 impl Reign {
+    pub(crate) fn peer(&self, node: NodeId) -> Option<&Progress> {
+        self.peers.iter().find(|peer| peer.id == node)
+    }
+
     /// Whether the lease was given up for good.
     pub(crate) fn released(&self) -> bool {
         self.handover.is_some_and(|handover| handover.stage == Stage::Released)
     }
 
     pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
-        let Self { epoch, first, since, peers, operator_lease, heartbeat_at, handover } = self;
+        let Self { epoch, first, since, peers, change, sealing, operator_lease, heartbeat_at, handover } =
+            self;
         portrait.epoch(*epoch).word(first.0).heard(Some(*since)).until(*operator_lease).until(*heartbeat_at);
         match handover {
             None => portrait.word(0),
@@ -44,6 +54,9 @@ impl Reign {
                 portrait.word(1 + u64::from(*stage == Stage::Released)).word(to.get()).until(*until)
             }
         };
+        portrait.nodes(change.as_ref().map_or(&[], Voters::members));
+        portrait.word(change.as_ref().map_or(0, |wanted| wanted.write_quorum() as u64));
+        portrait.word(sealing.as_ref().map_or(0, Membership::version));
         portrait.word(peers.len() as u64);
         for peer in peers {
             peer.paint(portrait);
@@ -68,6 +81,8 @@ impl Core {
             first: last.next(),
             since: now,
             peers: self.peers().map(|peer| Progress::new(peer, last)).collect(),
+            change: None,
+            sealing: None,
             operator_lease: Moment::default(),
             heartbeat_at: now,
             handover: None,
@@ -92,29 +107,52 @@ impl Core {
         if found != expected {
             return Err(StepError::Misplaced { expected, found });
         }
-        if let Some(membership) = MembershipLog::read(&batch).map_err(|_| StepError::MembershipFixed)? {
-            if membership != *self.membership() {
-                return Err(StepError::MembershipFixed);
-            }
-            self.memberships.appended(found.index, membership);
+        let membership = MembershipLog::read(&batch).map_err(|_| StepError::MembershipFixed)?;
+        if let Some(membership) = membership {
+            self.membership_proposed(found.index, membership, now)?;
         }
         let opens_reign = batch.header().kind == BatchKind::Epoch;
         self.log.append(found);
         out.push(Action::Append(vec![batch]));
         self.stream(now, out);
-        if opens_reign && !self.memberships.in_log() {
+        if opens_reign && self.memberships.in_log_at().is_none() {
             let payload = self.membership().encode();
             out.push(Action::Seal { kind: BatchKind::Membership, payload });
         }
         Ok(())
     }
 
+    /// Only what this leader asked to be sealed, or what is in force anyway. In force at once.
+    fn membership_proposed(
+        &mut self,
+        at: LogIndex,
+        membership: Membership,
+        now: Moment,
+    ) -> Result<(), StepError> {
+        let State::Leader(reign) = &mut self.state else { return Err(StepError::MembershipFixed) };
+        if reign.sealing.as_ref() == Some(&membership) {
+            reign.sealing = None;
+        } else if membership != *self.memberships.current() {
+            return Err(StepError::MembershipFixed);
+        }
+        let former = self.membership().members().to_vec();
+        self.memberships.appended(at, membership);
+        self.refresh_peers(&former, now);
+        Ok(())
+    }
+
     pub(crate) fn advance_commit(&mut self, out: &mut Vec<Action>) {
         let State::Leader(reign) = &self.state else { return };
         let own = if planted(Fault::CountUnpersisted) { self.log.last().index } else { self.log.persisted() };
-        let matched = reign.peers.iter().map(|peer| peer.matched).chain([own]);
-        let needed = self.membership().write_quorum() - usize::from(planted(Fault::SmallWriteQuorum));
-        let Some(index) = reached_by(matched, needed) else { return };
+        let own_id = self.node();
+        let matched = |node| match reign.peer(node) {
+            _ if node == own_id => own,
+            Some(peer) => peer.matched,
+            None => LogIndex::ZERO,
+        };
+        let small = usize::from(planted(Fault::SmallWriteQuorum));
+        let reached = |voters: &Voters| voters.reached(voters.write_quorum() - small, matched);
+        let Some(index) = self.membership().in_force().map(reached).min().flatten() else { return };
         let own_epoch = self.log.entry(index).is_some_and(|entry| entry.epoch == reign.epoch);
         let own_epoch = own_epoch || planted(Fault::CommitOldEpoch);
         if index > self.commit && own_epoch {
@@ -143,7 +181,9 @@ impl Core {
                 let again = TimeoutNow { epoch: reign.epoch };
                 out.push(Action::Send { to, message: Message::TimeoutNow(again) });
             }
+            self.dismiss_leavers(now);
             self.heartbeat(now, out);
+            self.advance_change(now, out);
         }
     }
 

@@ -11,6 +11,8 @@ use mainstay_record::Epoch;
 
 use crate::leader::Reign;
 use crate::portrait::Portrait;
+use crate::replication::Progress;
+use crate::voters::Voters;
 use crate::{Mode, Moment, core::Core, core::State};
 
 /// What this node promised to the leader of `to`.
@@ -60,26 +62,21 @@ pub(crate) fn round_start(round: u64) -> Option<Moment> {
     round.checked_sub(1).map(|micros| Moment(Duration::from_micros(micros)))
 }
 
-/// The largest value that `count` of the values reach.
-pub(crate) fn reached_by<T: Ord + Copy>(values: impl Iterator<Item = T> + Clone, count: usize) -> Option<T> {
-    let reach = |value: &T| values.clone().filter(|other| other >= value).count() >= count;
-    values.clone().filter(reach).max()
-}
-
 impl Core {
     /// Until when no other leader can have been started; [`Moment::NEVER`] where the own consent suffices.
     pub(crate) fn lease_end(&self, reign: &Reign) -> Moment {
         if reign.released() && !planted(Fault::ServeAfterRelease) {
             return Moment::default();
         }
-        let others = self.membership().lease_quorum() - 1;
-        if others == 0 {
-            return Moment::NEVER;
-        }
-        let promises = reign.peers.iter().map(|peer| peer.promised_from);
-        let by_members = reached_by(promises, others)
-            .flatten()
-            .map_or(Moment::default(), |from| from.plus(self.config.timing.relied_lease()));
+        let promised = |node| match reign.peer(node) {
+            _ if node == self.node() => Some(Moment::NEVER),
+            Some(peer) => peer.promised_from,
+            None => None,
+        };
+        let reached = |voters: &Voters| voters.reached(voters.lease_quorum(), promised).flatten();
+        let by_members = self.membership().in_force().map(reached).min().flatten();
+        let by_members =
+            by_members.map_or(Moment::default(), |from| from.plus(self.config.timing.relied_lease()));
         by_members.max(reign.operator_lease)
     }
 
@@ -95,16 +92,18 @@ impl Core {
         }
     }
 
-    /// Whether `needed` members, this leader included, were heard within a lease.
-    pub(crate) fn heard_from(&self, reign: &Reign, needed: usize, now: Moment) -> bool {
-        let lately = |heard: &Moment| now < heard.plus(self.config.timing.lease);
-        reign.peers.iter().filter_map(|peer| peer.heard_at).filter(lately).count() + 1 >= needed
+    /// Whether so many of the voters, this leader included, were heard within a lease.
+    pub(crate) fn heard_from(&self, reign: &Reign, needed: fn(&Voters) -> usize, now: Moment) -> bool {
+        let lately =
+            |peer: &Progress| peer.heard_at.is_some_and(|heard| now < heard.plus(self.config.timing.lease));
+        let heard = |node| node == self.node() || reign.peer(node).is_some_and(lately);
+        self.membership().in_force().all(|voters| voters.count(heard) >= needed(voters))
     }
 
     /// Whether a leader has lost touch with those whose promise it would need.
     pub(crate) fn cut_off(&self, reign: &Reign, now: Moment) -> bool {
         now >= reign.since.plus(self.config.timing.lease)
-            && !self.heard_from(reign, self.membership().lease_quorum(), now)
+            && !self.heard_from(reign, Voters::lease_quorum, now)
     }
 
     /// Async only: the operator's promise stands in for those of the members.
@@ -138,13 +137,5 @@ mod tests {
         assert!(!promise.blocks(Some(epoch(3)), at(99)) && !promise.blocks(None, at(100)));
         promise.extend(epoch(4), at(50));
         assert!(promise.blocks(Some(epoch(3)), at(99)), "extending must not shorten");
-    }
-
-    #[test]
-    fn reached_by_is_the_quorums_value() {
-        let values = [5, 1, 9, 7, 7];
-        let reached = |count| reached_by(values.iter().copied(), count);
-        assert_eq!([1, 2, 3, 4, 5].map(reached), [Some(9), Some(7), Some(7), Some(5), Some(1)]);
-        assert_eq!(reached(6), None);
     }
 }

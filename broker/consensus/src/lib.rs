@@ -14,6 +14,8 @@
 //! - Only a batch of the leader's own epoch commits by counting.
 //! - At most one leader *serves* at a time, as long as monotonic clocks differ in rate by less than 5 %.
 
+mod adopt;
+mod change;
 mod core;
 mod election;
 mod error;
@@ -35,6 +37,7 @@ mod standing;
 mod timing;
 mod view;
 mod vote;
+mod voters;
 
 pub use crate::core::{Config, Core};
 pub use error::StepError;
@@ -46,4 +49,4 @@ pub use message::{Append, AppendHeader, AppendResponse, Message, TimeoutNow, Vot
 pub use portrait::Portrait;
 pub use standing::{Standing, StandingError};
 pub use timing::{Moment, Timing, TimingError};
-pub use view::{MemberView, Problem, Role, View};
+pub use view::{ChangeView, MemberView, Part, Problem, Role, View};

@@ -34,6 +34,8 @@ pub struct LogSummary {
     /// The newest membership of the log through `base`, if there was one, and every later one; where each stands, in log
     /// order.
     pub memberships: Vec<(LogIndex, Membership)>,
+    /// Of the newest [`crate::Action::StoreMembership`] there ever was.
+    pub adopted: Option<Membership>,
     /// Whether the log may lack something that this node acknowledged.
     pub standing: Standing,
 }

@@ -1,10 +1,13 @@
 //! Who belongs to a group and how many of them make a quorum.
 //!
-//! What always holds of a [`Membership`]: at least one member, sorted, none twice, and the write quorum and the grant
-//! quorum meet (`write_quorum() + grant_quorum() > N`).
+//! What always holds of a [`Membership`] but [`Membership::none`]: at least one member, sorted, none twice, and while a
+//! change is under way (joint) every quorum takes one of the old voters and one of the new.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use mainstay_planted::{Fault, planted};
 use mainstay_record::NodeId;
+
+use crate::voters::Voters;
 
 /// How a group replicates and who calls its elections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +24,10 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     version: u64,
-    mode: Mode,
+    voters: Voters,
+    /// Those before, while a change is under way.
+    old: Option<Voters>,
+    /// All of both, sorted.
     members: Vec<NodeId>,
 }
 
@@ -45,27 +51,38 @@ pub enum MembershipError {
 }
 
 const FORMAT: u8 = 1;
-const FIXED_LEN: usize = 18;
+const JOINT_FORMAT: u8 = 2;
 
 impl Membership {
     /// Sorts the members.
     ///
     /// # Errors
     /// No member, a member twice, or a `min_in_sync` that the members cannot satisfy.
-    pub fn new(version: u64, mode: Mode, mut members: Vec<NodeId>) -> Result<Self, MembershipError> {
+    pub fn new(version: u64, mode: Mode, members: Vec<NodeId>) -> Result<Self, MembershipError> {
+        Ok(Self::of(version, Voters::new(mode, members)?, None))
+    }
+
+    /// Of a node that belongs to no group yet.
+    pub fn none(mode: Mode) -> Self {
+        Self::of(0, Voters::nobody(mode), None)
+    }
+
+    fn of(version: u64, voters: Voters, old: Option<Voters>) -> Self {
+        let mut members = voters.members().to_vec();
+        members.extend(old.iter().flat_map(Voters::members));
         members.sort_unstable();
-        if members.is_empty() {
-            return Err(MembershipError::NoMembers);
-        }
-        if let Some(pair) = members.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(MembershipError::Duplicate(pair[0]));
-        }
-        if let Mode::Sync { min_in_sync } = mode
-            && (min_in_sync == 0 || min_in_sync as usize > members.len())
-        {
-            return Err(MembershipError::MinInSync { min_in_sync, members: members.len() });
-        }
-        Ok(Self { version, mode, members })
+        members.dedup();
+        Self { version, voters, old, members }
+    }
+
+    /// The first step of a change: the voters in force and those that are wanted.
+    pub(crate) fn joint(&self, wanted: Voters) -> Self {
+        Self::of(self.version + 1, wanted, Some(self.voters.clone()))
+    }
+
+    /// The last step: the wanted alone.
+    pub(crate) fn settled(&self) -> Self {
+        Self::of(self.version + 1, self.voters.clone(), None)
     }
 
     pub const fn version(&self) -> u64 {
@@ -73,56 +90,61 @@ impl Membership {
     }
 
     pub const fn mode(&self) -> Mode {
-        self.mode
+        self.voters.mode()
     }
 
-    /// Sorted, at least one.
+    /// Everybody who takes part, while a change is under way the old voters included. Sorted.
     pub fn members(&self) -> &[NodeId] {
         &self.members
+    }
+
+    /// The members but those that a change under way removes. Sorted.
+    pub fn voters(&self) -> &[NodeId] {
+        self.voters.members()
+    }
+
+    /// Whether a change is under way: both the old and the new quorums are in force.
+    pub const fn is_joint(&self) -> bool {
+        self.old.is_some()
     }
 
     pub fn contains(&self, node: NodeId) -> bool {
         self.members.binary_search(&node).is_ok()
     }
 
-    /// W: how many members must hold a batch persisted to commit it, the leader included.
+    /// W: how many voters must hold a batch persisted to commit it, the leader included.
     pub fn write_quorum(&self) -> usize {
-        match self.mode {
-            Mode::Async => 1,
-            Mode::Sync { min_in_sync } => min_in_sync as usize,
-            Mode::Raft => self.members.len() / 2 + 1,
-        }
+        self.voters.write_quorum()
     }
 
-    /// N-W+1: how many members must grant an epoch, the candidate included, so that every write quorum is met.
+    /// N-W+1: how many voters must grant an epoch, the candidate included, so that every write quorum is met.
     pub fn grant_quorum(&self) -> usize {
-        self.members.len() - self.write_quorum() + 1
+        self.voters.grant_quorum()
     }
 
-    /// How many members, the leader included, must promise a lease so that no other leader can be started without
+    /// How many voters, the leader included, must promise a lease so that no other leader can be started without
     /// waiting it out. In [`Mode::Async`] each member can be promoted by force, so it takes every one.
     pub fn lease_quorum(&self) -> usize {
-        match self.mode {
-            Mode::Async => self.members.len(),
-            Mode::Sync { .. } | Mode::Raft => self.write_quorum(),
-        }
+        self.voters.lease_quorum()
+    }
+
+    /// The sets of voters each of which must agree.
+    pub(crate) fn in_force(&self) -> impl Iterator<Item = &Voters> {
+        std::iter::once(&self.voters).chain(self.old.as_ref().filter(|_| !planted(Fault::NewQuorumOnly)))
+    }
+
+    pub(crate) const fn wanted(&self) -> &Voters {
+        &self.voters
     }
 
     /// The bytes that [`Self::decode`] takes: for a membership batch, a small state file or the wire.
     pub fn encode(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(FIXED_LEN + 8 * self.members.len());
-        bytes.put_u8(FORMAT);
+        let mut bytes = BytesMut::with_capacity(64);
+        bytes.put_u8(if self.old.is_some() { JOINT_FORMAT } else { FORMAT });
         bytes.put_u64_le(self.version);
-        let (mode, min_in_sync) = match self.mode {
-            Mode::Async => (1, 0),
-            Mode::Sync { min_in_sync } => (2, min_in_sync),
-            Mode::Raft => (3, 0),
-        };
-        bytes.put_u8(mode);
-        bytes.put_u32_le(min_in_sync);
-        bytes.put_u32_le(self.members.len() as u32);
-        for member in &self.members {
-            bytes.put_u64_le(member.get());
+        self.voters.put(&mut bytes);
+        if let Some(old) = &self.old {
+            old.put(&mut bytes);
         }
         bytes.freeze()
     }
@@ -130,33 +152,22 @@ impl Membership {
     /// # Errors
     /// Bytes that [`Self::encode`] does not write, or members that make no membership.
     pub fn decode(bytes: &[u8]) -> Result<Self, MembershipError> {
-        let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED_LEN>() else {
-            return Err(MembershipError::BadLength(bytes.len()));
+        let bad_length = MembershipError::BadLength(bytes.len());
+        let Some((fixed, mut rest)) = bytes.split_first_chunk::<9>() else { return Err(bad_length) };
+        let joint = match fixed[0] {
+            FORMAT => false,
+            JOINT_FORMAT => true,
+            other => return Err(MembershipError::UnknownFormat(other)),
         };
-        if fixed[0] != FORMAT {
-            return Err(MembershipError::UnknownFormat(fixed[0]));
+        let mut version = [0; 8];
+        version.copy_from_slice(&fixed[1..]);
+        let voters = Voters::take(&mut rest)?;
+        let old = joint.then(|| Voters::take(&mut rest)).transpose()?;
+        if !rest.is_empty() {
+            return Err(bad_length);
         }
-        let min_in_sync = le_u32(&fixed[10..14]);
-        let mode = match fixed[9] {
-            1 => Mode::Async,
-            2 => Mode::Sync { min_in_sync },
-            3 => Mode::Raft,
-            other => return Err(MembershipError::UnknownMode(other)),
-        };
-        if rest.len() != (le_u32(&fixed[14..18]) as usize).saturating_mul(8) {
-            return Err(MembershipError::BadLength(bytes.len()));
-        }
-        let members: Option<Vec<_>> = rest.chunks_exact(8).map(|raw| NodeId::new(le_u64(raw))).collect();
-        Self::new(le_u64(&fixed[1..9]), mode, members.ok_or(MembershipError::ZeroMember)?)
+        Ok(Self::of(u64::from_le_bytes(version), voters, old))
     }
-}
-
-fn le_u32(raw: &[u8]) -> u32 {
-    raw.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte))
-}
-
-fn le_u64(raw: &[u8]) -> u64 {
-    raw.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -186,10 +197,15 @@ mod tests {
     fn encoding_round_trips_and_damage_is_refused() {
         for mode in [Mode::Async, Mode::Sync { min_in_sync: 2 }, Mode::Raft] {
             let membership = Membership::new(9, mode, nodes(3)).unwrap();
-            let bytes = membership.encode();
-            assert_eq!(Membership::decode(&bytes), Ok(membership));
-            for length in 0..bytes.len() {
-                assert!(Membership::decode(&bytes[..length]).is_err());
+            let joint = membership.joint(Voters::new(mode, nodes(4)).unwrap());
+            for membership in [membership, joint] {
+                let bytes = membership.encode();
+                assert_eq!(Membership::decode(&bytes), Ok(membership));
+                for length in 0..bytes.len() {
+                    assert!(Membership::decode(&bytes[..length]).is_err());
+                }
+                let longer = [&bytes[..], &[0]].concat();
+                assert!(Membership::decode(&longer).is_err());
             }
         }
     }

@@ -10,19 +10,18 @@ use crate::{LogSummary, Membership, MembershipError};
 pub(crate) struct MembershipLog {
     /// In log order, never empty: the first is the one the process started with.
     entries: Vec<(LogIndex, Membership)>,
+    /// By order of the operator: in force until the log has one as new.
+    adopted: Option<Membership>,
 }
 
 impl MembershipLog {
-    pub(crate) fn new(at: LogIndex, membership: Membership) -> Self {
-        Self { entries: vec![(at, membership)] }
-    }
-
     pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
-        let Self { entries } = self;
+        let Self { entries, adopted } = self;
         portrait.word(entries.len() as u64);
         for (at, membership) in entries {
             portrait.word(at.0).membership(membership);
         }
+        portrait.word(adopted.as_ref().map_or(0, Membership::version));
     }
 
     /// Of a log at start.
@@ -31,17 +30,36 @@ impl MembershipLog {
         if entries.first().is_none_or(|(at, _)| *at > log.base.index) {
             entries.insert(0, (LogIndex::ZERO, log.membership.clone()));
         }
-        Self { entries }
+        Self { entries, adopted: log.adopted.clone() }
+    }
+
+    fn newest(&self) -> &(LogIndex, Membership) {
+        // The list is never empty; indexing by a length that is at least one keeps this total.
+        &self.entries[self.entries.len() - 1]
     }
 
     pub(crate) fn current(&self) -> &Membership {
-        // The list is never empty; indexing by a length that is at least one keeps this total.
-        &self.entries[self.entries.len() - 1].1
+        let newest = &self.newest().1;
+        self.adopted.as_ref().filter(|adopted| adopted.version() > newest.version()).unwrap_or(newest)
     }
 
-    /// Whether the membership in force stands in the log.
-    pub(crate) fn in_log(&self) -> bool {
-        self.entries[self.entries.len() - 1].0 > LogIndex::ZERO
+    /// Where in the log the membership in force stands; `None` while it does not.
+    pub(crate) fn in_log_at(&self) -> Option<LogIndex> {
+        let (at, newest) = self.newest();
+        (*at > LogIndex::ZERO && newest == self.current()).then_some(*at)
+    }
+
+    pub(crate) const fn adopted(&self) -> Option<&Membership> {
+        self.adopted.as_ref()
+    }
+
+    pub(crate) fn adopt(&mut self, membership: Membership) {
+        self.adopted = Some(membership);
+    }
+
+    /// A snapshot is in force, which begins with this one.
+    pub(crate) fn start_over(&mut self, at: LogIndex, membership: Membership) {
+        self.entries = vec![(at, membership)];
     }
 
     /// The membership that `batch` carries, if it is of that kind.
@@ -91,15 +109,15 @@ mod tests {
     #[test]
     fn a_cut_brings_the_older_membership_back() {
         let of = |version| Membership::new(version, Mode::Raft, vec![NodeId::new(1).unwrap()]).unwrap();
-        let mut log = MembershipLog::new(LogIndex::ZERO, of(1));
-        assert!(!log.in_log());
+        let mut log = MembershipLog { entries: vec![(LogIndex::ZERO, of(1))], adopted: None };
+        assert!(log.in_log_at().is_none());
         log.appended(LogIndex(2), of(1));
         log.appended(LogIndex(7), of(2));
         log.truncated(LogIndex(7));
-        assert_eq!((log.current().version(), log.in_log()), (2, true));
+        assert_eq!((log.current().version(), log.in_log_at().is_some()), (2, true));
         log.truncated(LogIndex(6));
-        assert_eq!((log.current().version(), log.in_log()), (1, true));
+        assert_eq!((log.current().version(), log.in_log_at().is_some()), (1, true));
         log.truncated(LogIndex(1));
-        assert_eq!((log.current().version(), log.in_log()), (1, false));
+        assert_eq!((log.current().version(), log.in_log_at().is_some()), (1, false));
     }
 }

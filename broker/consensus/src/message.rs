@@ -19,6 +19,8 @@ pub enum Message {
 pub struct VoteRequest {
     pub epoch: Epoch,
     pub pre_vote: bool,
+    /// Version of the candidate's membership.
+    pub membership: u64,
     /// End of the candidate's log.
     pub last: EntryId,
     /// The epoch whose leader gave up its lease in favour of this candidate. A lease promised to exactly this epoch
@@ -48,6 +50,8 @@ pub struct VoteResponse {
 pub struct AppendHeader {
     /// The epoch of the sender's reign.
     pub epoch: Epoch,
+    /// Version of the leader's membership.
+    pub membership: u64,
     /// The entry before the first batch.
     pub prev: EntryId,
     /// The leader's commit index.

@@ -87,7 +87,7 @@ impl<'a> Portrait<'a> {
         match message {
             Message::VoteRequest(request) => {
                 let flags = u64::from(request.pre_vote) | u64::from(request.forced) << 1;
-                self.word(1).word(flags).epoch(request.epoch).entry(request.last);
+                self.word(1).word(flags).word(request.membership).epoch(request.epoch).entry(request.last);
                 self.epoch(request.released.unwrap_or_default())
             }
             Message::VoteResponse(response) => {
@@ -142,11 +142,13 @@ impl<'a> Portrait<'a> {
             Mode::Raft => u64::MAX,
             Mode::Sync { min_in_sync } => u64::from(min_in_sync),
         };
-        self.word(membership.version()).word(mode).nodes(membership.members())
+        self.word(membership.version()).word(mode).word(u64::from(membership.is_joint()));
+        self.nodes(membership.members()).nodes(membership.voters())
     }
 
     pub(crate) fn append(&mut self, append: &Append) -> &mut Self {
         let Append { header, batches } = append;
+        self.word(header.membership);
         self.epoch(header.epoch).entry(header.prev).word(header.commit.0).round(header.epoch, header.round);
         self.word(header.losses).word(batches.len() as u64);
         for id in batches.iter().map(Batch::id) {

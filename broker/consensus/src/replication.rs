@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     probed: u64,
     /// No further snapshot is sent before, whatever became of the last.
     snapshot_at: Moment,
+    /// Until when it is told that it was removed; [`Moment::NEVER`] of members and learners.
+    pub(crate) leaves_at: Moment,
     pub(crate) heard_at: Option<Moment>,
     /// When the newest message was made that it answered with a promise.
     pub(crate) promised_from: Option<Moment>,
@@ -60,6 +62,7 @@ enum Refusal {
 struct Outgoing<'a> {
     log: &'a LogTable,
     epoch: Epoch,
+    membership: u64,
     commit: LogIndex,
     round: u64,
     window: u64,
@@ -70,7 +73,8 @@ struct Outgoing<'a> {
 
 impl Outgoing<'_> {
     fn header(&self, prev: EntryId, losses: u64) -> AppendHeader {
-        AppendHeader { epoch: self.epoch, prev, commit: self.commit, losses, round: self.round }
+        let Self { epoch, membership, commit, round, .. } = *self;
+        AppendHeader { epoch, membership, prev, commit, losses, round }
     }
 }
 
@@ -88,6 +92,7 @@ impl Progress {
             flow,
             probed: 0,
             snapshot_at,
+            leaves_at: Moment::NEVER,
             heard_at: None,
             promised_from: None,
             standing,
@@ -95,14 +100,25 @@ impl Progress {
     }
 
     pub(crate) fn paint(&self, portrait: &mut Portrait<'_>) {
-        let Self { id, matched, next, flow, probed, snapshot_at, heard_at, promised_from, standing } = self;
+        let Self {
+            id,
+            matched,
+            next,
+            flow,
+            probed,
+            snapshot_at,
+            leaves_at,
+            heard_at,
+            promised_from,
+            standing,
+        } = self;
         portrait.word(id.get()).word(matched.0).word(next.0);
         match flow {
             Flow::Probe => portrait.word(u64::MAX),
             Flow::Snapshot => portrait.word(u64::MAX - 1),
             Flow::Stream { base } => portrait.word(base.0),
         };
-        portrait.promised(round_start(*probed)).until(*snapshot_at);
+        portrait.promised(round_start(*probed)).until(*snapshot_at).until(*leaves_at);
         portrait.heard(*heard_at).promised(*promised_from).standing(*standing);
     }
 
@@ -110,7 +126,11 @@ impl Progress {
     fn stream(&mut self, outgoing: &Outgoing<'_>, out: &mut Vec<Action>) {
         let Flow::Stream { base } = self.flow else { return };
         let open_through = LogIndex(self.matched.max(base).0.saturating_add(outgoing.window));
-        let through = outgoing.log.last().index.min(open_through);
+        let mut through = outgoing.log.last().index.min(open_through);
+        if self.leaves_at != Moment::NEVER {
+            // Whoever knows that it is removed neither grants nor campaigns: not before that is certain.
+            through = through.min(outgoing.commit);
+        }
         if self.next > through {
             return;
         }
@@ -229,6 +249,7 @@ impl Core {
             peer.accepted(response.index);
             self.advance_commit(out);
             self.advance_handover(now, out);
+            self.advance_change(now, out);
             self.stream(now, out);
             return Ok(());
         }
@@ -286,7 +307,8 @@ impl Core {
         let window = self.config.max_inflight_batches.max(1);
         let State::Leader(reign) = &mut self.state else { return };
         let (epoch, commit, pause) = (reign.epoch, self.commit, self.config.timing.lease);
-        let outgoing = Outgoing { log: &self.log, epoch, commit, round, window, now, pause };
+        let membership = self.memberships.current().version();
+        let outgoing = Outgoing { log: &self.log, epoch, membership, commit, round, window, now, pause };
         for peer in &mut reign.peers {
             act(peer, &outgoing, out);
         }

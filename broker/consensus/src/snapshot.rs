@@ -8,7 +8,6 @@ use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::Core;
 use crate::log::LogTable;
-use crate::membership_log::MembershipLog;
 use crate::{Action, AppendHeader, LogBase, Mode, Moment, StepError};
 
 /// A snapshot that is on the disk, but not in force.
@@ -61,7 +60,12 @@ impl Core {
             self.refuse(from, 0, Some(EntryId::ZERO), out);
             return useless("a newer epoch is granted");
         }
-        let header = AppendHeader { epoch, prev: base, commit: LogIndex::ZERO, losses: 0, round };
+        let membership = arrival.base.membership.version();
+        let following = self.following.as_ref().is_some_and(|following| following.epoch == epoch);
+        if !following && membership < self.oldest_membership() {
+            return useless("its leader may know an older membership only");
+        }
+        let header = AppendHeader { epoch, membership, prev: base, commit: LogIndex::ZERO, losses: 0, round };
         self.follow(header, now, out);
         let same = self.log.entry(base.index) == Some(base);
         let Some(following) = &mut self.following else { return Ok(()) };
@@ -100,7 +104,7 @@ impl Core {
             }
         }
         self.log = LogTable::empty(base, epochs);
-        self.memberships = MembershipLog::new(membership_at, membership);
+        self.memberships.start_over(membership_at, membership);
         self.commit = base.index;
         out.push(Action::InstallSnapshot { base });
         if let Some(following) = &mut self.following {

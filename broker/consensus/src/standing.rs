@@ -16,7 +16,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_planted::{Fault, planted};
-use mainstay_record::LogIndex;
+use mainstay_record::{LogIndex, NodeId};
 
 use crate::core::Core;
 use crate::election::Campaign;
@@ -89,10 +89,12 @@ impl Standing {
 impl Core {
     /// Whether the grants of a campaign suffice: enough of members whose word counts, or those of all members.
     pub(crate) fn elected(&self, campaign: &Campaign) -> bool {
-        let membership = self.membership();
-        let needed = membership.grant_quorum() - usize::from(planted(Fault::SmallGrantQuorum));
-        let counted = campaign.grants.len() + 1 >= needed;
-        let everybody = campaign.grants.len() + campaign.conditional.len() + 1 >= membership.members().len();
+        let small = usize::from(planted(Fault::SmallGrantQuorum));
+        let granted = |node| node == self.node() || campaign.grants.contains(&node);
+        let counted =
+            self.membership().in_force().all(|voters| voters.count(granted) + small >= voters.grant_quorum());
+        let agreed = |node: &NodeId| granted(*node) || campaign.conditional.contains(node);
+        let everybody = self.membership().members().iter().all(agreed);
         (self.standing.caught_up && counted) || everybody
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::{Core, State};
-use crate::{Membership, Moment, Standing};
+use crate::voters::Voters;
+use crate::{Membership, Mode, Moment, Standing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -15,10 +16,32 @@ pub enum Role {
     Leader,
 }
 
-/// A member as its leader sees it.
+/// What a node is to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Counts in the quorums, or is to be removed by a change under way.
+    Voter,
+    /// Is caught up, to become a member.
+    Learner,
+    /// Was removed, and is told so.
+    Leaving,
+}
+
+/// A change that waits for its learners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeView {
+    pub mode: Mode,
+    /// The voters that are wanted, sorted.
+    pub members: Vec<NodeId>,
+    /// Those among them that are not members yet.
+    pub waits_for: Vec<NodeId>,
+}
+
+/// A member, or who becomes or was one, as its leader sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemberView {
     pub id: NodeId,
+    pub part: Part,
     /// Equal to the leader's log and persisted through here, as far as the leader knows.
     pub matched: LogIndex,
     /// When it was last heard in this reign; for the leader itself, now.
@@ -86,6 +109,8 @@ pub struct View {
     pub membership: Membership,
     /// On a leader only, sorted, itself included.
     pub members: Vec<MemberView>,
+    /// On a leader only. Once it goes through the log, the membership is joint instead.
+    pub change: Option<ChangeView>,
     pub problem: Option<Problem>,
     pub standing: Standing,
 }
@@ -109,6 +134,7 @@ impl Core {
             handing_over_to: self.handing_over_to(),
             membership: self.membership().clone(),
             members: self.member_views(now),
+            change: self.change_view(),
             problem: self.shown_problem(),
             standing: self.standing,
         }
@@ -123,7 +149,7 @@ impl Core {
 
     pub(crate) fn quorum_reachable(&self, now: Moment) -> bool {
         match &self.state {
-            State::Leader(reign) => self.heard_from(reign, self.membership().write_quorum(), now),
+            State::Leader(reign) => self.heard_from(reign, Voters::write_quorum, now),
             State::Follower | State::Candidate(_) => false,
         }
     }
@@ -140,14 +166,21 @@ impl Core {
 
     fn member_views(&self, now: Moment) -> Vec<MemberView> {
         let State::Leader(reign) = &self.state else { return Vec::new() };
+        let part = |id, leaves_at| match self.membership().contains(id) {
+            true => Part::Voter,
+            false if leaves_at == Moment::NEVER => Part::Learner,
+            false => Part::Leaving,
+        };
         let own = MemberView {
             id: self.node(),
+            part: part(self.node(), now),
             matched: self.log.persisted(),
             heard_at: Some(now),
             caught_up: self.standing.caught_up,
         };
         let others = reign.peers.iter().map(|peer| MemberView {
             id: peer.id,
+            part: part(peer.id, peer.leaves_at),
             matched: peer.matched,
             heard_at: peer.heard_at,
             caught_up: peer.standing.caught_up,
@@ -155,5 +188,13 @@ impl Core {
         let mut views: Vec<_> = others.chain([own]).collect();
         views.sort_unstable_by_key(|view| view.id);
         views
+    }
+
+    fn change_view(&self) -> Option<ChangeView> {
+        let State::Leader(reign) = &self.state else { return None };
+        let wanted: &Voters = reign.change.as_ref()?;
+        let new = |node: &NodeId| !self.membership().contains(*node);
+        let waits_for = wanted.members().iter().copied().filter(new).collect();
+        Some(ChangeView { mode: wanted.mode(), members: wanted.members().to_vec(), waits_for })
     }
 }

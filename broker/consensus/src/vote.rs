@@ -23,7 +23,10 @@ impl Core {
         if request.epoch.leader() != Some(from) || from == self.node() {
             return Err(StepError::Malformed { from, what: "it asks for an epoch of another node" });
         }
-        if !self.is_member() || !self.membership().contains(from) {
+        // Who takes part is for the candidate's log to say, which may know of a change that this one does not: without the
+        // word of a new member that has caught up, but not heard that it is one, nobody might be elected.
+        let joins = !self.is_member() && !self.standing.caught_up;
+        if joins || request.membership < self.oldest_membership() {
             return Ok(());
         }
         if !request.pre_vote {

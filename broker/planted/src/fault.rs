@@ -110,6 +110,10 @@ faults! {
         CatchUpEarly,
         /// A leader goes on counting the copies that a member has lost.
         CountLost,
+        /// During a change of the membership only the quorum of the new voters is taken.
+        NewQuorumOnly,
+        /// A new member counts before it has caught up.
+        LearnerCountsEarly,
     }
     Forced {
         /// A forced promotion does not wait for the lease that this node has promised.

@@ -183,6 +183,7 @@ async fn a_replica_whose_committed_log_is_contradicted_stops() {
     let batch = builder.seal(BatchKind::Epoch, GroupId(0), id, LogPosition(0), Timestamp(0));
     let epoch = |number, candidate| Some(Epoch { number, candidate });
     let append = AppendRequest {
+        membership: 1,
         epoch: epoch(view.highest.number + 1, liar.get()),
         prev: Some(EntryId { epoch: epoch(0, 0), index: 0 }),
         commit: 0,

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mainstay_consensus::{Moment, Portrait};
+use mainstay_consensus::{Membership, Moment, Portrait};
 use mainstay_record::{Batch, Epoch};
 
 use crate::node::{DiskOp, Node};
@@ -88,6 +88,7 @@ impl Canon {
         let words = &mut self.words;
         words.extend([node.hard.granted.number, node.hard.granted.candidate, node.applied]);
         words.push(node.standing.losses << 1 | u64::from(node.standing.caught_up));
+        words.push(node.adopted.as_ref().map_or(0, Membership::version));
         words.push(node.lost.len() as u64);
         for (id, losses) in &node.lost {
             words.extend([id.index.0 << 48 | id.epoch.number << 16 | id.epoch.candidate, *losses]);

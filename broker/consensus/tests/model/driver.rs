@@ -80,6 +80,7 @@ impl World {
     fn execute(&mut self, at: usize, action: Action) -> Checked {
         match action {
             Action::StoreHardState(hard) => self.node(at).hard = hard,
+            Action::StoreMembership(membership) => self.node(at).adopted = Some(membership),
             Action::StoreStanding(standing) => {
                 self.tally.caught_up += 1;
                 self.node(at).standing = standing;

@@ -28,6 +28,7 @@ pub(crate) struct Node {
     pub(crate) disk: Vec<Batch>,
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
+    pub(crate) adopted: Option<Membership>,
     pub(crate) quarantine: Vec<Batch>,
     /// Was on the disk when the machine lost power for the so-many-eth time.
     pub(crate) lost: BTreeMap<EntryId, u64>,
@@ -53,6 +54,7 @@ impl Node {
             disk: Vec::new(),
             hard: HardState::default(),
             standing: Standing::default(),
+            adopted: None,
             quarantine: Vec::new(),
             lost: BTreeMap::new(),
             log: Vec::new(),
@@ -69,7 +71,11 @@ impl Node {
         self.applied = 0;
         let config =
             Config { node: self.id, timing: scope.timing.clone(), seed, max_inflight_batches: scope.window };
-        let summary = LogSummary { standing: self.standing, ..summarise(&self.disk, &scope.told) };
+        let summary = LogSummary {
+            standing: self.standing,
+            adopted: self.adopted.clone(),
+            ..summarise(&self.disk, &scope.told)
+        };
         self.core = Some(Core::new(config, self.hard, summary, self.local(now)));
     }
 
@@ -166,6 +172,7 @@ fn summarise(disk: &[Batch], first: &Membership) -> LogSummary {
         epochs: Vec::new(),
         membership: first.clone(),
         memberships: Vec::new(),
+        adopted: None,
         standing: Standing::default(),
     };
     for batch in disk {

@@ -198,6 +198,7 @@ fn seed(raw: u64, timing: &Timing, membership: &Membership) -> u64 {
             epochs: Vec::new(),
             membership: membership.clone(),
             memberships: Vec::new(),
+            adopted: None,
             standing: Standing::default(),
         };
         let timing = Timing { election: election.clone(), ..timing.clone() };

@@ -83,6 +83,7 @@ fn who_is_no_member_neither_grants_nor_campaigns() {
     assert_eq!(rig.view(3).role, Role::Follower);
     assert_eq!(rig.view(3).problem, Some(Problem::NotMember));
     let request = VoteRequest {
+        membership: 1,
         epoch: Epoch::new(9, node(1)),
         pre_vote: false,
         last: EntryId { epoch: Epoch::new(8, node(1)), index: LogIndex(9) },
@@ -122,7 +123,7 @@ fn a_release_counts_only_for_the_epoch_that_it_names() {
     let mut ask = |released| {
         let epoch = Epoch::new(reign.number + 1, node(candidate));
         let last = rig.view(voter).last;
-        let request = VoteRequest { epoch, pre_vote: false, last, released, forced: false };
+        let request = VoteRequest { epoch, pre_vote: false, membership: 1, last, released, forced: false };
         let event = Event::Message { from: node(candidate), message: Message::VoteRequest(request) };
         rig.step(voter, event).unwrap();
         rig.view(voter).granted == epoch

@@ -104,7 +104,8 @@ fn a_leader_owes_nothing_to_the_one_before() {
     rig.step(second, Event::Message { from, message: Message::AppendResponse(told) }).unwrap();
     assert_eq!(rig.view(second).role, Role::Follower);
     let last = rig.view(second).last;
-    let vote = VoteRequest { epoch: next, pre_vote: false, last, released: Some(led), forced: false };
+    let vote =
+        VoteRequest { epoch: next, pre_vote: false, membership: 1, last, released: Some(led), forced: false };
     let from = node(third);
     rig.step(second, Event::Message { from, message: Message::VoteRequest(vote) }).unwrap();
     assert_eq!(rig.view(second).granted, next, "within the lease of the first leader");

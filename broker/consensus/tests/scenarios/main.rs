@@ -5,6 +5,7 @@
 
 mod elections;
 mod handover;
+mod membership;
 mod orders;
 mod replication;
 mod rig;

@@ -128,6 +128,7 @@ fn a_leader_that_contradicts_what_is_committed_is_refused() {
     let epoch = mainstay_record::Epoch::new(99, node(intruder));
     let batch = seal(BatchKind::Data, b"x", mainstay_record::EntryId { epoch, index: LogIndex(1) });
     let header = mainstay_consensus::AppendHeader {
+        membership: 1,
         epoch,
         prev: mainstay_record::EntryId::ZERO,
         commit: LogIndex::ZERO,
@@ -185,7 +186,7 @@ fn what_continues_a_conflict_that_waits_for_the_disk_is_not_refused() {
     let (follower, old, new) = (1, Epoch::new(1, node(2)), Epoch::new(2, node(3)));
     let entry = |epoch, index| seal(BatchKind::Data, b"data", EntryId { epoch, index: LogIndex(index) });
     let mut hear = |from: u64, epoch, prev, batches: Vec<Batch>| {
-        let header = AppendHeader { epoch, prev, commit: LogIndex::ZERO, losses: 0, round: 1 };
+        let header = AppendHeader { epoch, membership: 1, prev, commit: LogIndex::ZERO, losses: 0, round: 1 };
         let message = Message::Append(Append { header, batches });
         rig.step(follower, Event::Message { from: node(from), message }).unwrap();
         let refused = |action: &&Action| matches!(action, Action::Send { message: Message::AppendResponse(answer), .. } if !answer.accepted);

@@ -23,6 +23,7 @@ pub(crate) struct Replica {
     pub(crate) core: Core,
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
+    pub(crate) adopted: Option<Membership>,
     /// Where the log begins, and the log.
     pub(crate) base: LogBase,
     pub(crate) log: Vec<Batch>,
@@ -71,9 +72,29 @@ impl Rig {
             let core = start(raw, &log, &membership, rig.now);
             let base = core.log_base_at(LogIndex::ZERO).unwrap();
             let (hard, standing) = Default::default();
-            rig.replicas.insert(raw, Replica { core, hard, standing, base, log, actions: Vec::new() });
+            rig.replicas
+                .insert(raw, Replica { core, hard, standing, adopted: None, base, log, actions: Vec::new() });
         }
         rig
+    }
+
+    /// A replica with nothing, which belongs to no group yet.
+    pub(crate) fn join(&mut self, raw: u64, mode: Mode) {
+        let membership = Membership::none(mode);
+        let core = start(raw, &[], &membership, self.now);
+        let base = core.log_base_at(LogIndex::ZERO).unwrap();
+        let standing = Standing::default().after_loss();
+        let replica = Replica {
+            core,
+            hard: HardState::default(),
+            standing,
+            adopted: None,
+            base,
+            log: Vec::new(),
+            actions: Vec::new(),
+        };
+        self.replicas.insert(raw, replica);
+        self.restart(raw);
     }
 
     pub(crate) fn view(&self, raw: u64) -> View {
@@ -164,6 +185,7 @@ impl Rig {
                 later.push(Event::Propose { batch });
             }
             Action::StoreHardState(hard) => replica.hard = hard,
+            Action::StoreMembership(membership) => replica.adopted = Some(membership),
             Action::StoreStanding(standing) => replica.standing = standing,
             Action::Rewind { .. } | Action::Commit { .. } | Action::RoleChanged => {}
         }
@@ -185,9 +207,9 @@ impl Rig {
     pub(crate) fn restart(&mut self, raw: u64) {
         let membership = self.view(raw).membership;
         let Some(replica) = self.replicas.get_mut(&raw) else { return };
-        replica.core =
-            restart(raw, &replica.base, &replica.log, &membership, replica.hard, replica.standing, self.now);
-        for other in (1..=self.replicas.len() as u64).filter(|other| *other != raw) {
+        replica.core = restart(raw, replica, &membership, self.now);
+        let others: Vec<_> = self.replicas.keys().copied().filter(|other| *other != raw).collect();
+        for other in others {
             self.step(other, Event::Disconnected { peer: node(raw) }).unwrap();
         }
     }
@@ -255,25 +277,30 @@ impl Rig {
 pub(crate) fn start(raw: u64, log: &[Batch], membership: &Membership, now: Moment) -> Core {
     let (base, epochs, membership_at) = (EntryId::ZERO, Vec::new(), LogIndex::ZERO);
     let whole = LogBase { base, epochs, membership: membership.clone(), membership_at };
-    restart(raw, &whole, log, membership, HardState::default(), Standing::default(), now)
+    Core::new(config(raw), HardState::default(), summary(&whole, log, membership), now)
 }
 
-fn restart(
-    raw: u64,
-    base: &LogBase,
-    log: &[Batch],
-    membership: &Membership,
-    hard: HardState,
-    standing: Standing,
-    now: Moment,
-) -> Core {
+fn config(raw: u64) -> Config {
+    Config { node: node(raw), timing: Timing::default(), seed: raw, max_inflight_batches: 8 }
+}
+
+/// A core over what a replica has stored.
+fn restart(raw: u64, replica: &Replica, membership: &Membership, now: Moment) -> Core {
+    let summary = LogSummary {
+        adopted: replica.adopted.clone(),
+        standing: replica.standing,
+        ..summary(&replica.base, &replica.log, membership)
+    };
+    Core::new(config(raw), replica.hard, summary, now)
+}
+
+fn summary(base: &LogBase, log: &[Batch], membership: &Membership) -> LogSummary {
     let mut epochs: Vec<(Epoch, LogIndex)> = base.epochs.clone();
     for id in log.iter().map(Batch::id) {
         if epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {
             epochs.push((id.epoch, id.index));
         }
     }
-    let config = Config { node: node(raw), timing: Timing::default(), seed: raw, max_inflight_batches: 8 };
     let last = log.last().map_or(base.base, Batch::id);
     let in_log = base.membership_at > LogIndex::ZERO;
     let mut memberships: Vec<_> =
@@ -282,8 +309,8 @@ fn restart(
         memberships.push((batch.index(), Membership::decode(&batch.record(0).unwrap()).unwrap()));
     }
     let membership = membership.clone();
-    let summary = LogSummary { base: base.base, last, epochs, membership, memberships, standing };
-    Core::new(config, hard, summary, now)
+    let (adopted, standing) = (None, Standing::default());
+    LogSummary { base: base.base, last, epochs, membership, memberships, adopted, standing }
 }
 
 fn log_of(epochs: &[u64]) -> Vec<Batch> {

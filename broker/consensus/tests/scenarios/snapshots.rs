@@ -208,6 +208,7 @@ fn a_snapshot_waits_until_the_tail_that_it_replaces_is_persisted() {
         EntryId { epoch: reign, index: rig.view(absent).last.index.next() },
     );
     let header = mainstay_consensus::AppendHeader {
+        membership: 1,
         epoch: reign,
         prev: rig.view(absent).last,
         commit: LogIndex::ZERO,

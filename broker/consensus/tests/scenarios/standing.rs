@@ -178,6 +178,7 @@ fn only_a_leader_that_knows_of_the_loss_can_say_that_it_is_made_good() {
     rig.down.insert(leader);
     rig.lose_power(with, kept);
     let header = mainstay_consensus::AppendHeader {
+        membership: 1,
         epoch: rig.view(leader).epoch,
         prev: before,
         commit: before.index,
@@ -206,8 +207,14 @@ fn a_commit_of_an_older_epoch_proves_nothing() {
     let last = rig.view(1).last;
     rig.lose_power(1, 3);
     let epoch = Epoch::new(5, node(2));
-    let header =
-        mainstay_consensus::AppendHeader { epoch, prev: last, commit: last.index, losses: 1, round: 1 };
+    let header = mainstay_consensus::AppendHeader {
+        epoch,
+        membership: 1,
+        prev: last,
+        commit: last.index,
+        losses: 1,
+        round: 1,
+    };
     let append = mainstay_consensus::Append { header, batches: vec![] };
     let event = Event::Message { from: node(2), message: Message::Append(append) };
     rig.step(1, event).unwrap();

@@ -29,6 +29,7 @@ pub(crate) struct Node {
     pub(crate) disk: Vec<Batch>,
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
+    pub(crate) adopted: Option<Membership>,
     pub(crate) quarantine: Vec<Batch>,
     /// Of `disk`, what survives when the machine loses power.
     pub(crate) synced: usize,
@@ -64,6 +65,7 @@ impl Node {
             disk: Vec::new(),
             hard: HardState::default(),
             standing: Standing::default(),
+            adopted: None,
             quarantine: Vec::new(),
             synced: 0,
             lost: BTreeMap::new(),
@@ -93,7 +95,11 @@ impl Node {
         self.wake_at = u64::MAX;
         let config =
             Config { node: self.id, timing: plan.timing.clone(), seed, max_inflight_batches: plan.window };
-        let summary = LogSummary { standing: self.standing, ..summarise(&self.base, &self.disk) };
+        let summary = LogSummary {
+            standing: self.standing,
+            adopted: self.adopted.clone(),
+            ..summarise(&self.base, &self.disk)
+        };
         self.core = Some(Core::new(config, self.hard, summary, self.local(now)));
     }
 
@@ -194,7 +200,8 @@ fn summarise(base: &LogBase, disk: &[Batch]) -> LogSummary {
     let standing = Standing::default();
     let in_log = membership_at > LogIndex::ZERO;
     let memberships = in_log.then(|| (membership_at, membership.clone())).into_iter().collect();
-    let mut summary = LogSummary { base, last: base, epochs, membership, memberships, standing };
+    let mut summary =
+        LogSummary { base, last: base, epochs, membership, memberships, adopted: None, standing };
     for batch in disk {
         let id = batch.id();
         if summary.epochs.last().is_none_or(|(epoch, _)| *epoch != id.epoch) {

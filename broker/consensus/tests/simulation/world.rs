@@ -270,6 +270,7 @@ impl World {
                     self.nodes[at].hard = hard;
                 }
             }
+            Action::StoreMembership(membership) => self.nodes[at].adopted = Some(membership),
             Action::StoreStanding(standing) => {
                 self.checks.statistics.caught_up += 1;
                 self.nodes[at].standing = standing;

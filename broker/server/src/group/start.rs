@@ -289,6 +289,7 @@ impl Runner {
             membership,
             memberships: disk.memberships(),
             standing: disk.standing,
+            adopted: None,
         };
         let now = self.clock.now();
         let core_config = core.clone();

@@ -28,6 +28,7 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
         Message::VoteRequest(request) => envelope::Message::VoteRequest(proto::VoteRequest {
             epoch: Some(epoch(request.epoch)),
             pre_vote: request.pre_vote,
+            membership: request.membership,
             last: Some(entry(request.last)),
             released: request.released.map(epoch),
             forced: request.forced,
@@ -45,6 +46,7 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
             prev: Some(entry(append.header.prev)),
             commit: append.header.commit.0,
             losses: append.header.losses,
+            membership: append.header.membership,
             round: append.header.round,
             batches: append.batches.iter().map(|batch| batch.bytes().clone()).collect(),
         }),
@@ -72,6 +74,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
         envelope::Message::VoteRequest(request) => Message::VoteRequest(VoteRequest {
             epoch: epoch_of(request.epoch)?,
             pre_vote: request.pre_vote,
+            membership: request.membership,
             last: entry_of(request.last)?,
             released: request.released.map(|epoch| epoch_of(Some(epoch))).transpose()?,
             forced: request.forced,
@@ -129,6 +132,7 @@ fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
         prev: entry_of(request.prev)?,
         commit: LogIndex(request.commit),
         losses: request.losses,
+        membership: request.membership,
         round: request.round,
     };
     Ok(Append { header, batches: decode_batches(&request.batches)? })
@@ -183,9 +187,22 @@ mod tests {
         builder.push(b"a record");
         let id = EntryId { epoch: new, index: LogIndex(42) };
         let batch = builder.seal(BatchKind::Data, GroupId(3), id, LogPosition(99), Timestamp(5));
-        let header = AppendHeader { epoch: new, prev: last, commit: LogIndex(40), losses: 3, round: 12 };
-        let request =
-            |released| VoteRequest { epoch: new, pre_vote: true, last, released, forced: released.is_none() };
+        let header = AppendHeader {
+            epoch: new,
+            membership: 7,
+            prev: last,
+            commit: LogIndex(40),
+            losses: 3,
+            round: 12,
+        };
+        let request = |released| VoteRequest {
+            epoch: new,
+            pre_vote: true,
+            membership: 5,
+            last,
+            released,
+            forced: released.is_none(),
+        };
         vec![
             Message::VoteRequest(request(Some(old))),
             Message::VoteRequest(request(None)),

@@ -52,6 +52,12 @@ impl Broker {
             Action::SendSnapshot { to, .. } => {
                 return Err(format!("{to} needs a snapshot, which these brokers do not send"));
             }
+            Action::StoreMembership(membership) => {
+                return Err(format!(
+                    "membership version {} is to be adopted, which these brokers do not do",
+                    membership.version()
+                ));
+            }
             Action::InstallSnapshot { base } => {
                 return Err(format!(
                     "a snapshot at {base} is to be installed, which these brokers do not do"

@@ -159,6 +159,7 @@ fn summarise(recovered: &Recovered, file: &StateFile) -> Result<LogSummary, Star
         epochs: recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
         membership,
         memberships,
+        adopted: None,
         standing: Standing::default(),
     })
 }

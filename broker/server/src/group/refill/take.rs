@@ -167,6 +167,7 @@ impl Driver {
             epochs: Vec::new(),
             memberships: Vec::new(),
             membership: begun.membership,
+            adopted: None,
             standing,
         };
         self.core = Core::new(self.core_config.clone(), hard, summary, self.clock.moment(now));

@@ -1,0 +1,449 @@
+//! Members come and go, one changes place with another, and the write quorum changes: through the log.
+
+use mainstay_consensus::{Action, ChangeView, Event, Membership, Message, Mode, Part, Role, StepError};
+use mainstay_record::BatchKind;
+
+use crate::rig::{Rig, millis, node};
+
+const SYNC: Mode = Mode::Sync { min_in_sync: 2 };
+
+fn change(rig: &mut Rig, mode: Mode, members: &[u64]) -> Result<(), StepError> {
+    let leader = rig.leader().unwrap();
+    let members = members.iter().map(|raw| node(*raw)).collect();
+    rig.step(leader, Event::ChangeMembership { mode, members })
+}
+
+/// The voters of what is in force on a member, and its version; `None` while a change is under way.
+fn settled(rig: &Rig, raw: u64) -> Option<(Vec<u64>, u64)> {
+    let membership = rig.view(raw).membership;
+    let voters = membership.voters().iter().map(|node| node.get()).collect();
+    (!membership.is_joint()).then_some((voters, membership.version()))
+}
+
+/// A group that leads and has something in its log. Its leader.
+fn group(mode: Mode, members: u64) -> (Rig, u64) {
+    let (mut rig, leader) = Rig::led(mode, members);
+    for _ in 0..5 {
+        rig.propose(leader).unwrap();
+    }
+    rig.pass(millis(200));
+    (rig, leader)
+}
+
+/// What the membership batches of the log say, in order.
+fn steps(rig: &Rig, raw: u64) -> Vec<(u64, bool)> {
+    let log = rig.replicas[&raw].log.iter().filter(|batch| batch.header().kind == BatchKind::Membership);
+    let read = log.map(|batch| Membership::decode(&batch.record(0).unwrap()).unwrap());
+    read.map(|membership| (membership.version(), membership.is_joint())).collect()
+}
+
+#[test]
+fn a_group_grows_from_one_to_three() {
+    for mode in [Mode::Raft, Mode::Sync { min_in_sync: 1 }, Mode::Async] {
+        let (mut rig, leader) = group(mode, 1);
+        for raw in [2, 3] {
+            rig.join(raw, mode);
+        }
+        change(&mut rig, mode, &[1, 2, 3]).unwrap();
+        rig.pass(millis(500));
+        for raw in 1..=3 {
+            assert_eq!(settled(&rig, raw), Some((vec![1, 2, 3], 3)), "{mode:?} on {raw}");
+            assert!(rig.view(raw).standing.caught_up);
+            assert_eq!(rig.view(raw).problem, None);
+        }
+        assert_eq!(steps(&rig, leader), [(1, false), (2, true), (3, false)]);
+        rig.propose(leader).unwrap();
+        assert_eq!(rig.view(3).last, rig.view(leader).last);
+        assert!(rig.view(leader).serving);
+        if mode == Mode::Raft {
+            rig.down.insert(leader);
+            rig.pass_until(millis(4000), |rig| rig.leader().is_some_and(|raw| rig.view(raw).serving));
+        }
+    }
+}
+
+#[test]
+fn a_member_is_replaced_in_one_change_and_stops() {
+    for mode in [Mode::Raft, SYNC, Mode::Async] {
+        let (mut rig, leader) = group(mode, 3);
+        let old = leader % 3 + 1;
+        let stays = (leader + 1) % 3 + 1;
+        rig.join(4, mode);
+        rig.propose(leader).unwrap();
+        change(&mut rig, mode, &[leader, stays, 4]).unwrap();
+        rig.pass(millis(1000));
+        let mut voters = vec![leader, stays, 4];
+        voters.sort_unstable();
+        for raw in [leader, stays, 4, old] {
+            assert_eq!(settled(&rig, raw), Some((voters.clone(), 3)), "{mode:?} on {raw}");
+        }
+        let ids: Vec<_> = rig.view(leader).members.iter().map(|member| member.id.get()).collect();
+        assert_eq!(ids, voters, "the removed one is talked to no more");
+        rig.down.insert(leader);
+        rig.replicas.get_mut(&old).unwrap().actions.clear();
+        rig.pass(millis(5000));
+        assert_eq!(rig.view(old).role, Role::Follower);
+        let asks = |action: &&Action| matches!(action, Action::Send { .. });
+        assert_eq!(rig.replicas[&old].actions.iter().filter(asks).count(), 0);
+        if mode == Mode::Raft {
+            let next = rig.leader().expect("the others elect one");
+            assert!(next != old && rig.view(next).serving);
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_removes_itself_hands_over() {
+    for mode in [Mode::Raft, SYNC, Mode::Async] {
+        let (mut rig, leader) = group(mode, 3);
+        let rest: Vec<u64> = (1..=3).filter(|raw| *raw != leader).collect();
+        let wanted = if mode == SYNC { Mode::Sync { min_in_sync: 1 } } else { mode };
+        change(&mut rig, wanted, &rest).unwrap();
+        rig.pass(millis(300));
+        let next = rig.leader().expect("handed over at once");
+        assert!(rest.contains(&next), "{mode:?}");
+        rig.propose(next).unwrap();
+        rig.pass(millis(300));
+        assert_eq!(settled(&rig, next), Some((rest.clone(), 3)));
+        assert!(rig.view(next).serving);
+        assert_eq!(rig.view(leader).role, Role::Follower);
+    }
+}
+
+#[test]
+fn the_write_quorum_changes_alone() {
+    let (mut rig, leader) = group(SYNC, 3);
+    change(&mut rig, Mode::Sync { min_in_sync: 3 }, &[1, 2, 3]).unwrap();
+    rig.pass(millis(200));
+    assert_eq!(rig.view(leader).membership.write_quorum(), 3);
+    let follower = leader % 3 + 1;
+    rig.down.insert(follower);
+    rig.propose(leader).unwrap();
+    assert!(rig.view(leader).commit < rig.view(leader).last.index, "three are needed now");
+    rig.down.clear();
+    rig.pass(millis(300));
+    assert_eq!(rig.view(leader).commit, rig.view(leader).last.index);
+}
+
+#[test]
+fn a_wish_waits_for_its_learner_and_can_be_dropped_or_replaced() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 4]).unwrap();
+    rig.pass(millis(500));
+    let waits =
+        ChangeView { mode: Mode::Raft, members: (1..=4).map(node).collect(), waits_for: vec![node(4)] };
+    assert_eq!(rig.view(leader).change, Some(waits));
+    let learner = rig.view(leader).members.into_iter().find(|member| member.id == node(4)).unwrap();
+    assert_eq!((learner.part, learner.heard_at), (Part::Learner, None));
+    assert_eq!(settled(&rig, leader), Some((vec![1, 2, 3], 1)));
+    // Replaced by one that can be done.
+    rig.join(5, Mode::Raft);
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 5]).unwrap();
+    rig.pass(millis(500));
+    assert_eq!(settled(&rig, leader), Some((vec![1, 2, 3, 5], 3)));
+    assert_eq!(rig.view(leader).change, None);
+    // Dropped, by event or by asking for what there is.
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 4, 5]).unwrap();
+    rig.step(leader, Event::AbandonChange).unwrap();
+    assert_eq!(rig.view(leader).change, None);
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 4, 5]).unwrap();
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 5]).unwrap();
+    assert_eq!(rig.view(leader).change, None);
+    assert_eq!(rig.view(leader).members.len(), 4);
+    assert_eq!(settled(&rig, leader), Some((vec![1, 2, 3, 5], 3)));
+}
+
+/// A learner that is far behind gets a snapshot, and counts only when it has nearly everything.
+#[test]
+fn a_learner_counts_for_nothing_until_it_has_caught_up() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    for _ in 0..30 {
+        rig.propose(leader).unwrap();
+    }
+    rig.pass(millis(200));
+    rig.compact(leader, 20);
+    rig.join(4, Mode::Raft);
+    rig.stalled.insert(4);
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 4]).unwrap();
+    rig.pass(millis(3000));
+    assert_eq!(settled(&rig, leader), Some((vec![1, 2, 3], 1)), "it has nothing yet");
+    assert!(!rig.view(4).standing.caught_up);
+    // With two of three gone, its copy and its answers are worth nothing.
+    let (one, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    rig.down.extend([one, other]);
+    rig.propose(leader).unwrap();
+    rig.pass(millis(1500));
+    assert!(!rig.view(leader).serving && rig.view(leader).commit < rig.view(leader).last.index);
+    rig.down.clear();
+    rig.stalled.clear();
+    rig.pass_until(millis(5000), |rig| rig.leader().is_some_and(|raw| rig.view(raw).serving));
+    let leader = rig.leader().unwrap();
+    // The wish went with the reign, if that ended.
+    change(&mut rig, Mode::Raft, &[1, 2, 3, 4]).unwrap();
+    let epoch = rig.view(leader).epoch;
+    rig.step(leader, Event::SnapshotEnded { to: node(4), epoch }).unwrap();
+    rig.pass(millis(3000));
+    assert_eq!(settled(&rig, 4), Some((vec![1, 2, 3, 4], 3)));
+    assert!(rig.view(4).standing.caught_up);
+}
+
+#[test]
+fn impossible_and_untimely_changes_are_refused_by_name() {
+    let (mut rig, leader) = group(SYNC, 3);
+    let refused = |rig: &mut Rig, mode, members: &[u64]| change(rig, mode, members).unwrap_err();
+    assert!(matches!(refused(&mut rig, SYNC, &[]), StepError::BadChange(_)));
+    assert!(matches!(refused(&mut rig, SYNC, &[1, 1, 2]), StepError::BadChange(_)));
+    assert!(matches!(refused(&mut rig, SYNC, &[1]), StepError::BadChange(_)));
+    assert_eq!(refused(&mut rig, Mode::Raft, &[1, 2, 3]), StepError::ModeFixed);
+    let follower = leader % 3 + 1;
+    let event = Event::ChangeMembership { mode: SYNC, members: vec![node(1), node(2)] };
+    assert!(matches!(rig.step(follower, event), Err(StepError::NotLeader { .. })));
+    // Who is left could not commit.
+    let other = (leader + 1) % 3 + 1;
+    rig.down.insert(follower);
+    rig.pass(millis(1500));
+    assert_eq!(refused(&mut rig, SYNC, &[leader, follower]), StepError::WouldLeaveNoQuorum);
+    rig.down.clear();
+    rig.pass(millis(500));
+    // One at a time: the joint membership waits for both quorums.
+    rig.persists = false;
+    change(&mut rig, SYNC, &[leader, other]).unwrap();
+    assert!(rig.view(leader).membership.is_joint());
+    let again = change(&mut rig, SYNC, &[leader, other]);
+    assert_eq!(again, Ok(()), "the same wish");
+    let error = refused(&mut rig, SYNC, &[1, 2, 3]);
+    assert_eq!(error, StepError::ChangeInProgress { version: 2 });
+    assert_eq!(rig.step(leader, Event::AbandonChange), Err(StepError::ChangeInProgress { version: 2 }));
+}
+
+/// Neither quorum alone decides anything while both are in force.
+#[test]
+fn a_joint_membership_commits_with_both_quorums_only() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    let (one, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    for raw in [4, 5] {
+        rig.join(raw, Mode::Raft);
+    }
+    // Learners keep up; then both members that stay behind vanish.
+    change(&mut rig, Mode::Raft, &[leader, 4, 5, 6]).unwrap();
+    rig.pass(millis(300));
+    rig.down.extend([one, other]);
+    change(&mut rig, Mode::Raft, &[leader, 4, 5]).unwrap();
+    rig.propose(leader).unwrap();
+    rig.pass(millis(300));
+    let view = rig.view(leader);
+    assert!(
+        view.membership.is_joint() && view.commit < view.last.index,
+        "the new quorum has it, the old has not"
+    );
+    rig.down.remove(&one);
+    rig.pass(millis(500));
+    let now_leads = rig.leader().unwrap();
+    rig.pass_until(millis(5000), |rig| settled(rig, now_leads).is_some_and(|(_, version)| version == 3));
+    let mut voters = vec![leader, 4, 5];
+    voters.sort_unstable();
+    assert_eq!(settled(&rig, 4), Some((voters, 3)));
+}
+
+/// The leader dies with the joint membership in the log: who comes next finishes the change.
+#[test]
+fn a_new_leader_finishes_the_change_that_it_finds() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    let (old, stays) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    rig.join(4, Mode::Raft);
+    rig.stalled.clear();
+    change(&mut rig, Mode::Raft, &[leader, stays, 4, 9]).unwrap();
+    rig.pass(millis(300));
+    // It is sent, but no answer comes back.
+    rig.deaf.insert(leader);
+    change(&mut rig, Mode::Raft, &[leader, stays, 4]).unwrap();
+    rig.pass(millis(10));
+    assert!([old, stays, 4].iter().all(|raw| rig.view(*raw).membership.is_joint()));
+    rig.down.insert(leader);
+    rig.deaf.clear();
+    rig.pass_until(millis(5000), |rig| rig.leader().is_some_and(|raw| rig.view(raw).serving));
+    rig.pass(millis(1000));
+    let next = rig.leader().expect("somebody leads");
+    let mut voters = vec![leader, stays, 4];
+    voters.sort_unstable();
+    assert_eq!(settled(&rig, next), Some((voters, 3)));
+    assert_ne!(next, old, "it hands over when it is removed");
+}
+
+/// A member that has caught up but does not know yet that it is one must be asked: without it nobody could be elected.
+#[test]
+fn a_new_member_that_has_not_heard_of_it_grants_to_who_has() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    let (old, stays) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    rig.join(4, Mode::Raft);
+    change(&mut rig, Mode::Raft, &[leader, stays, 4, 9]).unwrap();
+    rig.pass(millis(300));
+    rig.deaf.insert(4);
+    change(&mut rig, Mode::Raft, &[leader, stays, 4]).unwrap();
+    rig.pass(millis(10));
+    assert!(!rig.view(4).membership.contains(node(4)), "it has not heard");
+    assert_eq!(settled(&rig, stays).map(|(_, version)| version), Some(3));
+    rig.down.extend([leader, old]);
+    rig.deaf.clear();
+    rig.pass_until(millis(5000), |rig| rig.leader().is_some_and(|raw| rig.view(raw).serving));
+    assert_eq!(rig.leader(), Some(stays));
+}
+
+#[test]
+fn a_cut_takes_a_change_back() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    let follower = leader % 3 + 1;
+    rig.mute.insert(leader);
+    let rest: Vec<u64> = (1..=3).filter(|raw| *raw != follower).collect();
+    change(&mut rig, Mode::Raft, &rest).unwrap();
+    assert!(rig.view(leader).membership.is_joint());
+    rig.pass_until(millis(5000), |rig| {
+        rig.replicas.keys().any(|raw| *raw != leader && rig.view(*raw).serving)
+    });
+    rig.mute.clear();
+    rig.pass(millis(500));
+    for raw in 1..=3 {
+        assert_eq!(settled(&rig, raw), Some((vec![1, 2, 3], 1)), "on {raw}");
+    }
+}
+
+#[test]
+fn restarts_in_the_middle_of_a_change_know_both_quorums() {
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    rig.persists = false;
+    let follower = leader % 3 + 1;
+    let rest: Vec<u64> = (1..=3).filter(|raw| *raw != follower).collect();
+    change(&mut rig, Mode::Raft, &rest).unwrap();
+    rig.persists = true;
+    rig.restart(leader);
+    let membership = rig.view(leader).membership;
+    assert!(membership.is_joint());
+    assert_eq!((membership.members().len(), membership.voters().len()), (3, 2));
+    rig.pass(millis(5000));
+    let next = rig.leader().unwrap();
+    assert_eq!(settled(&rig, next), Some((rest, 3)));
+}
+
+fn adopt(rig: &mut Rig, raw: u64, version: u64, mode: Mode, members: &[u64]) -> Result<(), StepError> {
+    let members = members.iter().map(|raw| node(*raw)).collect();
+    let membership = Membership::new(version, mode, members).unwrap();
+    rig.step(raw, Event::AdoptMembership { membership })
+}
+
+/// Two copies were needed, and one disk is gone: the operator names the survivor alone, then adds a replacement.
+#[test]
+fn a_pair_goes_on_after_a_disk_is_lost_and_the_lost_one_cannot_come_back_between() {
+    let (mut rig, leader) = group(SYNC, 2);
+    let other = 3 - leader;
+    let alone = Mode::Sync { min_in_sync: 1 };
+    for survivor in [leader, other] {
+        let (mut rig, leader) = group(SYNC, 2);
+        let lost = 3 - survivor;
+        rig.down.insert(lost);
+        if survivor == leader {
+            rig.propose(leader).unwrap();
+            assert!(rig.view(leader).commit < rig.view(leader).last.index);
+        }
+        adopt(&mut rig, survivor, 2, alone, &[survivor]).unwrap();
+        rig.pass(millis(3000));
+        assert_eq!(rig.leader(), Some(survivor));
+        let view = rig.view(survivor);
+        assert!(view.serving && view.commit == view.last.index);
+        assert_eq!(steps(&rig, survivor), [(1, false), (2, false)]);
+        // The lost one was only away, and is told to campaign by somebody who does not know better.
+        rig.down.clear();
+        let expires = rig.now.plus(millis(3000));
+        let epoch = rig.view(survivor).epoch.number + 5;
+        rig.order(lost, mainstay_consensus::Order::Campaign { epoch, expires }).unwrap();
+        rig.pass(millis(3000));
+        assert!(rig.view(survivor).serving, "nobody disturbs it");
+        assert!(!rig.view(lost).serving);
+        if rig.view(lost).role == Role::Leader {
+            rig.propose(lost).unwrap();
+            assert!(rig.view(lost).commit < rig.view(lost).last.index);
+        }
+        // The same after a restart: what was adopted is stored.
+        rig.restart(survivor);
+        rig.pass(millis(3000));
+        assert!(rig.view(survivor).serving && !rig.view(lost).serving);
+        rig.down.insert(lost);
+        rig.join(3, SYNC);
+        let event = Event::ChangeMembership { mode: SYNC, members: vec![node(survivor), node(3)] };
+        rig.step(survivor, event).unwrap();
+        rig.pass(millis(1000));
+        assert_eq!(settled(&rig, 3), Some((vec![survivor, 3], 4)));
+        assert_eq!(rig.view(3).commit, rig.view(survivor).last.index);
+    }
+    // What is wrong with an order is told.
+    assert_eq!(
+        adopt(&mut rig, leader, 1, alone, &[leader]),
+        Err(StepError::StaleMembership { offered: 1, known: 1 })
+    );
+    assert_eq!(adopt(&mut rig, leader, 2, Mode::Raft, &[leader]), Err(StepError::ModeFixed));
+    assert_eq!(adopt(&mut rig, leader, 2, alone, &[other]), Err(StepError::NotMember { version: 2 }));
+    adopt(&mut rig, leader, 2, alone, &[leader]).unwrap();
+    assert_eq!(adopt(&mut rig, leader, 2, alone, &[leader]), Ok(()), "once more");
+    let (mut rig, leader) = group(Mode::Raft, 3);
+    assert_eq!(adopt(&mut rig, leader, 2, Mode::Raft, &[leader]), Err(StepError::AdoptionUnsafe));
+}
+
+/// The order reaches a survivor before the replacement has anything: it may not lead, nor help anybody to.
+#[test]
+fn who_joins_with_nothing_may_not_lead_although_one_grant_is_enough() {
+    let (mut rig, leader) = group(SYNC, 2);
+    let survivor = leader;
+    let lost = 3 - survivor;
+    rig.down.insert(lost);
+    rig.join(3, SYNC);
+    rig.deaf.insert(3);
+    adopt(&mut rig, survivor, 2, SYNC, &[survivor, 3]).unwrap();
+    rig.down.insert(survivor);
+    rig.deaf.clear();
+    assert_eq!(adopt(&mut rig, 3, 2, SYNC, &[survivor, 3]), Err(StepError::AdoptWhileCatchingUp));
+    let expires = rig.now.plus(millis(3000));
+    let _ = rig.order(3, mainstay_consensus::Order::Campaign { epoch: 90, expires });
+    rig.pass(millis(4000));
+    assert_ne!(rig.view(3).role, Role::Leader);
+    rig.down.remove(&survivor);
+    let expires = rig.now.plus(millis(3000));
+    rig.order(survivor, mainstay_consensus::Order::Campaign { epoch: 100, expires }).unwrap();
+    rig.pass(millis(1000));
+    assert_eq!(rig.leader(), Some(survivor));
+    assert!(rig.view(3).standing.caught_up);
+    assert_eq!(settled(&rig, 3), Some((vec![survivor, 3], 2)));
+    rig.propose(survivor).unwrap();
+    rig.pass(millis(200));
+    assert_eq!(rig.view(3).commit, rig.view(survivor).last.index);
+}
+
+/// A leader that knows only an older membership is refused, and not answered: an answer would count as being heard.
+#[test]
+fn a_leader_with_an_older_membership_is_refused() {
+    let (mut rig, leader) = group(SYNC, 2);
+    let survivor = 3 - leader;
+    adopt(&mut rig, survivor, 7, Mode::Sync { min_in_sync: 1 }, &[survivor]).unwrap();
+    let append = mainstay_consensus::Append {
+        header: mainstay_consensus::AppendHeader {
+            epoch: rig.view(leader).epoch,
+            membership: 1,
+            prev: rig.view(leader).last,
+            commit: rig.view(leader).commit,
+            losses: 0,
+            round: 5,
+        },
+        batches: Vec::new(),
+    };
+    rig.replicas.get_mut(&survivor).unwrap().actions.clear();
+    let granted = rig.view(survivor).granted;
+    let append = mainstay_consensus::Append {
+        header: mainstay_consensus::AppendHeader {
+            epoch: mainstay_record::Epoch::new(granted.number + 9, node(leader)),
+            ..append.header
+        },
+        ..append
+    };
+    let refused = rig.step(survivor, Event::Message { from: node(leader), message: Message::Append(append) });
+    assert_eq!(refused, Err(StepError::OldMembership { from: node(leader), theirs: 1, own: 7 }));
+    assert_eq!(rig.view(survivor).granted, granted);
+    assert!(rig.replicas[&survivor].actions.is_empty());
+}
