@@ -8,8 +8,9 @@ mod proofs;
 pub(crate) mod release;
 mod run;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
@@ -21,6 +22,8 @@ use run::Outcome;
 
 /// Proofs that run at the same time. Their tests run one by one.
 const WORKERS: usize = 2;
+/// After this long no further proof is asked about a bug.
+const TRIAL: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Arguments {
@@ -43,7 +46,7 @@ struct Trial {
 
 #[derive(Debug)]
 struct Caught {
-    proof: &'static Proof,
+    proof: Proof,
     test: String,
     why: String,
 }
@@ -58,19 +61,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let started = Instant::now();
     release::refuses_planted_bugs()?;
-    let needed =
-        |proof: &&Proof| faults.iter().any(|fault| proofs::of(*fault).any(|of| std::ptr::eq(of, *proof)));
+    let needed = |proof: &&Proof| faults.iter().any(|fault| proofs::asked(*fault).contains(&proof.package));
     let proofs: Vec<&Proof> = proofs::ALL.iter().filter(needed).collect();
     ensure!(!proofs.is_empty(), "no proof is asked");
+    if proofs.iter().any(|proof| proof.package == proofs::PROCESSES) {
+        mainstay_clusters::ensure_fault_packages()?;
+    }
+    println!("property tests begin with seed {}", run::PROPTEST_SEED);
+    let seeds: BTreeSet<String> = proofs.iter().filter_map(|proof| proof.seeds()).collect();
+    seeds.iter().for_each(|seeds| println!("{seeds}"));
     let binaries = Binaries::build(&proofs)?;
     println!("built in {:.0} s", started.elapsed().as_secs_f64());
-    without_fault(&proofs, &binaries)?;
-    println!("no bug planted: every proof passes, {:.0} s", started.elapsed().as_secs_f64());
     let trials = each(&faults, |fault| {
         let trial = try_fault(*fault, &binaries);
         println!("{}", line(&trial));
         trial
     });
+    without_fault(&trials, &binaries)?;
     report(&trials, started)
 }
 
@@ -88,15 +95,20 @@ fn chosen(names: &[String]) -> Result<Vec<Fault>> {
     Ok(faults)
 }
 
-/// A proof that fails, or finds nothing to run, without any bug would catch everything.
-fn without_fault(proofs: &[&'static Proof], binaries: &Binaries) -> Result<()> {
-    let failures = each(proofs, |proof| match run::run(proof, binaries, None) {
+/// What has noticed a bug passes without one: else it would notice everything.
+fn without_fault(trials: &[Trial], binaries: &Binaries) -> Result<()> {
+    let caught = trials.iter().filter_map(|trial| trial.caught.as_ref());
+    let proofs: BTreeMap<String, &Proof> =
+        caught.map(|caught| (format!("{:?}", caught.proof), &caught.proof)).collect();
+    let proofs: Vec<&Proof> = proofs.into_values().collect();
+    let failures = each(&proofs, |&proof| match run::run(proof, binaries, None) {
         Outcome::Passed => None,
         Outcome::Failed { test, why } => Some(format!("{proof}: {test} fails without a bug: {why}")),
         Outcome::Broken(what) => Some(format!("{proof}: {what}")),
     });
     let failures: Vec<_> = failures.into_iter().flatten().collect();
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    println!("without a bug all of the {} that noticed one pass", proofs.len());
     Ok(())
 }
 
@@ -104,7 +116,13 @@ fn try_fault(fault: Fault, binaries: &Binaries) -> Trial {
     let started = Instant::now();
     let mut trial = Trial { fault, caught: None, broken: Vec::new(), seconds: 0.0 };
     for proof in proofs::of(fault) {
-        match run::run(proof, binaries, Some(fault)) {
+        if started.elapsed() > TRIAL {
+            trial
+                .broken
+                .push(format!("{proof} and those after it were not asked: {} s are over", TRIAL.as_secs()));
+            break;
+        }
+        match run::run(&proof, binaries, Some(fault)) {
             Outcome::Passed => {}
             Outcome::Failed { test, why } => {
                 trial.caught = Some(Caught { proof, test, why });
@@ -167,11 +185,10 @@ fn report(trials: &[Trial], started: Instant) -> Result<()> {
     }
     let (proofs, units) = (caught_by(Strength::Proof), caught_by(Strength::Unit));
     let caught = proofs + units;
+    let (all, took) = (trials.len(), started.elapsed().as_secs_f64());
     println!(
-        "\nplanted bugs caught: {caught} of {} ({proofs} by a proof, {units} by a unit test only)",
-        trials.len()
+        "\n{caught} of {all} caught, {proofs} by a proof, {units} by a unit test only; it took {took:.0} s"
     );
-    println!("it took {:.0} s", started.elapsed().as_secs_f64());
     ensure!(!trials.is_empty() && caught == trials.len(), "{} planted bugs survived", trials.len() - caught);
     Ok(())
 }
@@ -189,8 +206,9 @@ mod tests {
     #[test]
     fn a_survivor_is_a_failure() {
         let trial = |caught| Trial { fault: Fault::SkipFsync, caught, broken: Vec::new(), seconds: 0.1 };
-        let caught =
-            || Some(Caught { proof: &proofs::ALL[0], test: "some".to_owned(), why: "because".to_owned() });
+        let caught = || {
+            Some(Caught { proof: proofs::ALL[0].clone(), test: "some".to_owned(), why: "because".to_owned() })
+        };
         assert!(report(&[trial(caught())], Instant::now()).is_ok());
         assert!(report(&[trial(caught()), trial(None)], Instant::now()).is_err());
         assert!(report(&[], Instant::now()).is_err(), "nothing tried is nothing proved");

@@ -17,7 +17,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Leave out what needs a Kubernetes
+    /// Leave out what needs a Kubernetes, and planting bugs
     #[arg(long)]
     fast: bool,
     #[command(flatten)]
@@ -32,6 +32,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "unit and integration tests",
         cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]),
     )?;
+    if !arguments.fast {
+        tally.check("planted bugs are noticed", || mutants::run(&mutants::Arguments::default()));
+    }
     match images::build() {
         Ok(programs) => with_programs(&mut tally, &programs, arguments)?,
         Err(error) => {

@@ -11,6 +11,8 @@ pub enum Home {
     Forced,
     /// Topics, deliveries, acknowledgements.
     Messaging,
+    /// What the broker does with what its core, log and state machine say.
+    Driver,
     /// The operator's decisions.
     Operator,
 }
@@ -136,6 +138,20 @@ faults! {
         ForgetInFlight,
         /// Trimming takes one batch more than it was asked to.
         TrimOneTooMany,
+    }
+    Driver {
+        /// A leader answers when it alone has persisted a batch.
+        AnswerEarly,
+        /// A leader accepts and delivers although its lease is over.
+        IgnoreLease,
+        /// The granted epoch is not stored although the core asked for it.
+        LeaveGrantUnstored,
+        /// The tail that the core wants put aside is thrown away.
+        LeaveTailUnsaved,
+        /// A send whose outcome is unknown is told as one that was not stored.
+        TellUnknownAsRefused,
+        /// The beginning of the log is given up without a snapshot that stands for it.
+        ForgetUncovered,
     }
     Operator {
         /// Another leader is vouched for while the lease of the one before may run.

@@ -7,17 +7,17 @@ use mainstay_planted::{Fault, Home};
 /// How much it says that a test notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strength {
-    /// It explores many histories and checks a promise: a simulation, power cuts everywhere, a model.
+    /// It explores many histories and checks a promise: a simulation, power cuts everywhere, a model, real processes.
     Proof,
     /// It holds one history of its own against what that should lead to.
     Unit,
 }
 
-/// Tests of one binary.
-#[derive(Debug)]
+/// Tests of one program.
+#[derive(Debug, Clone)]
 pub(super) struct Proof {
     pub(super) package: &'static str,
-    /// The test target.
+    /// The test target, or the program that runs scenarios.
     pub(super) target: &'static str,
     pub(super) strength: Strength,
     pub(super) tests: Tests,
@@ -30,8 +30,11 @@ pub(super) enum Tests {
     All,
     /// These, all of which there must be.
     Only(&'static [&'static str]),
+    One(&'static str),
     /// All but those that have this in their name.
     Without(&'static [&'static str]),
+    /// What real brokers must survive, and the seed of its dice.
+    Scenario(&'static str, u64),
 }
 
 const fn proof(package: &'static str, target: &'static str, tests: Tests) -> Proof {
@@ -42,57 +45,158 @@ const fn unit(package: &'static str, target: &'static str, tests: Tests) -> Proo
     Proof { package, target, strength: Strength::Unit, tests, bounds: &[] }
 }
 
-/// Every one of them: what must pass while no bug is planted.
-pub(super) static ALL: &[Proof] = &[
-    proof("mainstay-storage", "recovery", Tests::Only(&["no_flipped_bit_goes_unnoticed"])),
-    proof(
-        "mainstay-storage",
-        "data_folder",
-        Tests::Only(&[
-            "state_is_the_old_or_the_new_value_and_new_once_stored",
-            "a_folder_survives_a_power_cut_once_it_is_open",
-        ]),
-    ),
-    proof("mainstay-storage", "crash_points", Tests::All),
-    proof("mainstay-consensus", "simulation", Tests::Only(&["runs::raft_survives_chaos"])),
-    proof("mainstay-consensus", "simulation", Tests::Only(&["runs::sync_survives_chaos"])),
-    proof("mainstay-consensus", "simulation", Tests::Only(&["runs::async_survives_chaos"])),
-    proof("mainstay-consensus", "model", Tests::Without(&["planted::"])),
-    proof("mainstay-messaging", "messaging", Tests::Only(&["history::the_state_agrees_with_the_model"])),
-    proof("mainstay-operator", "decide", Tests::Only(&["orders_are_safe"])),
-    WHOLE_GROUPS,
-    unit("mainstay-storage", "fail_stop", Tests::All),
-    unit("mainstay-storage", "truncation", Tests::All),
-    unit("mainstay-storage", "recovery", Tests::Without(&["no_flipped_bit"])),
-    unit("mainstay-storage", "retention", Tests::All),
-    unit("mainstay-consensus", "scenarios", Tests::All),
-    unit("mainstay-messaging", "messaging", Tests::Without(&["history::"])),
-    unit("mainstay-operator", "decide", Tests::Without(&["orders_are_safe"])),
+const fn bounded(proof: Proof, bounds: &'static [(&'static str, &'static str)]) -> Proof {
+    Proof { bounds, ..proof }
+}
+
+const STORAGE: &str = "mainstay-storage";
+const CONSENSUS: &str = "mainstay-consensus";
+const MESSAGING: &str = "mainstay-messaging";
+const BROKER: &str = "mainstay-broker";
+const OPERATOR: &str = "mainstay-operator";
+/// Everything but the broker's driver together: asked about every bug that the proofs at its home let pass.
+const WHOLE_GROUPS: &str = "mainstay-sim";
+/// Real broker processes.
+pub(super) const PROCESSES: &str = "mainstay-faults";
+
+/// How many seeds the simulation of the core tries; it begins with seed 1.
+const RUNS: &[(&str, &str)] = &[("MAINSTAY_RUNS", "1000")];
+const SEEDS: &[(&str, &str)] = &[("MAINSTAY_BASE", "1"), ("MAINSTAY_SEEDS", "100")];
+
+const RAFT: &str = "runs::raft_survives_chaos";
+const SYNC: &str = "runs::sync_survives_chaos";
+const ASYNC: &str = "runs::async_survives_chaos";
+const FLIPPED: &str = "no_flipped_bit_goes_unnoticed";
+const FOLDER: &str = "a_folder_survives_a_power_cut_once_it_is_open";
+const MODEL: &str = "history::the_state_agrees_with_the_model";
+const ORDERS: &str = "orders_are_safe";
+const POWER: &str = "a_power_cut_keeps_what_was_acknowledged";
+const SNAPSHOTS: &[&str] = &[
+    "so_it_is_when_snapshots_are_written_only_to_let_the_log_go",
+    "whenever_the_power_fails_what_is_kept_is_where_it_was",
 ];
 
-/// Everything together: asked about every bug that the proofs at its home let pass. The same seeds each time.
-const WHOLE_GROUPS: Proof = Proof {
-    package: "mainstay-sim",
-    target: "simulation",
-    strength: Strength::Proof,
-    tests: Tests::Only(&["seeds::fresh_seeds_keep_every_promise"]),
-    bounds: &[("MAINSTAY_BASE", "1"), ("MAINSTAY_SEEDS", "100")],
-};
+/// Every one of them.
+pub(super) static ALL: &[Proof] = &[
+    proof(STORAGE, "recovery", Tests::Only(&[FLIPPED])),
+    proof(
+        STORAGE,
+        "data_folder",
+        Tests::Only(&[FOLDER, "state_is_the_old_or_the_new_value_and_new_once_stored"]),
+    ),
+    proof(STORAGE, "crash_points", Tests::All),
+    bounded(proof(CONSENSUS, "simulation", Tests::Only(&[RAFT])), RUNS),
+    bounded(proof(CONSENSUS, "simulation", Tests::Only(&[SYNC])), RUNS),
+    bounded(proof(CONSENSUS, "simulation", Tests::Only(&[ASYNC])), RUNS),
+    proof(CONSENSUS, "model", Tests::Without(&["planted::"])),
+    proof(MESSAGING, "messaging", Tests::Only(&[MODEL])),
+    proof(OPERATOR, "decide", Tests::Only(&[ORDERS])),
+    bounded(
+        proof(WHOLE_GROUPS, "simulation", Tests::Only(&["seeds::fresh_seeds_keep_every_promise"])),
+        SEEDS,
+    ),
+    proof(BROKER, "disk", Tests::Only(&[POWER])),
+    proof(BROKER, "snapshots", Tests::Only(SNAPSHOTS)),
+    proof(PROCESSES, PROCESSES, Tests::Scenario("leader_cut_off", 1)),
+    unit(STORAGE, "fail_stop", Tests::All),
+    unit(STORAGE, "truncation", Tests::All),
+    unit(STORAGE, "recovery", Tests::Without(&[FLIPPED])),
+    unit(STORAGE, "retention", Tests::All),
+    unit(CONSENSUS, "scenarios", Tests::All),
+    unit(MESSAGING, "messaging", Tests::Without(&["history::"])),
+    unit(OPERATOR, "decide", Tests::Without(&[ORDERS])),
+    unit(BROKER, "orders", Tests::All),
+    unit(BROKER, "disk", Tests::Without(&[POWER])),
+];
 
-/// The proofs that may notice the fault, in the order in which they are asked.
-pub(super) fn of(fault: Fault) -> impl Iterator<Item = &'static Proof> {
-    let package = match fault.home() {
-        Home::Storage => "mainstay-storage",
-        Home::Consensus | Home::Forced => "mainstay-consensus",
-        Home::Messaging => "mainstay-messaging",
-        Home::Operator => "mainstay-operator",
-    };
-    let asked = [package, WHOLE_GROUPS.package];
-    let mut proofs: Vec<_> = ALL.iter().filter(|proof| asked.contains(&proof.package)).collect();
-    if fault.home() == Home::Forced {
-        proofs.sort_by_key(|proof| !matches!(proof.tests, Tests::Only(["runs::async_survives_chaos"])));
+/// The packages whose proofs are asked about the fault.
+pub(super) fn asked(fault: Fault) -> &'static [&'static str] {
+    match fault.home() {
+        Home::Storage => &[STORAGE, WHOLE_GROUPS],
+        Home::Consensus | Home::Forced => &[CONSENSUS, WHOLE_GROUPS],
+        Home::Messaging => &[MESSAGING, WHOLE_GROUPS],
+        Home::Driver => &[BROKER, PROCESSES],
+        Home::Operator => &[OPERATOR, WHOLE_GROUPS],
     }
-    proofs.into_iter()
+}
+
+/// The proofs that may notice the fault, in the order in which they are asked: first the test that is known to, alone.
+pub(super) fn of(fault: Fault) -> impl Iterator<Item = Proof> {
+    let asked = asked(fault);
+    let others = ALL.iter().filter(move |proof| asked.contains(&proof.package)).cloned();
+    known(fault).into_iter().chain(others)
+}
+
+/// The proof of one test only.
+fn known(fault: Fault) -> Option<Proof> {
+    let (package, target, test) = hint(fault);
+    let mut proofs = ALL.iter().filter(|proof| (proof.package, proof.target) == (package, target));
+    let proof = proofs.find(|proof| proof.has(test))?;
+    let tests = if package == PROCESSES { proof.tests } else { Tests::One(test) };
+    Some(Proof { tests, ..proof.clone() })
+}
+
+/// The test that noticed the fault last time. Where it does not any more, all others are asked.
+fn hint(fault: Fault) -> (&'static str, &'static str, &'static str) {
+    match fault {
+        Fault::SkipFsync | Fault::EarlyMark | Fault::ForgetCut => {
+            (STORAGE, "crash_points", "a_power_cut_at_any_change_loses_nothing_durable")
+        }
+        Fault::ForgetBase => {
+            (STORAGE, "crash_points", "a_power_cut_at_any_change_of_a_long_log_loses_nothing_durable")
+        }
+        Fault::RetryFsync | Fault::TrustPageCache => {
+            (STORAGE, "crash_points", "an_operation_that_fails_once_never_leads_to_a_false_report")
+        }
+        Fault::ReportBeforeFsync => {
+            (STORAGE, "crash_points", "what_the_writer_thread_reports_durable_survives_a_power_cut")
+        }
+        Fault::ForgetFolderSync | Fault::RenameUnsynced => (STORAGE, "data_folder", FOLDER),
+        Fault::CutDamage | Fault::SkipChecksum => (STORAGE, "recovery", FLIPPED),
+        Fault::CountLost => (CONSENSUS, "model", "scopes::raft_3_only_copy_lost"),
+        Fault::PromoteWithinPromise | Fault::DiscardTail => (CONSENSUS, "simulation", ASYNC),
+        Fault::AnswerEarly | Fault::TellUnknownAsRefused => (PROCESSES, PROCESSES, "leader_cut_off"),
+        Fault::ForgetUncovered => (BROKER, "snapshots", SNAPSHOTS[0]),
+        Fault::IgnoreLease => {
+            (BROKER, "orders", "in_async_mode_a_lone_leader_serves_under_the_operators_lease_only")
+        }
+        Fault::LeaveTailUnsaved => {
+            (BROKER, "orders", "a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped")
+        }
+        Fault::LeaveGrantUnstored => {
+            (BROKER, "disk", "a_grant_is_not_forgotten_although_nothing_of_its_epoch_reached_the_disk")
+        }
+        other => match other.home() {
+            Home::Storage => (STORAGE, "crash_points", "a_power_cut_at_any_change_loses_nothing_durable"),
+            Home::Consensus => (CONSENSUS, "simulation", RAFT),
+            Home::Forced => (CONSENSUS, "simulation", ASYNC),
+            Home::Messaging => (MESSAGING, "messaging", MODEL),
+            Home::Driver => (PROCESSES, PROCESSES, "leader_cut_off"),
+            Home::Operator => (OPERATOR, "decide", ORDERS),
+        },
+    }
+}
+
+impl Proof {
+    /// From where and how much it tries, for people.
+    pub(super) fn seeds(&self) -> Option<String> {
+        let bounds = self.bounds.iter().map(|(name, value)| format!(" {name}={value}"));
+        match self.tests {
+            Tests::Scenario(name, seed) => Some(format!("{self}: {name} with seed {seed}")),
+            _ if self.bounds.is_empty() => None,
+            _ => Some(format!("{self}:{}", bounds.collect::<String>())),
+        }
+    }
+
+    /// Whether a test of this name would be among its tests.
+    fn has(&self, test: &str) -> bool {
+        match self.tests {
+            Tests::All => true,
+            Tests::Only(tests) => tests.contains(&test),
+            Tests::One(one) | Tests::Scenario(one, _) => one == test,
+            Tests::Without(parts) => !parts.iter().any(|part| test.contains(part)),
+        }
+    }
 }
 
 impl fmt::Display for Strength {
@@ -106,7 +210,10 @@ impl fmt::Display for Strength {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.package.trim_start_matches("mainstay-"), self.target)
+        match self.tests {
+            Tests::Scenario(..) => f.write_str("real processes"),
+            _ => write!(f, "{}/{}", self.package.trim_start_matches("mainstay-"), self.target),
+        }
     }
 }
 
@@ -115,10 +222,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_meets_a_proof_first() {
+    fn what_is_known_to_notice_is_asked_first_and_alone() {
         for fault in Fault::ALL {
             let first = of(*fault).next().expect("a proof");
-            assert_eq!(first.strength, Strength::Proof, "{fault:?}");
+            assert!(matches!(first.tests, Tests::One(_) | Tests::Scenario(..)), "{fault:?}");
+            assert!(of(*fault).count() > 2, "{fault:?}: others are asked, too");
         }
+    }
+
+    #[test]
+    fn a_hint_keeps_the_strength_and_the_bounds_of_its_proof() {
+        let first = |fault| of(fault).next().expect("a proof");
+        assert_eq!(first(Fault::CutDamage).strength, Strength::Proof);
+        assert_eq!(first(Fault::IgnoreLease).strength, Strength::Unit);
+        assert_eq!(first(Fault::ForgetGrant).bounds, RUNS);
     }
 }

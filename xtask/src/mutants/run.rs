@@ -13,7 +13,9 @@ use super::build::Binaries;
 use super::proofs::{Proof, Tests};
 
 /// How long one proof may take: far longer than any does, on a machine that does other things besides.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Where the random cases of property tests begin.
+pub(super) const PROPTEST_SEED: &str = "1";
 /// How long the message of a panic may come after the verdict.
 const GRACE: Duration = Duration::from_millis(500);
 /// Characters of a panic's message that are shown.
@@ -39,24 +41,34 @@ pub(super) fn run(proof: &Proof, binaries: &Binaries, fault: Option<Fault>) -> O
 fn start(proof: &Proof, binaries: &Binaries, fault: Option<Fault>) -> Result<Running> {
     let binary = binaries.of(proof)?;
     let mut command = Command::new(binary);
-    // One test after the other, with its panics shown as they come: the first failure ends the run.
-    command.args(["--test-threads=1", "--nocapture"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if !matches!(proof.tests, Tests::Scenario(..)) {
+        // One test after the other, with its panics shown as they come: the first failure ends the run.
+        command.args(["--test-threads=1", "--nocapture"]);
+    }
     let expected = match proof.tests {
         Tests::All => 1,
         Tests::Only(tests) => {
             command.arg("--exact").args(tests);
             tests.len()
         }
+        Tests::One(test) => {
+            command.args(["--exact", test]);
+            1
+        }
         Tests::Without(parts) => {
-            for part in parts {
-                command.args(["--skip", part]);
-            }
+            command.args(parts.iter().flat_map(|part| ["--skip", part]));
+            1
+        }
+        Tests::Scenario(name, seed) => {
+            command.arg("--broker").arg(binaries.broker()?).arg("--folder").arg(binaries.folder());
+            command.args(["--seed", &seed.to_string(), name]);
             1
         }
     };
     // The failing case is of no interest, only that there is one; and the same cases are tried each time.
     command.env("PROPTEST_MAX_SHRINK_ITERS", "0").env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1");
-    command.env("PROPTEST_RNG_SEED", "1").envs(proof.bounds.iter().copied()).env_remove(VARIABLE);
+    command.env("PROPTEST_RNG_SEED", PROPTEST_SEED).envs(proof.bounds.iter().copied()).env_remove(VARIABLE);
     if let Some(fault) = fault {
         command.env(VARIABLE, fault.name());
     }
@@ -93,8 +105,11 @@ fn judge(mut running: Running) -> Result<Outcome> {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(line) => {
                 if let Some(test) = progress.read(&line) {
+                    // Scenarios tell on the next line, unless the checker has told more.
+                    let next = progress.violation.or_else(|| lines.recv_timeout(GRACE).ok());
                     drop(running);
-                    return Ok(Outcome::Failed { test, why: last(&panics) });
+                    let why = Some(last(&panics)).filter(|why| !why.is_empty()).or(next);
+                    return Ok(Outcome::Failed { test, why: shortened(&why.unwrap_or_default()) });
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -119,6 +134,8 @@ fn judge(mut running: Running) -> Result<Outcome> {
 struct Progress {
     current: String,
     passed: usize,
+    /// The first thing that the history checker found.
+    violation: Option<String>,
 }
 
 impl Progress {
@@ -127,10 +144,15 @@ impl Progress {
         if let Some((name, _)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
             name.clone_into(&mut self.current);
         }
-        if line == "ok" || line.ends_with(" ok") {
+        if self.violation.is_none() && line.contains("VIOLATION") {
+            self.violation = Some(line.to_owned());
+        }
+        // Scenarios tell how long they took.
+        if line == "ok" || line.ends_with(" ok") || line.contains(" ... ok (") {
             self.passed += 1;
         }
-        let failed = line == "FAILED" || line.starts_with("test ") && line.ends_with(" FAILED");
+        let verdict = line.ends_with(" FAILED") || line.contains(" ... FAILED (");
+        let failed = line == "FAILED" || line.starts_with("test ") && verdict;
         failed.then(|| self.current.clone())
     }
 }
@@ -140,14 +162,24 @@ fn last(messages: &Receiver<String>) -> String {
     std::iter::from_fn(|| messages.recv_timeout(GRACE).ok()).last().unwrap_or_default()
 }
 
-/// Hands over the message of each panic, shortened to one line, until nobody wants more.
+fn shortened(line: &str) -> String {
+    line.trim().chars().take(SHOWN).collect()
+}
+
+/// Hands over the message of each panic, shortened to one line, until nobody wants more; where there is none, what was
+/// said last.
 fn each_panic(stderr: impl Read, mut take: impl FnMut(String) -> bool) {
-    let mut follows = false;
+    let (mut follows, mut panicked, mut last) = (false, false, String::new());
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        if follows && !take(line.trim().chars().take(SHOWN).collect()) {
+        if follows && !take(shortened(&line)) {
             return;
         }
+        panicked |= follows;
         follows = line.starts_with("thread '") && line.contains(" panicked at ");
+        last = line;
+    }
+    if !panicked {
+        take(shortened(&last));
     }
 }
 
@@ -163,6 +195,9 @@ mod tests {
         assert_eq!(progress.read("test deep::two ... something it prints"), None);
         assert_eq!(progress.read("FAILED"), Some("deep::two".to_owned()));
         assert_eq!(progress.read("test three ... FAILED"), Some("three".to_owned()));
+        assert_eq!(progress.read("    2.0 s  VIOLATION 7 is lost"), None);
+        assert_eq!(progress.read("test scenario cut ... FAILED (8 s)"), Some("scenario cut".to_owned()));
+        assert_eq!(progress.violation.as_deref(), Some("    2.0 s  VIOLATION 7 is lost"));
         assert_eq!(progress.passed, 1);
     }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, Mode, TailFate};
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, LogPosition, NodeId};
 use mainstay_storage::ReadError;
 
@@ -23,6 +24,7 @@ impl Driver {
 
     fn execute_one(&mut self, action: Action, now: Instant) -> Result<(), String> {
         match action {
+            Action::StoreHardState(_) if planted(Fault::LeaveGrantUnstored) => {}
             Action::StoreHardState(state) => {
                 let stored = tokio::task::block_in_place(|| self.hard_state.store(&state.encode()));
                 stored.map_err(|error| format!("cannot store the granted epoch: {error}"))?;
@@ -71,6 +73,7 @@ impl Driver {
     fn truncate(&mut self, keep: LogIndex, fate: TailFate) -> Result<(), String> {
         let fate = match fate {
             TailFate::Discard => mainstay_storage::TailFate::Discard,
+            TailFate::Quarantine if planted(Fault::LeaveTailUnsaved) => mainstay_storage::TailFate::Discard,
             TailFate::Quarantine => mainstay_storage::TailFate::Quarantine,
         };
         self.log.truncate(keep, fate);

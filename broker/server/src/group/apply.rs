@@ -25,7 +25,7 @@ impl Driver {
         // Looked at once per turn and after time may have passed in a stopped process: whoever is answered below is
         // answered under a lease that holds now.
         let view = self.core.view(self.clock.moment(now));
-        let vouched = !self.lease_rules_writes() || view.serving;
+        let vouched = !self.lease_rules_writes() || self.vouched_for(&view);
         match self.read(self.applied.next(), self.committed, TURN_BYTES) {
             Ok(batches) => {
                 for batch in batches {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use mainstay_consensus::{Action, Config as CoreConfig, Core, Event, StepError, View};
 use mainstay_messaging::{LogClock, Metadata, State};
+use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -227,7 +228,7 @@ impl Driver {
         let unknown = || self.caught_up.then(|| self.unknown_name(&poll.receive)).flatten();
         if let Some(error) = self.refusal() {
             let _ = poll.reply.send(Err(error.into()));
-        } else if !self.view.serving {
+        } else if !self.vouched_for(&self.view) {
             let _ = poll.reply.send(Err(ProposeError::NotServing.into()));
         } else if let Some(refusal) = unknown() {
             let _ = poll.reply.send(Err(refusal.into()));
@@ -244,7 +245,7 @@ impl Driver {
             Some(ProposeError::Failed(Arc::clone(reason)))
         } else if self.view.role != mainstay_consensus::Role::Leader {
             Some(ProposeError::NotLeader { leader: self.view.leader })
-        } else if self.lease_rules_writes() && !self.view.serving {
+        } else if self.lease_rules_writes() && !self.vouched_for(&self.view) {
             Some(ProposeError::NotServing)
         } else {
             None
@@ -257,6 +258,11 @@ impl Driver {
         membership.write_quorum() == 1 && membership.members().len() > 1
     }
 
+    /// Whether a view says that nobody else can serve.
+    pub(super) fn vouched_for(&self, view: &View) -> bool {
+        view.serving || planted(Fault::IgnoreLease) && view.role == mainstay_consensus::Role::Leader
+    }
+
     fn take_log_event(&mut self, event: LogEvent, now: Instant) {
         if self.refill_progress(&event, now) {
             return;
@@ -265,6 +271,9 @@ impl Driver {
             (LogEvent::Durable { last }, Flush::Sync) | (LogEvent::Written { last }, Flush::Async { .. }) => {
                 self.persisted = last.index;
                 self.step(Event::Persisted { last }, now);
+                if planted(Fault::AnswerEarly) && self.view.role == mainstay_consensus::Role::Leader {
+                    self.committed = self.committed.max(last.index);
+                }
             }
             (LogEvent::Durable { .. } | LogEvent::Written { .. }, _) => {}
             (LogEvent::Space(_), _) => {}
@@ -313,7 +322,7 @@ impl Driver {
 
     /// Takes the polls that the state says can be answered.
     fn start_polls(&mut self, now: Instant) {
-        if !self.caught_up || self.applied < self.committed || !self.view.serving {
+        if !self.caught_up || self.applied < self.committed || !self.vouched_for(&self.view) {
             return;
         }
         let stamp = self.stamp();
@@ -407,7 +416,12 @@ impl Driver {
         let leads = self.view.role == mainstay_consensus::Role::Leader;
         if led && (!leads || before.epoch != self.view.epoch) {
             let not_leader = ProposeError::NotLeader { leader: self.view.leader };
-            self.proposals.refuse_all(&not_leader, &ProposeError::LeadershipLost);
+            let unknown = if planted(Fault::TellUnknownAsRefused) {
+                not_leader.clone()
+            } else {
+                ProposeError::LeadershipLost
+            };
+            self.proposals.refuse_all(&not_leader, &unknown);
             self.answer_polls(&not_leader);
             self.gifts.stop();
         }

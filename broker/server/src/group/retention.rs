@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_consensus::{Event, MemberView};
 use mainstay_messaging::{Command, Retention, SegmentInfo, Trim, plan};
+use mainstay_planted::{Fault, planted};
 use mainstay_record::LogIndex;
 
 use super::clock::wall;
@@ -66,7 +67,9 @@ impl Driver {
     /// Lets go of whole segments that neither a message nor a restart needs, nor a follower that is at them now. One that
     /// is further behind is refilled.
     pub(super) fn forget(&self) {
-        let Some(covered) = self.snapshots.covers() else { return };
+        let covered =
+            if planted(Fault::ForgetUncovered) { Some(self.applied) } else { self.snapshots.covers() };
+        let Some(covered) = covered else { return };
         if self.taking.is_some() || (!self.gifts.is_idle() && !self.short_of_space) {
             return;
         }
