@@ -154,6 +154,9 @@ fn hint(fault: Fault) -> (&'static str, &'static str, &'static str) {
         Fault::ForgetFolderSync | Fault::RenameUnsynced => (STORAGE, "data_folder", FOLDER),
         Fault::CutDamage | Fault::SkipChecksum => (STORAGE, "recovery", FLIPPED),
         Fault::CountLost => (CONSENSUS, "model", "scopes::raft_3_only_copy_lost"),
+        Fault::CatchUpEarly | Fault::GrantAfterLoss => {
+            (CONSENSUS, "model", "scopes::raft_3_copy_of_a_commit_lost")
+        }
         Fault::PromoteWithinPromise | Fault::DiscardTail => (CONSENSUS, "simulation", ASYNC),
         Fault::AnswerEarly | Fault::TellUnknownAsRefused => (PROCESSES, PROCESSES, "leader_cut_off"),
         Fault::ForgetUncovered => (BROKER, "snapshots", SNAPSHOTS[0]),

@@ -4,7 +4,7 @@ use mainstay_consensus::Mode;
 
 use crate::explore::{Start, explore};
 use crate::scope::{FREE, Kind, Scope};
-use crate::starts::{acknowledged_by_one, fresh, led};
+use crate::starts::{acknowledged_by_one, committed_by_two, fresh, led};
 
 const SYNC: Mode = Mode::Sync { min_in_sync: 2 };
 /// States of one search in a test run.
@@ -76,6 +76,12 @@ fn raft_3_power_loss() {
 fn raft_3_only_copy_lost() {
     let limits = [(Kind::PowerLoss, 1), (Kind::Cut, 1)];
     holds(coarse("raft_3_only_copy_lost", Mode::Raft, 3, &limits), acknowledged_by_one);
+}
+
+#[test]
+fn raft_3_copy_of_a_commit_lost() {
+    let limits = [(Kind::PowerLoss, 1), (Kind::Crash, 1)];
+    holds(coarse("raft_3_copy_of_a_commit_lost", Mode::Raft, 3, &limits), committed_by_two);
 }
 
 #[test]

@@ -44,6 +44,22 @@ pub(crate) fn led(world: &mut World, canon: &mut Canon) -> Checked {
     panic!("nobody leads after 50 wake-ups");
 }
 
+/// The first node leads, and has committed an entry that the second has and the third has not heard of. What it told
+/// the second before is still on its way.
+pub(crate) fn committed_by_two(world: &mut World, canon: &mut Canon) -> Checked {
+    led(world, canon)?;
+    for what in [Move::Hold { node: 0, way: Way::Out }, Move::Advance] {
+        world.make(what, canon)?;
+    }
+    let before = world.nodes[0].applied;
+    for what in [Move::Part { one: 0, other: 2 }, Move::Propose(0)] {
+        world.make(what, canon)?;
+    }
+    let late = world.flights.iter().filter(|flight| (flight.from, flight.to) == (0, 1)).count();
+    assert!(late > 0 && world.nodes[0].applied > before);
+    Ok(())
+}
+
 /// The first node leads, its disk is slow, and it has an entry that the second has persisted and the third has not heard
 /// of. What it told the second before is still on its way.
 pub(crate) fn acknowledged_by_one(world: &mut World, canon: &mut Canon) -> Checked {
