@@ -130,7 +130,7 @@ pub struct MemberStatus {
     /// Identity of the volume, hexadecimal; a replaced volume is another node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<String>,
-    /// Bootstrapping, Follower, Candidate, Leader, Fenced, or Unreachable.
+    /// Bootstrapping, Follower, Candidate, Leader, Learner (no voter yet, or not any more), Fenced, or Unreachable.
     pub role: String,
     pub ready: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]

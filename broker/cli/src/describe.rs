@@ -56,6 +56,7 @@ impl BrokerRow {
             Role::Candidate => "candidate",
             Role::Leader => "leader",
             Role::Fenced => "fenced",
+            Role::Learner => "learner",
         };
         Self {
             group: broker.group,

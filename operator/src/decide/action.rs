@@ -25,6 +25,8 @@ pub enum Action {
     GrantLease { member: String, node: NodeId, epoch: Epoch, as_of_clock_ms: u64, duration: Duration },
     /// Asks the leader to hand over.
     StepDown { member: String, to: NodeId, timeout: Duration },
+    /// Asks the leader, whose membership must still be of this version, for another set of voters.
+    ChangeMembership { member: String, version: u64, voters: Vec<NodeId>, reason: String },
     /// Deletes the pod, if it still has this uid, so that it comes back as it should be.
     DeletePod { member: String, uid: String },
     /// Sets role label and routability of the pod with this uid.

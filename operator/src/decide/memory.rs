@@ -54,6 +54,10 @@ pub struct Memory {
     /// When the leader was asked to hand over.
     pub handover: Option<Moment>,
     pub published: Option<Moment>,
+    /// Since when each node has been waiting to be taken in.
+    pub outside_since: BTreeMap<NodeId, Moment>,
+    /// When a change of the membership was last asked for.
+    pub change_asked: Option<Moment>,
     /// Since when each member has not answered.
     pub silent_since: BTreeMap<String, Moment>,
 }

@@ -8,6 +8,7 @@ pub mod action;
 pub mod election;
 pub mod leader;
 pub mod lease;
+pub mod membership;
 pub mod memory;
 pub mod observed;
 pub mod picture;
@@ -74,6 +75,13 @@ pub fn decide(observed: &Observed, memory: &Memory, now: Moment) -> Decision {
     let sound = restart::is_sound(observed, leadership.healthy());
     memory.sound_since = if sound { memory.sound_since.or(Some(now)) } else { None };
     actions.extend(restart::next_step(observed, leadership.healthy(), &mut memory, now));
+    if let Some(change) = membership::next_change(observed, leadership.healthy(), &mut memory, now) {
+        if let Action::ChangeMembership { reason, .. } = &change {
+            let note = reason.clone();
+            actions.push(Action::Event { warning: true, reason: "ReplacingMember", note });
+        }
+        actions.push(change);
+    }
     publish(observed, leadership, blocked.as_deref(), failover, &mut memory, now, &mut actions);
     let next = if memory.leaderless_since.is_some() {
         ALERT

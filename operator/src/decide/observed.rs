@@ -70,6 +70,8 @@ pub enum Role {
     Follower,
     Candidate,
     Leader,
+    /// Is no voter: waits to be taken in, is caught up, or was removed.
+    Learner,
     /// Takes no part: its log failed, or it is no member.
     Fenced,
 }
@@ -108,6 +110,12 @@ pub struct Report {
     pub persisted_index: u64,
     pub serving: bool,
     pub writable: bool,
+    /// Of the membership that it knows.
+    pub membership_version: u64,
+    /// The nodes that count in the quorums; known on a leader only.
+    pub voters: Vec<NodeId>,
+    /// A change of the membership is under way; known on a leader only.
+    pub changing: bool,
     pub quarantined: Vec<Tail>,
     /// Why it takes no part; empty when all is well.
     pub problem: String,

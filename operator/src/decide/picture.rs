@@ -225,6 +225,7 @@ fn role(role: Role) -> &'static str {
         Role::Follower => "Follower",
         Role::Candidate => "Candidate",
         Role::Leader => "Leader",
+        Role::Learner => "Learner",
         Role::Fenced => "Fenced",
     }
 }

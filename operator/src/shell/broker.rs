@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use mainstay_proto::control::{
-    CampaignRequest, Epoch as WireEpoch, GrantLeaseRequest, PromoteRequest, Role as WireRole, StatusRequest,
-    StatusResponse, StepDownRequest, control_client::ControlClient,
+    CampaignRequest, ChangeMembershipRequest, Epoch as WireEpoch, GrantLeaseRequest, Part, PromoteRequest,
+    Role as WireRole, StatusRequest, StatusResponse, StepDownRequest, control_client::ControlClient,
 };
 use tonic::{
     Request, Status,
@@ -136,6 +136,21 @@ impl Brokers {
     }
 
     /// # Errors
+    /// When the broker does not answer or does not take the change.
+    pub async fn change_membership(
+        &self,
+        ip: &str,
+        version: u64,
+        voters: &[NodeId],
+    ) -> Result<(), CallError> {
+        let mut client = self.client(ip)?;
+        let node_ids = voters.iter().map(|node| node.0).collect();
+        let request = ChangeMembershipRequest { version, node_ids, min_in_sync: None };
+        let answer = within(ANSWER, client.change_membership(self.request(request))).await?;
+        obeyed(answer.accepted, answer.reason)
+    }
+
+    /// # Errors
     /// When the broker does not answer or keeps the leadership.
     pub async fn step_down(&self, ip: &str, to: NodeId, timeout: Duration) -> Result<(), CallError> {
         let mut client = self.client(ip)?;
@@ -171,12 +186,17 @@ pub fn report(answer: StatusResponse, received: Moment) -> Report {
         WireRole::Follower => Role::Follower,
         WireRole::Candidate => Role::Candidate,
         WireRole::Leader => Role::Leader,
+        WireRole::Learner => Role::Learner,
         WireRole::Fenced | WireRole::Unspecified => Role::Fenced,
     };
     let epoch = |wire: Option<WireEpoch>| {
         wire.map_or_else(Epoch::default, |wire| Epoch { number: wire.number, candidate: wire.candidate })
     };
+    let voters = answer.members.iter().filter(|member| member.part() == Part::Voter);
     Report {
+        voters: voters.map(|member| NodeId(member.node_id)).collect(),
+        changing: answer.changing,
+        membership_version: answer.membership_version,
         node: NodeId(answer.node_id),
         role,
         epoch: epoch(answer.epoch),

@@ -103,6 +103,12 @@ impl Hands<'_> {
                 let call = self.brokers.step_down(&ip, to, timeout).await;
                 call.map_err(|error| ActError::Broker { member, error })
             }
+            Action::ChangeMembership { member, version, voters, reason } => {
+                info!(member, ?voters, reason, "asking the leader to change the membership");
+                let ip = self.address(&member)?;
+                let call = self.brokers.change_membership(&ip, version, &voters).await;
+                call.map_err(|error| ActError::Broker { member, error })
+            }
             Action::DeletePod { member, uid } => self.delete(&member, uid, record).await,
             Action::Label { member, uid, role, routable } => self.label(&member, &uid, role, routable).await,
             Action::Publish(status) => self.publish(*status, record).await,
@@ -252,6 +258,7 @@ pub fn kind(action: &Action) -> &'static str {
         Action::Order { .. } => "order",
         Action::GrantLease { .. } => "grant_lease",
         Action::StepDown { .. } => "step_down",
+        Action::ChangeMembership { .. } => "change_membership",
         Action::DeletePod { .. } => "delete_pod",
         Action::Label { .. } => "label",
         Action::Publish(_) => "publish",
