@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_consensus::{Mode, Moment, View};
+use mainstay_consensus::{Mode, Moment, Part, View};
 use mainstay_proto::control::control_server::{Control, ControlServer};
 use mainstay_proto::control::{
-    self as proto, CampaignRequest, GrantLeaseRequest, GrantLeaseResponse, MemberStatus, OrderResponse,
+    self as proto, AbandonChangeRequest, CampaignRequest, ChangeMembershipRequest, GrantLeaseRequest, GrantLeaseResponse, MemberStatus, OrderResponse,
     PromoteRequest, QuarantineStatus, StatusRequest, StatusResponse, StepDownRequest, StepDownResponse,
 };
 use mainstay_record::{Epoch, NodeId};
@@ -79,6 +79,7 @@ impl ControlService {
         response.commit_index = view.commit.0;
         response.write_quorum = view.membership.write_quorum() as u32;
         response.membership_version = view.membership.version();
+        response.changing = view.change.is_some() || view.membership.is_joint();
         response.lease_remaining_ms = u64::try_from(view.lease_remaining.as_millis()).unwrap_or(u64::MAX);
         response.members = view
             .members
@@ -88,6 +89,7 @@ impl ControlService {
                 member: self.directory.member(member.id).unwrap_or_default(),
                 persisted_index: member.matched.0,
                 heard_ms_ago: member.heard_at.map(|heard| status.at.since(heard).as_millis() as u64),
+                part: part(member.part).into(),
             })
             .collect();
     }
@@ -117,6 +119,24 @@ impl ControlService {
             return Err("as_of_clock_ms is in the future: it is not of this process".to_owned());
         }
         Ok(as_of.plus(Duration::from_millis(duration_ms)))
+    }
+
+    /// Begins the change that is asked for, if the membership still is the one that the asker knows.
+    async fn change(&self, request: ChangeMembershipRequest) -> Result<(), String> {
+        let status = self.group.status().await.and_then(|status| status.consensus);
+        let membership = status.ok_or("this node has no membership yet")?.membership;
+        if membership.version() != request.version {
+            let known = membership.version();
+            return Err(format!("version: the membership has version {known}, not {}", request.version));
+        }
+        let mode = match (membership.mode(), request.min_in_sync) {
+            (mode, None) => mode,
+            (Mode::Sync { .. }, Some(min_in_sync)) => Mode::Sync { min_in_sync },
+            (_, Some(_)) => return Err("min_in_sync: is for replication mode sync only".to_owned()),
+        };
+        let members: Option<_> = request.node_ids.into_iter().map(NodeId::new).collect();
+        let members = members.ok_or("node_ids: one of them is zero")?;
+        self.group.change_membership(mode, members).await.map_err(|error| error.to_string())
     }
 
     /// Waits until another node is known to lead.
@@ -175,6 +195,22 @@ impl Control for ControlService {
         Ok(Response::new(GrantLeaseResponse { accepted, reason }))
     }
 
+    async fn change_membership(
+        &self,
+        request: Request<ChangeMembershipRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
+        let ordered = self.change(request.into_inner()).await;
+        Ok(Response::new(self.answer(ordered).await))
+    }
+
+    async fn abandon_change(
+        &self,
+        _: Request<AbandonChangeRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
+        let ordered = self.group.abandon_change().await.map_err(|error| error.to_string());
+        Ok(Response::new(self.answer(ordered).await))
+    }
+
     async fn step_down(
         &self,
         request: Request<StepDownRequest>,
@@ -207,12 +243,21 @@ fn epoch(epoch: Epoch) -> proto::Epoch {
     proto::Epoch { number: epoch.number, candidate: epoch.candidate }
 }
 
+fn part(part: Part) -> proto::Part {
+    match part {
+        Part::Voter => proto::Part::Voter,
+        Part::Learner => proto::Part::Newcomer,
+        Part::Leaving => proto::Part::Leaving,
+    }
+}
+
 fn role(role: Role) -> proto::Role {
     match role {
         Role::Bootstrapping => proto::Role::Bootstrapping,
         Role::Follower => proto::Role::Follower,
         Role::Candidate => proto::Role::Candidate,
         Role::Leader => proto::Role::Leader,
+        Role::Learner => proto::Role::Learner,
         Role::Fenced => proto::Role::Fenced,
     }
 }

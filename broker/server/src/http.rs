@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::group::GroupHandle;
+use crate::group::{GroupHandle, Role};
 use crate::metrics::GroupMetrics;
 use crate::replication::Outbox;
 
@@ -58,6 +58,10 @@ impl Health {
         let view = self.group.view();
         if view.is_leader() {
             return None;
+        }
+        if view.role == Role::Learner {
+            // It may know nothing yet of topics and consumer groups.
+            return Some("is no voter of its group".to_owned());
         }
         match &view.leader {
             Some(leader) if leader.node == view.node => Some("leads, but has not caught up yet".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, Mode, TailFate};
+use mainstay_consensus::{Action, Append, AppendHeader, Event, Membership, Message, Mode, TailFate};
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, LogPosition, NodeId};
 use mainstay_storage::ReadError;
@@ -57,6 +57,11 @@ impl Driver {
             Action::RoleChanged => self.look(),
         }
         Ok(())
+    }
+
+    fn store_membership(&mut self, membership: &Membership) -> Result<(), String> {
+        tokio::task::block_in_place(|| self.adopted.store(&membership.encode()))
+            .map_err(|error| format!("cannot store the membership that the operator named: {error}"))
     }
 
     fn append(&mut self, batches: Vec<Batch>) {

@@ -3,7 +3,8 @@
 //! A node that has no membership takes part in nothing. It founds one from the identities of all configured members,
 //! once it has met all of them and none has one; or adopts that of a peer if it is in it. The result is the same on
 //! each node, and it is stored before anything is granted, so that a volume that is lost later cannot make a second
-//! group: its successor meets a peer whose membership does not name it, and stays out.
+//! group: its successor meets a peer whose membership does not name it, and waits to be taken in, as a node that has
+//! nothing and counts for nothing.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +19,19 @@ pub(super) enum Decision {
     /// Wait; for whom or what is told to people.
     Wait(String),
     Take(Membership),
+    /// There is a group, which it does not belong to.
+    Join(Mode),
     /// It can take no part, and only people can change that.
     StayOut(String),
 }
 
 pub(super) fn decide(own: NodeId, mode: Mode, members: &[String], met: &BTreeMap<String, Met>) -> Decision {
-    let known = met.values().filter_map(|said| said.membership.as_ref());
+    let known = met.values().filter_map(|said| said.adoption.membership.as_ref());
     if let Some(newest) = known.max_by_key(|membership| membership.version()) {
         return if newest.contains(own) {
             Decision::Take(newest.clone())
         } else {
-            Decision::StayOut(format!(
-                "this node ({own}) is not among the group's members {:?}: its volume is not the one that joined",
-                newest.members()
-            ))
+            Decision::Join(newest.mode())
         };
     }
     let missing: Vec<&str> =
@@ -52,6 +52,7 @@ pub(super) fn decide(own: NodeId, mode: Mode, members: &[String], met: &BTreeMap
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replication::Adoption;
 
     fn node(raw: u64) -> NodeId {
         NodeId::new(raw).unwrap()
@@ -63,7 +64,8 @@ mod tests {
 
     fn met(said: &[(&str, u64, Option<&Membership>)]) -> BTreeMap<String, Met> {
         let entry = |(name, raw, membership): &(&str, u64, Option<&Membership>)| {
-            (String::from(*name), Met { node: node(*raw), membership: membership.cloned() })
+            let adoption = Adoption { membership: membership.cloned(), takes_part: membership.is_some() };
+            (String::from(*name), Met { node: node(*raw), adoption })
         };
         said.iter().map(entry).collect()
     }
@@ -85,8 +87,7 @@ mod tests {
         let seen = met(&[("a", 2, None), ("b", 1, Some(&founded))]);
         assert_eq!(decide(node(2), Mode::Raft, &members(), &seen), Decision::Take(founded.clone()));
         let replaced = met(&[("a", 3, None), ("b", 1, Some(&founded))]);
-        let Decision::StayOut(why) = decide(node(3), Mode::Raft, &members(), &replaced) else { panic!() };
-        assert!(why.contains("0000000000000003") && why.contains("not the one that joined"), "{why}");
+        assert_eq!(decide(node(3), Mode::Raft, &members(), &replaced), Decision::Join(Mode::Raft));
     }
 
     #[test]

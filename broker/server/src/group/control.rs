@@ -1,6 +1,6 @@
 //! The part of the handle that operators, probes and a graceful stop use.
 
-use mainstay_consensus::{Event, Moment, Order};
+use mainstay_consensus::{Event, Membership, Mode, Moment, Order};
 use mainstay_record::{Epoch, NodeId};
 use mainstay_storage::{LogMetrics, QuarantineFile};
 use tokio::sync::oneshot;
@@ -34,6 +34,21 @@ impl GroupHandle {
     /// Begins to hand leadership over; watch the view to see it done.
     pub async fn step_down(&self, to: Option<NodeId>) -> Result<(), OrderError> {
         self.order(Event::StepDown { to }).await
+    }
+
+    /// Begins to bring about another set of voters; the view and the status tell how far that is.
+    pub async fn change_membership(&self, mode: Mode, members: Vec<NodeId>) -> Result<(), OrderError> {
+        self.order(Event::ChangeMembership { mode, members }).await
+    }
+
+    /// Forgets a change that still waits for new voters to catch up.
+    pub async fn abandon_change(&self) -> Result<(), OrderError> {
+        self.order(Event::AbandonChange).await
+    }
+
+    /// Takes the membership that the operator has named since the write quorum is lost for good.
+    pub async fn adopt_membership(&self, membership: Membership) -> Result<(), OrderError> {
+        self.order(Event::AdoptMembership { membership }).await
     }
 
     /// The broker's monotonic clock, as in [`Status::at`].

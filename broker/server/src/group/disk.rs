@@ -53,6 +53,9 @@ pub(super) struct Disk {
     pub(super) membership_file: StateFile,
     /// The newest membership that is known; `None` before the group began.
     pub(super) membership: Option<Membership>,
+    /// The newest membership that the operator named.
+    pub(super) adopted_file: StateFile,
+    pub(super) adopted: Option<Membership>,
     pub(super) hard_state_file: StateFile,
     pub(super) hard: HardState,
     pub(super) standing_file: StateFile,
@@ -70,11 +73,14 @@ impl Disk {
         let file = |name| StateFile::open(Arc::clone(fs), folder.path().join(name));
         let (hard_state_file, standing_file) = (file("granted")?, file("standing")?);
         let (membership_file, marker_file) = (file("membership")?, file("refill")?);
+        let adopted_file = file("adopted")?;
         let log_is_gone = loss::log_is_gone(&**fs, &folder);
         let (log, recovered) = open_log(config, fs, &folder, inputs.clone())?;
         let hard = load_hard_state(&hard_state_file, &folder)?;
         let standing = load_standing(&standing_file, &folder)?;
         let membership = load_membership(&membership_file, &recovered, &folder)?;
+        let adopted = adopted_file.load()?;
+        let adopted = adopted.map(|bytes| decode_membership(&bytes, &folder, "adopted")).transpose()?;
         let (marker, begun) = Marker::open(marker_file).map_err(|error| StartError::Folder {
             path: folder.path().join("refill"),
             problem: error.to_string(),
@@ -90,6 +96,8 @@ impl Disk {
             marker,
             membership_file,
             membership,
+            adopted_file,
+            adopted,
             hard_state_file,
             hard,
             standing_file,
@@ -111,7 +119,7 @@ impl Disk {
             return;
         };
         tracing::warn!("the log was being taken over from the leader, which begins again");
-        self.membership = Some(begun.membership);
+        self.membership = begun.membership;
         self.empty_log();
     }
 
@@ -139,7 +147,7 @@ impl Disk {
             return Err(StartError::Folder { path, problem });
         };
         tracing::warn!(%error, "the log was cut before what its snapshots are of: it begins anew");
-        self.marker.set(&Begun { log_base: LogBase::default(), membership })?;
+        self.marker.set(&Begun { log_base: LogBase::default(), membership: Some(membership) })?;
         self.hard.granted = self.hard.granted.max(self.recovered.last.epoch);
         self.hard_state_file.store(&self.hard.encode())?;
         self.standing = self.standing.after_loss();
@@ -241,7 +249,10 @@ fn load_membership(
         (None, Some(bytes)) => bytes,
         (None, None) => return Ok(None),
     };
-    let membership = Membership::decode(&bytes)
-        .map_err(|source| StartError::Membership { path: folder.path().join("membership"), source })?;
-    Ok(Some(membership))
+    decode_membership(&bytes, folder, "membership").map(Some)
+}
+
+fn decode_membership(bytes: &[u8], folder: &DataFolder, file: &str) -> Result<Membership, StartError> {
+    let damaged = |source| StartError::Membership { path: folder.path().join(file), source };
+    Membership::decode(bytes).map_err(damaged)
 }

@@ -28,7 +28,7 @@ use super::status::Status;
 use super::step_down::SteppingDown;
 use super::view::{GroupView, Leader, Role};
 use crate::metrics::GroupMetrics;
-use crate::replication::{Directory, Outbox};
+use crate::replication::{Adoption, Directory, Outbox};
 
 /// Input taken in one turn at most.
 const INPUTS_PER_TURN: usize = 4096;
@@ -90,6 +90,10 @@ pub(super) struct Driver {
     /// Set while the log is being taken over from the leader.
     pub(super) taking: Option<Taking>,
     pub(super) marker: Marker,
+    /// The file of the newest membership that the operator named.
+    pub(super) adopted: StateFile,
+    /// Tells the others which membership is in force here.
+    pub(super) adopt: watch::Sender<Adoption>,
     /// Refills that were begun since the start.
     pub(super) refills: u64,
     /// Refills of followers.
@@ -412,6 +416,9 @@ impl Driver {
     pub(super) fn look(&mut self) {
         let view = self.core.view(self.clock.now());
         let before = std::mem::replace(&mut self.view, view);
+        if before.membership != self.view.membership {
+            self.tell_membership();
+        }
         let led = before.role == mainstay_consensus::Role::Leader;
         let leads = self.view.role == mainstay_consensus::Role::Leader;
         if led && (!leads || before.epoch != self.view.epoch) {
@@ -432,6 +439,13 @@ impl Driver {
         self.publish();
     }
 
+    fn tell_membership(&self) {
+        let membership = &self.view.membership;
+        info!(group = %self.identity.group, version = membership.version(), members = ?membership.members(),
+            joint = membership.is_joint(), "the membership has changed");
+        self.adopt.send_modify(|adoption| adoption.membership = Some(membership.clone()));
+    }
+
     pub(super) fn answer_polls(&mut self, error: &ProposeError) {
         for poll in self.polls.drain() {
             let _ = poll.reply.send(Err(error.clone().into()));
@@ -444,6 +458,7 @@ impl Driver {
             node: self.identity.node,
             role: match (&self.failed, self.view.role) {
                 (Some(_), _) => Role::Fenced,
+                (None, _) if !self.view.membership.contains(self.identity.node) => Role::Learner,
                 (None, mainstay_consensus::Role::Follower) => Role::Follower,
                 (None, mainstay_consensus::Role::Candidate) => Role::Candidate,
                 (None, mainstay_consensus::Role::Leader) => Role::Leader,

@@ -2,7 +2,7 @@
 //! elects nobody until it has caught up.
 //!
 //! A log says itself whether it may be incomplete: the machine failed with flush Async, or damage was set aside. That the
-//! log is gone as a whole shows only beside it: the node once joined a group, which it does with a log.
+//! log is gone as a whole shows only beside it: the node once belonged to a group, which it does with a log.
 
 use std::path::Path;
 
@@ -10,13 +10,15 @@ use mainstay_consensus::{Membership, Standing};
 use mainstay_storage::{DataFolder, FileSystem, Log, StateError, StateFile};
 
 const MEMBERSHIP: &str = "membership";
+/// The file of a node that was taken in later.
+const STANDING: &str = "standing";
 /// The file that every log has.
 const MARK: &str = "log/mark";
 
 /// Whether a folder that belonged to a group has no log any more. To be asked before the log is opened, which makes one.
 pub(super) fn log_is_gone(fs: &dyn FileSystem, folder: &DataFolder) -> bool {
     let exists = |name: &Path| fs.exists(&folder.path().join(name)).unwrap_or(false);
-    exists(Path::new(MEMBERSHIP)) && !exists(Path::new(MARK))
+    (exists(Path::new(MEMBERSHIP)) || exists(Path::new(STANDING))) && !exists(Path::new(MARK))
 }
 
 /// Counts a loss. One replica by itself has nobody to catch up with: what flush Async lost is lost.
@@ -26,7 +28,12 @@ pub(super) fn count(
     membership: Option<&Membership>,
     log: &Log,
 ) -> Result<Standing, StateError> {
-    if membership.is_none_or(|membership| membership.members().len() == 1) {
+    let alone = match membership {
+        Some(membership) => membership.members().len() == 1,
+        // A node that was taken in later has its membership from the log only.
+        None => file.generation() == 0,
+    };
+    if alone {
         tracing::warn!("the log may lack its end, which no other replica has");
         log.set_complete();
         return Ok(standing);

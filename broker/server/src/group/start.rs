@@ -26,7 +26,7 @@ use super::view::{GroupView, Role};
 use crate::cluster::Bearer;
 use crate::config::{Config, ReplicationMode};
 use crate::metrics::GroupMetrics;
-use crate::replication::{Adopted, Directory, Outbox, RefillSender};
+use crate::replication::{Adopted, Adoption, Directory, Outbox, RefillSender};
 
 /// Bytes of proposals that may wait for their answers.
 const MAX_IN_FLIGHT_BYTES: usize = 64 << 20;
@@ -56,7 +56,7 @@ pub(crate) struct Runner {
     identity: Identity,
     clock: Clock,
     disk: Disk,
-    adopt: watch::Sender<Option<Membership>>,
+    adopt: watch::Sender<Adoption>,
     inputs: mpsc::UnboundedReceiver<Input>,
     directory: Arc<Directory>,
     outbox: Outbox,
@@ -81,7 +81,7 @@ pub(crate) fn open(
             .map_err(|problem| StartError::Folder { path: disk.folder.path().to_owned(), problem })?;
     }
     let directory = Arc::new(Directory::new(&config.member, node));
-    let (adopt, adopted) = watch::channel(disk.membership.clone());
+    let (adopt, adopted) = watch::channel(Adoption { membership: disk.membership.clone(), takes_part: false });
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
     let metadata = Arc::new(ArcSwap::from_pointee(disk.loaded.state.metadata()));
@@ -127,17 +127,16 @@ fn mode(config: &Config) -> Mode {
 
 fn check_mode(config: &Config, membership: &Membership) -> Result<(), String> {
     let (wanted, members) = (mode(config), config.own_group().members.len());
-    if membership.mode() != wanted {
+    // How many of them commit can be changed, through the log.
+    if std::mem::discriminant(&membership.mode()) != std::mem::discriminant(&wanted) {
         return Err(format!(
-            "was made with replication {:?}, the configuration says {wanted:?}; this cannot be changed yet",
+            "was made with replication {:?}, the configuration says {wanted:?}; this cannot be changed",
             membership.mode()
         ));
     }
-    if membership.members().len() != members {
-        return Err(format!(
-            "was made for {} members, the configuration names {members}; this cannot be changed yet",
-            membership.members().len()
-        ));
+    let voters = membership.voters().len();
+    if voters > members {
+        return Err(format!("belongs to a group of {voters} members, the configuration names {members}"));
     }
     Ok(())
 }
@@ -188,6 +187,13 @@ impl Runner {
                             self.tell(Role::Fenced, why);
                         }
                     },
+                    Decision::Join(mode) => match self.wait_to_be_taken_in() {
+                        Ok(()) => return Some(Membership::none(mode)),
+                        Err(why) => {
+                            stays_out = true;
+                            self.tell(Role::Fenced, why);
+                        }
+                    },
                     Decision::StayOut(why) => {
                         stays_out = true;
                         self.tell(Role::Fenced, why);
@@ -203,13 +209,22 @@ impl Runner {
         }
     }
 
+    /// It has nothing, and says so durably before it can have something to lose.
+    fn wait_to_be_taken_in(&mut self) -> Result<(), String> {
+        self.disk.standing.caught_up = false;
+        let bytes = self.disk.standing.encode();
+        tokio::task::block_in_place(|| self.disk.standing_file.store(&bytes))
+            .map_err(|error| format!("it cannot be noted that this node has nothing yet: {error}"))?;
+        tracing::info!("waits to be taken into the group");
+        Ok(())
+    }
+
     fn take(&mut self, membership: Membership) -> Result<Membership, String> {
         check_mode(&self.config, &membership)?;
         let bytes = membership.encode();
         tokio::task::block_in_place(|| self.disk.membership_file.store(&bytes))
             .map_err(|error| format!("the membership cannot be stored: {error}"))?;
         tracing::info!(members = ?membership.members(), "joined the group");
-        self.adopt.send_replace(Some(membership.clone()));
         Ok(membership)
     }
 
@@ -288,12 +303,16 @@ impl Runner {
             epochs: disk.recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
             membership,
             memberships: disk.memberships(),
+            adopted: disk.adopted,
             standing: disk.standing,
             adopted: None,
         };
         let now = self.clock.now();
         let core_config = core.clone();
         let core = Core::new(core, disk.hard, summary, now);
+        let view = core.view(now);
+        let known = Some(view.membership.clone()).filter(|membership| !membership.members().is_empty());
+        self.adopt.send_replace(Adoption { membership: known, takes_part: true });
         let sender =
             RefillSender::new(&self.config.own_group().members, Bearer::new(self.config.secret.as_ref()));
         let driver = Driver {
@@ -302,7 +321,7 @@ impl Runner {
             patience: Patience { flush: self.config.flush.timeout, replicas: replication.ack_timeout },
             flush: flush(&self.config),
             inputs: self.inputs,
-            view: core.view(now),
+            view,
             core,
             core_config,
             log: disk.log,
@@ -318,6 +337,8 @@ impl Runner {
             keeping: Keeping::new(retention(&self.config), std::time::Instant::now()),
             taking: None,
             marker: disk.marker,
+            adopted: disk.adopted_file,
+            adopt: self.adopt,
             refills: 0,
             gifts: Gifts::new(sender),
             segment_bytes: self.config.storage.segment_bytes,

@@ -10,6 +10,8 @@ pub enum Role {
     Follower,
     Candidate,
     Leader,
+    /// No voter of its group: waits to be taken in, is caught up, or was removed.
+    Learner,
     /// Takes no part; [`GroupView::problem`] says why.
     Fenced,
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_consensus::Membership;
 use mainstay_record::NodeId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use super::Adoption;
 
 /// What a member said when it was last met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Met {
     pub(crate) node: NodeId,
-    /// What it has adopted; `None` while it waits to meet everybody.
-    pub(crate) membership: Option<Membership>,
+    pub(crate) adoption: Adoption,
 }
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Knows the own node from the start.
     pub(crate) fn new(member: &str, node: NodeId) -> Self {
-        let own = Met { node, membership: None };
+        let own = Met { node, adoption: Adoption::default() };
         Self { met: Mutex::new(BTreeMap::from([(member.to_owned(), own)])), changed: watch::Sender::new(()) }
     }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::outbox::LaneEnd;
-use super::{Adopted, Directory, Introduction, MAX_MESSAGE_BYTES, Met, Outbox, wire};
+use super::{Adopted, Adoption, Directory, Introduction, MAX_MESSAGE_BYTES, Met, Outbox, wire};
 use crate::cluster::{Bearer, PeerChannel, connect};
 use crate::config::Member;
 use crate::group::Input;
@@ -24,7 +24,7 @@ use crate::group::Input;
 const HELLO_TIME: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often Hello is repeated while either side has no membership yet.
+/// How often Hello is repeated while either side takes no part yet.
 const HELLO_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all links of a broker share.
@@ -50,8 +50,6 @@ enum LinkError {
     Refused(#[from] Status),
     #[error("address belongs to '{0}'")]
     OtherMember(String),
-    #[error("node {0} is not a member of the group: its volume is not the one that joined")]
-    NotMember(NodeId),
     #[error("said something about itself that makes no sense: {0}")]
     Nonsense(&'static str),
 }
@@ -95,15 +93,10 @@ impl Links {
         let node = loop {
             let said = self.hello(&mut client, member).await?;
             *met = true;
-            let own: Option<Membership> = self.adopted.borrow().clone();
-            match own {
-                Some(membership) if !membership.contains(said.node) => {
-                    return Err(LinkError::NotMember(said.node));
-                }
-                // A peer without membership takes no messages yet.
-                Some(_) if said.membership.is_some() => break said.node,
-                _ => sleep(HELLO_PAUSE).await,
+            if self.adopted.borrow().takes_part && said.adoption.takes_part {
+                break said.node;
             }
+            sleep(HELLO_PAUSE).await;
         };
         let lane = self.outbox.connect(node);
         tracing::info!(member = member.name, %node, "connected to a replica");
@@ -149,5 +142,6 @@ fn met(response: &HelloResponse) -> Result<Met, LinkError> {
     let node = NodeId::new(response.node_id).ok_or(LinkError::Nonsense("its node id is zero"))?;
     let membership = response.membership.as_deref().map(Membership::decode).transpose();
     let membership = membership.map_err(|_| LinkError::Nonsense("its membership cannot be read"))?;
-    Ok(Met { node, membership })
+    let takes_part = response.takes_part;
+    Ok(Met { node, adoption: Adoption { membership, takes_part } })
 }

@@ -23,8 +23,17 @@ pub(crate) use service::ReplicationService;
 /// Bytes of one message between replicas at most: a batch of the largest size and some more.
 const MAX_MESSAGE_BYTES: usize = 160 << 20;
 
-/// The membership this node has adopted, once it has.
-pub(crate) type Adopted = watch::Receiver<Option<Membership>>;
+/// What this node tells the others about its part in the group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Adoption {
+    /// The newest membership it knows; `None` before it knows one.
+    pub(crate) membership: Option<Membership>,
+    /// It takes messages.
+    pub(crate) takes_part: bool,
+}
+
+/// The newest of it.
+pub(crate) type Adopted = watch::Receiver<Adoption>;
 
 /// Who says Hello.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::refill::Receiving;
-use super::{Adopted, Introduction, MAX_MESSAGE_BYTES, wire};
+use super::{Adopted, Adoption, Introduction, MAX_MESSAGE_BYTES, wire};
 use crate::group::Input;
 
 #[derive(Debug)]
@@ -72,9 +72,10 @@ impl Replication for ReplicationService {
             return Err(Status::failed_precondition(problem));
         }
         tracing::debug!(member = caller.member, %node, "a replica says hello");
-        let membership = self.adopted.borrow().as_ref().map(|membership| membership.encode());
-        let membership = membership.map(|bytes| bytes.to_vec());
-        Ok(Response::new(HelloResponse { member: own.member.clone(), node_id: own.node.get(), membership }))
+        let Adoption { membership, takes_part } = self.adopted.borrow().clone();
+        let membership = membership.map(|membership| membership.encode().to_vec());
+        let (member, node_id) = (own.member.clone(), own.node.get());
+        Ok(Response::new(HelloResponse { member, node_id, membership, takes_part }))
     }
 
     async fn deliver(

@@ -10,7 +10,8 @@ const FORMAT: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Begun {
     pub(crate) log_base: LogBase,
-    pub(crate) membership: Membership,
+    /// `None` on a node that belonged to no group yet.
+    pub(crate) membership: Option<Membership>,
 }
 
 /// The file `refill` in the data folder.
@@ -60,7 +61,7 @@ impl Marker {
 }
 
 fn encode(begun: &Begun) -> Vec<u8> {
-    let membership = begun.membership.encode();
+    let membership = begun.membership.as_ref().map(Membership::encode).unwrap_or_default();
     let mut bytes = vec![FORMAT];
     bytes.extend((membership.len() as u32).to_le_bytes());
     bytes.extend(&membership);
@@ -76,7 +77,11 @@ fn decode(mut bytes: Bytes) -> Option<Begun> {
     if bytes.len() < length {
         return None;
     }
-    let membership = Membership::decode(&bytes.split_to(length)).ok()?;
+    let membership = bytes.split_to(length);
+    let membership = match membership.is_empty() {
+        true => None,
+        false => Some(Membership::decode(&membership).ok()?),
+    };
     Some(Begun { log_base: LogBase::from_bytes(bytes)?, membership })
 }
 
@@ -100,11 +105,12 @@ mod tests {
         let (mut marker, begun) = open(&fs).unwrap();
         assert_eq!((begun, marker.is_set()), (None, false));
         let nodes = [1, 2].map(|raw| NodeId::new(raw).unwrap()).to_vec();
-        let membership = Membership::new(3, Mode::Raft, nodes).unwrap();
-        let begun = Begun { log_base: LogBase::default(), membership };
-        marker.set(&begun).unwrap();
-        let (mut marker, found) = open(&fs).unwrap();
-        assert_eq!(found, Some(begun));
+        for membership in [None, Some(Membership::new(3, Mode::Raft, nodes).unwrap())] {
+            let begun = Begun { log_base: LogBase::default(), membership };
+            marker.set(&begun).unwrap();
+            assert_eq!(open(&fs).unwrap().1, Some(begun));
+        }
+        let (mut marker, _) = open(&fs).unwrap();
         marker.clear().unwrap();
         assert_eq!(open(&fs).unwrap().1, None);
         StateFile::open(Arc::clone(&fs), "/refill").unwrap().store(b"\x07nonsense").unwrap();

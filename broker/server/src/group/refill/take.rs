@@ -149,25 +149,30 @@ impl Driver {
         now: Instant,
     ) -> Result<(), String> {
         let view = self.core.view(self.clock.moment(now));
-        let begun = Begun { log_base: log_base.clone(), membership: view.membership.clone() };
+        let membership = view.membership.clone();
+        let known = Some(membership.clone()).filter(|membership| !membership.members().is_empty());
+        let begun = Begun { log_base: log_base.clone(), membership: known };
         let held_something = view.last != EntryId::ZERO;
         let standing = if held_something { view.standing.after_loss() } else { view.standing };
         // A log proves what was granted. It goes.
         let hard = HardState { granted: view.granted };
-        tokio::task::block_in_place(|| {
+        let adopted = tokio::task::block_in_place(|| {
             self.marker.set(&begun)?;
             self.hard_state.store(&hard.encode())?;
-            self.standing.store(&standing.encode())
+            self.standing.store(&standing.encode())?;
+            self.adopted.load()
         })
         .map_err(|error| format!("cannot note that the log begins anew: {error}"))?;
+        let adopted = adopted.map(|bytes| Membership::decode(&bytes)).transpose();
+        let adopted = adopted.map_err(|error| format!("the membership that the operator named: {error}"))?;
         self.log.restart_at(log_base.clone(), set_aside_after);
         let summary = LogSummary {
             base: EntryId::ZERO,
             last: EntryId::ZERO,
             epochs: Vec::new(),
             memberships: Vec::new(),
-            membership: begun.membership,
-            adopted: None,
+            membership,
+            adopted,
             standing,
         };
         self.core = Core::new(self.core_config.clone(), hard, summary, self.clock.moment(now));
