@@ -7,8 +7,9 @@ use std::time::Duration;
 use mainstay_consensus::{Mode, Moment, Part, View};
 use mainstay_proto::control::control_server::{Control, ControlServer};
 use mainstay_proto::control::{
-    self as proto, AbandonChangeRequest, CampaignRequest, ChangeMembershipRequest, GrantLeaseRequest, GrantLeaseResponse, MemberStatus, OrderResponse,
-    PromoteRequest, QuarantineStatus, StatusRequest, StatusResponse, StepDownRequest, StepDownResponse,
+    self as proto, AbandonChangeRequest, CampaignRequest, ChangeMembershipRequest, GrantLeaseRequest,
+    GrantLeaseResponse, MemberStatus, OrderResponse, PromoteRequest, QuarantineStatus, StatusRequest,
+    StatusResponse, StepDownRequest, StepDownResponse,
 };
 use mainstay_record::{Epoch, NodeId};
 use tonic::{Request, Response, Status};

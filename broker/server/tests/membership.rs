@@ -118,9 +118,13 @@ async fn a_successor_that_loses_its_log_before_it_counts_elects_nobody() {
     })
     .await;
     let nobody = async {
-        until("nobody leads", async || group.running().into_iter().find(|node| group.view(*node).serving)).await
+        until("nobody leads", async || group.running().into_iter().find(|node| group.view(*node).serving))
+            .await
     };
-    assert!(tokio::time::timeout(PATIENCE / 6, nobody).await.is_err(), "what was acknowledged may be missing");
+    assert!(
+        tokio::time::timeout(PATIENCE / 6, nobody).await.is_err(),
+        "what was acknowledged may be missing"
+    );
     group.start_node(leader).await;
     group.leader().await;
     for node in 0..3 {
@@ -135,10 +139,8 @@ async fn members_go_and_come_and_the_write_quorum_follows() {
     prepare_topic(&group.handle(0)).await;
     sent(&group, 0..5).await;
     change(&group, Mode::Sync { min_in_sync: 3 }, &[0, 1, 2]).await;
-    until("three write", async || {
-        (consensus(&group, 0).await.membership.write_quorum() == 3).then_some(())
-    })
-    .await;
+    until("three write", async || (consensus(&group, 0).await.membership.write_quorum() == 3).then_some(()))
+        .await;
     settled(&group, &[0, 1, 2]).await;
     sent(&group, 5..10).await;
     change(&group, Mode::Sync { min_in_sync: 1 }, &[0, 1]).await;

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mainstay_broker::group::{GroupHandle, Role};
+use mainstay_consensus::Mode;
 use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
 use mainstay_record::{GroupId, LogIndex};
-use mainstay_storage::{FileSystem, Flush, Log, LogOptions, TailFate};
+use mainstay_storage::{FileSystem, Flush, Log, LogOptions, MemFileSystem, TailFate};
 use support::{Group, PATIENCE, Plan, bodies, prepare_topic, receive, send, soon, until};
 
 /// Little is kept, so that the beginning of the log goes soon.
@@ -287,6 +288,25 @@ async fn a_log_that_had_been_cut_before_its_snapshots_begins_anew() {
     group.start_node(0).await;
     whole(&group, 0, 1).await;
     assert_eq!(bodies(&group.handle(0)).await.last().unwrap(), "after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_volume_is_filled_where_the_log_begins_late() {
+    let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
+    group.nodes[behind].fs = MemFileSystem::new(77);
+    group.start_node(behind).await;
+    until("it waits to be taken in", async || (group.view(behind).role == Role::Learner).then_some(())).await;
+    let voters = (0..3).map(|node| group.view(node).node).collect();
+    group.handle(leader).change_membership(Mode::Raft, voters).await.unwrap();
+    whole(&group, behind, leader).await;
+    until("it counts", async || (group.view(behind).role == Role::Follower).then_some(())).await;
+    group.kill(3 - leader - behind);
+    send(&group.handle(leader), "with the new one").await;
+    // What it was refilled with says which membership is in force.
+    group.kill(behind);
+    group.start_node(behind).await;
+    send(&group.handle(group.leader().await), "again").await;
+    whole(&group, behind, leader).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

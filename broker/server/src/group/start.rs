@@ -81,7 +81,8 @@ pub(crate) fn open(
             .map_err(|problem| StartError::Folder { path: disk.folder.path().to_owned(), problem })?;
     }
     let directory = Arc::new(Directory::new(&config.member, node));
-    let (adopt, adopted) = watch::channel(Adoption { membership: disk.membership.clone(), takes_part: false });
+    let (adopt, adopted) =
+        watch::channel(Adoption { membership: disk.membership.clone(), takes_part: false });
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
     let metadata = Arc::new(ArcSwap::from_pointee(disk.loaded.state.metadata()));
