@@ -7,26 +7,24 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use mainstay_consensus::{Action, Config as CoreConfig, Core, Event, StepError, View};
-use mainstay_messaging::{LogClock, Metadata, State};
+use mainstay_messaging::{LogClock, State};
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::clock::{Clock, wall};
 use super::error::ProposeError;
 use super::input::{Input, OrderError, Poll, Proposal};
 use super::polls::Polls;
 use super::proposals::{Patience, Progress, Proposals};
+use super::publish::Publisher;
 use super::refill::{Gifts, Marker, Taking};
 use super::retention::Keeping;
 use super::snapshots::Snapshots;
-use super::status::Status;
 use super::step_down::SteppingDown;
-use super::view::{GroupView, Leader, Role};
 use crate::metrics::GroupMetrics;
 use crate::replication::{Adoption, Directory, Outbox};
 
@@ -53,14 +51,6 @@ pub(super) struct Identity {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
     pub(super) end: LogPosition,
-}
-
-/// What the driver tells everybody else.
-pub(super) struct Publisher {
-    pub(super) view: watch::Sender<GroupView>,
-    pub(super) metadata: Arc<ArcSwap<Metadata>>,
-    /// Set once, when this node cannot go on.
-    pub(super) fatal: watch::Sender<Option<Arc<str>>>,
 }
 
 pub(super) struct Driver {
@@ -410,110 +400,6 @@ impl Driver {
             wake = wake.min(now + LATENESS_CHECK);
         }
         wake
-    }
-
-    /// Looks at the core after it reported a change, and tells everybody.
-    pub(super) fn look(&mut self) {
-        let view = self.core.view(self.clock.now());
-        let before = std::mem::replace(&mut self.view, view);
-        if before.membership != self.view.membership {
-            self.tell_membership();
-        }
-        let led = before.role == mainstay_consensus::Role::Leader;
-        let leads = self.view.role == mainstay_consensus::Role::Leader;
-        if led && (!leads || before.epoch != self.view.epoch) {
-            let not_leader = ProposeError::NotLeader { leader: self.view.leader };
-            let unknown = if planted(Fault::TellUnknownAsRefused) {
-                not_leader.clone()
-            } else {
-                ProposeError::LeadershipLost
-            };
-            self.proposals.refuse_all(&not_leader, &unknown);
-            self.answer_polls(&not_leader);
-            self.gifts.stop();
-        }
-        if before.role != self.view.role || before.epoch != self.view.epoch {
-            info!(group = %self.identity.group, role = ?self.view.role, epoch = %self.view.epoch, "role changed");
-            self.caught_up = false;
-        }
-        self.publish();
-    }
-
-    fn tell_membership(&self) {
-        let membership = &self.view.membership;
-        info!(group = %self.identity.group, version = membership.version(), members = ?membership.members(),
-            joint = membership.is_joint(), "the membership has changed");
-        self.adopt.send_modify(|adoption| adoption.membership = Some(membership.clone()));
-    }
-
-    pub(super) fn answer_polls(&mut self, error: &ProposeError) {
-        for poll in self.polls.drain() {
-            let _ = poll.reply.send(Err(error.clone().into()));
-        }
-    }
-
-    pub(super) fn publish(&self) {
-        let view = GroupView {
-            group: self.identity.group,
-            node: self.identity.node,
-            role: match (&self.failed, self.view.role) {
-                (Some(_), _) => Role::Fenced,
-                (None, _) if !self.view.membership.contains(self.identity.node) => Role::Learner,
-                (None, mainstay_consensus::Role::Follower) => Role::Follower,
-                (None, mainstay_consensus::Role::Candidate) => Role::Candidate,
-                (None, mainstay_consensus::Role::Leader) => Role::Leader,
-            },
-            epoch: self.view.epoch,
-            leader: self.view.leader.map(|node| Leader { node, member: self.directory.member(node) }),
-            caught_up: self.caught_up,
-            serving: self.view.serving && self.caught_up && self.failed.is_none(),
-            writable: self.view.quorum_reachable && self.failed.is_none(),
-            short_of_space: self.short_of_space,
-            problem: self.problem(),
-        };
-        self.metrics.viewed(&self.view);
-        self.publisher.view.send_if_modified(|published| {
-            let changed = *published != view;
-            *published = view;
-            changed
-        });
-    }
-
-    fn problem(&self) -> String {
-        match (&self.failed, &self.taking, &self.view.problem) {
-            (Some(reason), _, _) => reason.to_string(),
-            (None, Some(taking), _) => taking.describe(),
-            (None, None, Some(problem)) => problem.to_string(),
-            (None, None, None) => String::new(),
-        }
-    }
-
-    fn status(&self, now: Instant) -> Status {
-        let at = self.clock.moment(now);
-        Status {
-            at,
-            consensus: Some(self.core.view(at)),
-            applied: self.applied,
-            replayed: self.replayed,
-            snapshot: self.snapshots.newest(),
-            first: self.log.first(),
-        }
-    }
-
-    /// This node cannot go on: everybody who waits is told, and the broker stops.
-    pub(super) fn fail(&mut self, reason: &str) {
-        if self.failed.is_some() {
-            return;
-        }
-        tracing::error!(group = %self.identity.group, reason, "this node takes no part any more");
-        let reason: Arc<str> = reason.into();
-        self.failed = Some(Arc::clone(&reason));
-        self.actions.clear();
-        let error = ProposeError::Failed(Arc::clone(&reason));
-        self.proposals.refuse_all(&error, &error);
-        self.answer_polls(&error);
-        self.publish();
-        self.publisher.fatal.send_replace(Some(reason));
     }
 
     async fn close(mut self) {

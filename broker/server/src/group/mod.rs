@@ -16,6 +16,7 @@ mod input;
 mod loss;
 mod polls;
 mod proposals;
+mod publish;
 mod receiving;
 mod refill;
 mod retention;
