@@ -33,7 +33,7 @@ async fn a_group_begins_when_all_members_have_met() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_whose_volume_was_replaced_stays_out_and_says_why() {
+async fn a_node_whose_volume_was_replaced_waits_to_be_taken_in_and_says_so() {
     let mut group = Group::start(Plan::raft()).await;
     let leader = group.leader().await;
     prepare_topic(&group.handle(leader)).await;
@@ -42,9 +42,9 @@ async fn a_node_whose_volume_was_replaced_stays_out_and_says_why() {
     group.kill(lost);
     group.nodes[lost].fs = MemFileSystem::new(99);
     group.start_node(lost).await;
-    until("it stays out", async || {
+    until("it waits", async || {
         let view = group.view(lost);
-        (view.role == Role::Fenced && view.problem.contains("not the one that joined")).then_some(())
+        (view.role == Role::Learner && view.problem.contains("not a member")).then_some(())
     })
     .await;
     send(&group.handle(group.leader().await), "more").await;

@@ -1,6 +1,6 @@
 //! Hand-made groups, and what a decision holds.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use mainstay_crds::{
@@ -8,14 +8,12 @@ use mainstay_crds::{
     group::{Order, OrderKind},
 };
 use mainstay_operator::decide::{
-    ALERT, CALM, Decision, LEASED,
+    Decision,
     action::Action,
-    decide, election, lease,
+    decide,
     memory::Memory,
-    observed::{Epoch, Member, Mode, Moment, NodeId, Observed, Pod, Report, Role, Tail},
-    restart,
+    observed::{Epoch, Member, Mode, Moment, NodeId, Observed, Pod, Report, Role},
 };
-use proptest::prelude::*;
 
 pub(crate) const SYNC: Mode = Mode::Sync { min_in_sync: 2 };
 

@@ -5,17 +5,14 @@ mod membership;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-use mainstay_crds::{
-    BrokerGroupStatus,
-    group::{Order, OrderKind},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use mainstay_crds::group::{Order, OrderKind};
 use mainstay_operator::decide::{
-    ALERT, CALM, Decision, LEASED,
+    ALERT, CALM, LEASED,
     action::Action,
     decide, election, lease,
     memory::Memory,
-    observed::{Epoch, Member, Mode, Moment, NodeId, Observed, Pod, Report, Role, Tail},
+    observed::{Epoch, Mode, Moment, NodeId, Observed, Report, Role, Tail},
     restart,
 };
 use proptest::prelude::*;

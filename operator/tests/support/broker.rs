@@ -7,8 +7,9 @@ use std::{
 };
 
 use mainstay_proto::control::{
-    CampaignRequest, Epoch, GrantLeaseRequest, GrantLeaseResponse, Mode, OrderResponse, PromoteRequest, Role,
-    StatusRequest, StatusResponse, StepDownRequest, StepDownResponse,
+    AbandonChangeRequest, CampaignRequest, ChangeMembershipRequest, Epoch, GrantLeaseRequest,
+    GrantLeaseResponse, Mode, OrderResponse, PromoteRequest, Role, StatusRequest, StatusResponse,
+    StepDownRequest, StepDownResponse,
     control_server::{Control, ControlServer},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -215,6 +216,22 @@ impl Control for FakeBroker {
         &self,
         request: Request<StepDownRequest>,
     ) -> Result<Response<StepDownResponse>, Status> {
+        self.authorized(request).map_err(|status| *status)?;
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn change_membership(
+        &self,
+        request: Request<ChangeMembershipRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
+        self.authorized(request).map_err(|status| *status)?;
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn abandon_change(
+        &self,
+        request: Request<AbandonChangeRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
         self.authorized(request).map_err(|status| *status)?;
         Err(Status::unimplemented("not in this test"))
     }

@@ -47,13 +47,7 @@ impl Driver {
             Action::Commit { through } => self.committed = self.committed.max(through),
             Action::SendSnapshot { to, epoch, round } => self.give_refill(to, epoch, round),
             Action::InstallSnapshot { base } => self.install_snapshot(base)?,
-            // Nobody steps the event that leads to this yet.
-            Action::StoreMembership(membership) => {
-                return Err(format!(
-                    "membership version {} is to be adopted, which this broker cannot do",
-                    membership.version()
-                ));
-            }
+            Action::StoreMembership(membership) => self.store_membership(&membership)?,
             Action::RoleChanged => self.look(),
         }
         Ok(())

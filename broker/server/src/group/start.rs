@@ -307,7 +307,6 @@ impl Runner {
             memberships: disk.memberships(),
             adopted: disk.adopted,
             standing: disk.standing,
-            adopted: None,
         };
         let now = self.clock.now();
         let core_config = core.clone();

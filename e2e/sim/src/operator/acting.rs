@@ -158,7 +158,8 @@ impl Acting {
                 let request = ApiRequest::WriteGroup { version: record.version, status: Box::new(status) };
                 Some(scene.api(request, API))
             }
-            Action::Event { .. } => None,
+            // Nobody waits to be taken in here: a node whose volume is lost stays out.
+            Action::ChangeMembership { .. } | Action::Event { .. } => None,
         };
         if self.call.is_none() {
             self.step = Step::Nothing;
