@@ -2,8 +2,10 @@
 //!
 //! Safe only where every voter is needed to commit, so that each survivor has everything that was committed, and none of
 //! those who are left out can commit anything without one of the survivors, who refuse every leader and candidate with
-//! an older membership from here on. The operator must have written the membership down by compare-and-swap first, so
-//! that there is only one of that version.
+//! an older membership from here on. One of them that has not heard of it yet may still follow such a leader, and be
+//! misled into a log that looks newer. So nothing is committed before everybody who is named refuses: the membership
+//! itself takes every one of them, and is followed by the same that is not forced, which takes the usual quorums. The
+//! operator must have written it down by compare-and-swap first, so that there is only one of that version.
 
 use crate::core::{Core, State};
 use crate::voters::Voters;
@@ -16,6 +18,7 @@ impl Core {
         now: Moment,
         out: &mut Vec<Action>,
     ) -> Result<(), StepError> {
+        let membership = membership.by_force();
         if self.memberships.adopted() == Some(&membership) {
             return Ok(());
         }
@@ -30,7 +33,7 @@ impl Core {
         }
         self.following = None;
         self.become_follower(now);
-        if self.elects_itself() && self.membership().members().len() == 1 {
+        if self.membership().members() == [self.node()] {
             self.election_at = now;
         }
         Ok(())
@@ -53,11 +56,20 @@ impl Core {
         if !self.standing.caught_up {
             return Err(StepError::AdoptWhileCatchingUp);
         }
-        let needs_all = |voters: &Voters| voters.write_quorum() == voters.members().len();
+        let needs_all = |voters: &Voters| current.writers(voters) == voters.members().len();
         if membership.is_joint() || !current.in_force().all(needs_all) {
             return Err(StepError::AdoptionUnsafe);
         }
         Ok(())
+    }
+
+    /// A forced membership that comes with the log, or with a snapshot, is as good as an order.
+    pub(crate) fn adopt_heard(&mut self, membership: &Membership, out: &mut Vec<Action>) {
+        let known = self.memberships.adopted().map_or(0, Membership::version);
+        if membership.is_forced() && membership.version() > known {
+            out.push(Action::StoreMembership(membership.clone()));
+            self.memberships.adopt(membership.clone());
+        }
     }
 
     /// Leaders and candidates that know only older memberships are refused: what the operator named here, and what is

@@ -73,7 +73,8 @@ impl Core {
     fn settled_or(&self) -> Result<(), StepError> {
         let version = self.membership().version();
         let sealing = matches!(&self.state, State::Leader(reign) if reign.sealing.is_some());
-        if sealing || self.membership().is_joint() || !self.membership_committed() {
+        let unsettled = self.membership().is_joint() || self.membership().is_forced();
+        if sealing || unsettled || !self.membership_committed() {
             return Err(StepError::ChangeInProgress { version });
         }
         Ok(())
@@ -106,7 +107,7 @@ impl Core {
             return;
         }
         let current = self.membership();
-        let next = if current.is_joint() {
+        let next = if current.is_joint() || current.is_forced() {
             self.membership_committed().then(|| current.settled())
         } else {
             let ready = |wanted: &&Voters| self.settled_or().is_ok() && self.learned(reign, wanted, now);

@@ -81,7 +81,9 @@ impl Core {
         let standing = Standing { caught_up: log.standing.caught_up && !joins, ..log.standing };
         let memberships = MembershipLog::of(&log);
         let alone = memberships.current().members() == [config.node];
-        let free = alone || hard.granted == Epoch::ZERO || planted(Fault::ForgetPromise);
+        // Who is alone may still have promised to a leader that has removed itself.
+        let owes_nobody = alone && hard.granted.leader() == Some(config.node);
+        let free = owes_nobody || hard.granted == Epoch::ZERO || planted(Fault::ForgetPromise);
         let promised = if free { now } else { now.plus(config.timing.lease) };
         let mut jitter = Jitter::new(config.seed ^ config.node.get());
         let election_at = if alone { now } else { now.plus(jitter.within(&config.timing.election)) };
@@ -231,10 +233,18 @@ impl Core {
         self.membership().contains(self.config.node)
     }
 
+    /// Whether it is a member by what is in force, or was by what may yet be: one that is removed by a change which is not
+    /// committed, as far as it knows, may be the only one that can be elected.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.is_member()
+            || self.memberships.since(self.commit).any(|membership| membership.contains(self.node()))
+    }
+
     /// Whether this node may campaign without being told to.
     pub(crate) fn elects_itself(&self) -> bool {
         let membership = self.membership();
-        self.is_member() && (membership.mode() == Mode::Raft || membership.members().len() == 1)
+        let alone = membership.members() == [self.config.node];
+        self.takes_part() && (membership.mode() == Mode::Raft || alone)
     }
 
     pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> + use<> {

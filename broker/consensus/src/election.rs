@@ -266,7 +266,7 @@ impl Core {
             }
             (cause, Phase::PreVote) => {
                 // To lead without a write quorum is of no use: nobody is disturbed for that.
-                let writes = |voters: &Voters| voters.count(answered) >= voters.write_quorum();
+                let writes = |voters: &Voters| voters.count(answered) >= self.membership().writers(voters);
                 let useful =
                     !matches!(cause, Cause::Silence { .. }) || self.membership().in_force().all(writes);
                 if granted && useful && !self.promise.blocks(campaign.released, now) {

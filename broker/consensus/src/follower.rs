@@ -232,6 +232,7 @@ impl Core {
         }
         let first = header.prev.index.0 + known as u64 + 1;
         for (at, membership) in memberships.into_iter().filter(|(at, _)| at.0 >= first) {
+            self.adopt_heard(&membership, out);
             self.memberships.appended(at, membership);
         }
         let awaits_disk = !fresh.is_empty();

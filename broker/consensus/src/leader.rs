@@ -151,8 +151,13 @@ impl Core {
             None => LogIndex::ZERO,
         };
         let small = usize::from(planted(Fault::SmallWriteQuorum));
-        let reached = |voters: &Voters| voters.reached(voters.write_quorum() - small, matched);
-        let Some(index) = self.membership().in_force().map(reached).min().flatten() else { return };
+        let membership = self.membership();
+        let reached = |voters: &Voters| voters.reached(membership.writers(voters) - small, matched);
+        let Some(index) = membership.in_force().map(reached).min().flatten() else { return };
+        if membership.is_forced() && self.memberships.in_log_at().is_none_or(|at| index < at) {
+            // Who has acknowledged what comes before may not have known of it then.
+            return;
+        }
         let own_epoch = self.log.entry(index).is_some_and(|entry| entry.epoch == reign.epoch);
         let own_epoch = own_epoch || planted(Fault::CommitOldEpoch);
         if index > self.commit && own_epoch {

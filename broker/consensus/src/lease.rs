@@ -77,7 +77,9 @@ impl Core {
         let by_members = self.membership().in_force().map(reached).min().flatten();
         let by_members =
             by_members.map_or(Moment::default(), |from| from.plus(self.config.timing.relied_lease()));
-        by_members.max(reign.operator_lease)
+        // The operator forces nobody, but who has removed itself can be succeeded without force, too.
+        let stays = self.membership().wanted().contains(self.node());
+        if stays { by_members.max(reign.operator_lease) } else { by_members }
     }
 
     /// Whether this node may serve now: it leads, knows everything that was ever committed, and holds its lease. Cheap
@@ -92,8 +94,12 @@ impl Core {
         }
     }
 
-    /// Whether so many of the voters, this leader included, were heard within a lease.
-    pub(crate) fn heard_from(&self, reign: &Reign, needed: fn(&Voters) -> usize, now: Moment) -> bool {
+    /// Whether so many were heard within a lease, this leader included, that what is proposed can be committed.
+    pub(crate) fn writers_heard(&self, reign: &Reign, now: Moment) -> bool {
+        self.heard_from(reign, |voters| self.membership().writers(voters), now)
+    }
+
+    fn heard_from(&self, reign: &Reign, needed: impl Fn(&Voters) -> usize, now: Moment) -> bool {
         let lately =
             |peer: &Progress| peer.heard_at.is_some_and(|heard| now < heard.plus(self.config.timing.lease));
         let heard = |node| node == self.node() || reign.peer(node).is_some_and(lately);

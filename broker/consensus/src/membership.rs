@@ -29,6 +29,8 @@ pub struct Membership {
     old: Option<Voters>,
     /// All of both, sorted.
     members: Vec<NodeId>,
+    /// Named by the operator, see [`crate::Event::AdoptMembership`].
+    forced: bool,
 }
 
 /// Why members and mode, or bytes, make no membership.
@@ -52,6 +54,7 @@ pub enum MembershipError {
 
 const FORMAT: u8 = 1;
 const JOINT_FORMAT: u8 = 2;
+const FORCED_FORMAT: u8 = 3;
 
 impl Membership {
     /// Sorts the members.
@@ -72,7 +75,17 @@ impl Membership {
         members.extend(old.iter().flat_map(Voters::members));
         members.sort_unstable();
         members.dedup();
-        Self { version, voters, old, members }
+        Self { version, voters, old, members, forced: false }
+    }
+
+    /// Named by the operator: until it is committed, which takes everybody, nobody may have heard of it who could help a
+    /// leader of older memberships.
+    pub(crate) fn by_force(self) -> Self {
+        Self { forced: true, ..self }
+    }
+
+    pub(crate) const fn is_forced(&self) -> bool {
+        self.forced
     }
 
     /// The first step of a change: the voters in force and those that are wanted.
@@ -108,6 +121,12 @@ impl Membership {
         self.old.is_some()
     }
 
+    /// While a change is under way, the membership before it.
+    pub fn replaces(&self) -> Option<Self> {
+        let old = self.old.clone()?;
+        Some(Self::of(self.version.saturating_sub(1), old, None))
+    }
+
     pub fn contains(&self, node: NodeId) -> bool {
         self.members.binary_search(&node).is_ok()
     }
@@ -133,6 +152,12 @@ impl Membership {
         std::iter::once(&self.voters).chain(self.old.as_ref().filter(|_| !planted(Fault::NewQuorumOnly)))
     }
 
+    /// How many of the voters must hold a batch: everybody while the membership is forced, so that each of them refuses
+    /// leaders of older memberships by then.
+    pub(crate) fn writers(&self, voters: &Voters) -> usize {
+        if self.forced { voters.members().len() } else { voters.write_quorum() }
+    }
+
     pub(crate) const fn wanted(&self) -> &Voters {
         &self.voters
     }
@@ -140,7 +165,11 @@ impl Membership {
     /// The bytes that [`Self::decode`] takes: for a membership batch, a small state file or the wire.
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(64);
-        bytes.put_u8(if self.old.is_some() { JOINT_FORMAT } else { FORMAT });
+        bytes.put_u8(match self.old {
+            Some(_) => JOINT_FORMAT,
+            None if self.forced => FORCED_FORMAT,
+            None => FORMAT,
+        });
         bytes.put_u64_le(self.version);
         self.voters.put(&mut bytes);
         if let Some(old) = &self.old {
@@ -154,9 +183,10 @@ impl Membership {
     pub fn decode(bytes: &[u8]) -> Result<Self, MembershipError> {
         let bad_length = MembershipError::BadLength(bytes.len());
         let Some((fixed, mut rest)) = bytes.split_first_chunk::<9>() else { return Err(bad_length) };
-        let joint = match fixed[0] {
-            FORMAT => false,
-            JOINT_FORMAT => true,
+        let (joint, forced) = match fixed[0] {
+            FORMAT => (false, false),
+            JOINT_FORMAT => (true, false),
+            FORCED_FORMAT => (false, true),
             other => return Err(MembershipError::UnknownFormat(other)),
         };
         let mut version = [0; 8];
@@ -166,7 +196,7 @@ impl Membership {
         if !rest.is_empty() {
             return Err(bad_length);
         }
-        Ok(Self::of(u64::from_le_bytes(version), voters, old))
+        Ok(Self { forced, ..Self::of(u64::from_le_bytes(version), voters, old) })
     }
 }
 
@@ -198,7 +228,7 @@ mod tests {
         for mode in [Mode::Async, Mode::Sync { min_in_sync: 2 }, Mode::Raft] {
             let membership = Membership::new(9, mode, nodes(3)).unwrap();
             let joint = membership.joint(Voters::new(mode, nodes(4)).unwrap());
-            for membership in [membership, joint] {
+            for membership in [membership.clone(), joint, membership.by_force()] {
                 let bytes = membership.encode();
                 assert_eq!(Membership::decode(&bytes), Ok(membership));
                 for length in 0..bytes.len() {

@@ -74,6 +74,12 @@ impl MembershipLog {
         self.entries.push((at, membership));
     }
 
+    /// What was in force at `index`, and everything newer.
+    pub(crate) fn since(&self, index: LogIndex) -> impl Iterator<Item = &Membership> {
+        let after = self.entries.partition_point(|(at, _)| *at <= index);
+        self.entries[after.saturating_sub(1)..].iter().map(|(_, membership)| membership)
+    }
+
     /// The membership in force at `base`, and where it stands, if that is known.
     pub(crate) fn at(&self, base: LogIndex) -> Option<&(LogIndex, Membership)> {
         let after = self.entries.partition_point(|(at, _)| *at <= base);

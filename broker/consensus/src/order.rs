@@ -19,7 +19,7 @@ impl Core {
         if matches!(&self.state, State::Candidate(campaign) if campaign.epoch == epoch) {
             return Ok(());
         }
-        if !self.is_member() {
+        if !self.takes_part() {
             return Err(StepError::NotMember { version: self.membership().version() });
         }
         if number <= self.hard.granted.number {

@@ -142,7 +142,9 @@ impl<'a> Portrait<'a> {
             Mode::Raft => u64::MAX,
             Mode::Sync { min_in_sync } => u64::from(min_in_sync),
         };
-        self.word(membership.version()).word(mode).word(u64::from(membership.is_joint()));
+        self.word(membership.version())
+            .word(mode)
+            .word(u64::from(membership.is_joint()) | u64::from(membership.is_forced()) << 1);
         self.nodes(membership.members()).nodes(membership.voters())
     }
 

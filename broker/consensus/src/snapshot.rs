@@ -103,6 +103,7 @@ impl Core {
                 self.cut(shared, out);
             }
         }
+        self.adopt_heard(&membership, out);
         self.log = LogTable::empty(base, epochs);
         self.memberships.start_over(membership_at, membership);
         self.commit = base.index;

@@ -141,7 +141,7 @@ impl Core {
     }
 
     fn shown_problem(&self) -> Option<Problem> {
-        if !self.is_member() {
+        if !self.takes_part() {
             return Some(Problem::NotMember);
         }
         self.problem.or((!self.standing.caught_up).then_some(Problem::CatchingUp))
@@ -149,7 +149,7 @@ impl Core {
 
     pub(crate) fn quorum_reachable(&self, now: Moment) -> bool {
         match &self.state {
-            State::Leader(reign) => self.heard_from(reign, Voters::write_quorum, now),
+            State::Leader(reign) => self.writers_heard(reign, now),
             State::Follower | State::Candidate(_) => false,
         }
     }

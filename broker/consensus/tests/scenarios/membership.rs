@@ -349,7 +349,7 @@ fn a_pair_goes_on_after_a_disk_is_lost_and_the_lost_one_cannot_come_back_between
         assert_eq!(rig.leader(), Some(survivor));
         let view = rig.view(survivor);
         assert!(view.serving && view.commit == view.last.index);
-        assert_eq!(steps(&rig, survivor), [(1, false), (2, false)]);
+        assert_eq!(steps(&rig, survivor), [(1, false), (2, false), (3, false)]);
         // The lost one was only away, and is told to campaign by somebody who does not know better.
         rig.down.clear();
         let expires = rig.now.plus(millis(3000));
@@ -371,7 +371,7 @@ fn a_pair_goes_on_after_a_disk_is_lost_and_the_lost_one_cannot_come_back_between
         let event = Event::ChangeMembership { mode: SYNC, members: vec![node(survivor), node(3)] };
         rig.step(survivor, event).unwrap();
         rig.pass(millis(1000));
-        assert_eq!(settled(&rig, 3), Some((vec![survivor, 3], 4)));
+        assert_eq!(settled(&rig, 3), Some((vec![survivor, 3], 5)));
         assert_eq!(rig.view(3).commit, rig.view(survivor).last.index);
     }
     // What is wrong with an order is told.
@@ -410,7 +410,7 @@ fn who_joins_with_nothing_may_not_lead_although_one_grant_is_enough() {
     rig.pass(millis(1000));
     assert_eq!(rig.leader(), Some(survivor));
     assert!(rig.view(3).standing.caught_up);
-    assert_eq!(settled(&rig, 3), Some((vec![survivor, 3], 2)));
+    assert_eq!(settled(&rig, 3), Some((vec![survivor, 3], 3)));
     rig.propose(survivor).unwrap();
     rig.pass(millis(200));
     assert_eq!(rig.view(3).commit, rig.view(survivor).last.index);
@@ -446,4 +446,82 @@ fn a_leader_with_an_older_membership_is_refused() {
     assert_eq!(refused, Err(StepError::OldMembership { from: node(leader), theirs: 1, own: 7 }));
     assert_eq!(rig.view(survivor).granted, granted);
     assert!(rig.replicas[&survivor].actions.is_empty());
+}
+
+/// A leader removes itself and dies before anybody has heard of the last step: nobody else has the best log, so it must
+/// come back and lead once more.
+#[test]
+fn who_is_removed_by_what_is_not_committed_may_be_needed_once_more() {
+    let (mut rig, old) = group(Mode::Raft, 1);
+    for raw in [2, 3] {
+        rig.join(raw, Mode::Raft);
+    }
+    change(&mut rig, Mode::Raft, &[2, 3, 9]).unwrap();
+    rig.pass(millis(500));
+    rig.persists = false;
+    change(&mut rig, Mode::Raft, &[2, 3]).unwrap();
+    let joint = rig.view(old).last;
+    rig.step(2, Event::Persisted { last: joint }).unwrap();
+    rig.step(3, Event::Persisted { last: joint }).unwrap();
+    rig.mute.insert(old);
+    rig.step(old, Event::Persisted { last: joint }).unwrap();
+    assert_eq!(settled(&rig, old), Some((vec![2, 3], 3)));
+    assert!(rig.view(2).membership.is_joint() && rig.view(3).membership.is_joint());
+    rig.persists = true;
+    rig.mute.clear();
+    rig.restart(old);
+    rig.pass_until(millis(8000), |rig| rig.leader().is_some_and(|raw| raw != old && rig.view(raw).serving));
+    rig.pass(millis(500));
+    assert_eq!((settled(&rig, 2), rig.view(old).role), (Some((vec![2, 3], 3)), Role::Follower));
+}
+
+/// The only member that is left restarts: it has promised to the leader that is gone, which may still serve.
+#[test]
+fn who_is_left_alone_keeps_its_promise_to_the_leader_that_removed_itself() {
+    let (mut rig, leader) = group(Mode::Sync { min_in_sync: 1 }, 2);
+    let left = 3 - leader;
+    rig.persists = false;
+    change(&mut rig, Mode::Sync { min_in_sync: 1 }, &[left]).unwrap();
+    let last = rig.view(left).last;
+    rig.step(left, Event::Persisted { last }).unwrap();
+    assert_eq!(settled(&rig, left), Some((vec![left], 3)));
+    rig.mute.insert(left);
+    rig.deaf.insert(left);
+    rig.persists = true;
+    rig.restart(left);
+    assert!(rig.view(leader).serving);
+    let mut both = false;
+    for _ in 0..800 {
+        rig.pass(millis(5));
+        both |= rig.view(leader).serving && rig.view(left).serving;
+    }
+    assert!(!both && rig.view(left).serving);
+}
+
+/// One survivor has not heard of the membership that was named, and may be misled by who was left out: nothing is
+/// committed without it.
+#[test]
+fn what_is_named_by_force_commits_nothing_before_everybody_named_has_it() {
+    let all = Mode::Sync { min_in_sync: 3 };
+    let (mut rig, leader) = group(all, 3);
+    let (one, lost) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    rig.down.extend([one, lost]);
+    let before = rig.view(leader).commit;
+    let alone = Mode::Sync { min_in_sync: 1 };
+    rig.propose(leader).unwrap();
+    adopt(&mut rig, leader, 2, alone, &[leader, one]).unwrap();
+    rig.pass(millis(500));
+    rig.propose(leader).unwrap();
+    rig.pass(millis(500));
+    assert_eq!(rig.view(leader).commit, before, "one copy is not enough yet");
+    rig.down.remove(&one);
+    rig.pass(millis(500));
+    assert_eq!(rig.view(leader).commit, rig.view(leader).last.index);
+    assert_eq!(
+        rig.replicas[&one].adopted, rig.replicas[&leader].adopted,
+        "heard with the log, stored like an order"
+    );
+    rig.down.insert(one);
+    rig.propose(leader).unwrap();
+    assert_eq!(rig.view(leader).commit, rig.view(leader).last.index, "from here on one copy is enough");
 }

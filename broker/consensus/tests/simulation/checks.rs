@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay_consensus::{Action, AppendResponse, Membership, Message, Mode, Role, TailFate, VoteResponse};
-use mainstay_record::{Batch, EntryId, Epoch, LogIndex, NodeId};
+use mainstay_record::{Batch, BatchKind, EntryId, Epoch, LogIndex, NodeId};
 
 use crate::node::Node;
 
@@ -46,6 +46,8 @@ pub(crate) struct Statistics {
     pub(crate) excused: u64,
     pub(crate) compactions: u64,
     pub(crate) snapshots: u64,
+    pub(crate) changes: u64,
+    pub(crate) adoptions: u64,
 }
 
 impl Statistics {
@@ -64,6 +66,8 @@ impl Statistics {
         self.excused += other.excused;
         self.compactions += other.compactions;
         self.snapshots += other.snapshots;
+        self.changes += other.changes;
+        self.adoptions += other.adoptions;
     }
 }
 
@@ -86,7 +90,8 @@ impl Checks {
             violated!("one-leader-per-epoch", "epoch {epoch} is led twice, by {}", node.id);
         }
         self.statistics.reigns += 1;
-        if self.forced {
+        // Who is written off may lead, but nobody follows who could help it to commit anything.
+        if self.forced || node.written_off {
             return;
         }
         for committed in self.committed.values().flatten().filter(|committed| committed.by < epoch) {
@@ -103,15 +108,47 @@ impl Checks {
         leader: &Node,
         epoch: Epoch,
         through: EntryId,
-        membership: &Membership,
+        told: &Membership,
     ) {
         if through.epoch != epoch {
             violated!("own-epoch-commits", "leader {epoch} counted {through}");
         }
         let heard = |node: &Node| leader.heard_losses.get(&node.id).copied().unwrap_or(0);
-        let copies = nodes.iter().filter(|node| node.keeps(through, heard(node))).count();
-        if copies < membership.write_quorum() {
-            violated!("write-quorum", "{} committed {through} with {copies} durable copies", leader.id);
+        let (membership, old) = leader.memberships(told);
+        for membership in [Some(membership), old].into_iter().flatten() {
+            let counts = |node: &&Node| membership.voters().contains(&node.id);
+            let copies = nodes.iter().filter(counts).filter(|node| node.keeps(through, heard(node))).count();
+            if copies < membership.write_quorum() {
+                violated!("write-quorum", "{} committed {through} with {copies} durable copies", leader.id);
+            }
+        }
+    }
+
+    /// Versions grow along a log, every change has its joint step, and whoever is new has nearly everything by then.
+    pub(crate) fn membership(&mut self, nodes: &[Node], at: usize, batch: &Batch, window: u64) {
+        let node = &nodes[at];
+        if batch.header().kind != BatchKind::Membership {
+            return;
+        }
+        let membership = Membership::decode(&batch.record(0).unwrap()).unwrap();
+        let before =
+            node.log.iter().rev().skip(1).filter(|batch| batch.header().kind == BatchKind::Membership);
+        let before = before.map(|batch| Membership::decode(&batch.record(0).unwrap()).unwrap()).next();
+        let before = before.unwrap_or_else(|| node.base.membership.clone());
+        if before.version() > membership.version() {
+            violated!("versions-grow", "{} follows {before:?} on {}: {membership:?}", batch.id(), node.id);
+        }
+        let Some(old) = membership.replaces() else {
+            self.statistics.changes += u64::from(before.is_joint());
+            return;
+        };
+        let leads = node.core.as_ref().is_some_and(|core| core.next_entry().is_some());
+        for new in nodes.iter().filter(|new| leads && membership.contains(new.id) && !old.contains(new.id)) {
+            let known = new.lost.is_empty() && new.hard.granted <= batch.id().epoch;
+            let end = new.base.base.index.0 + new.disk.len() as u64;
+            if known && end + window + 1 < batch.index().0 {
+                violated!("learners-caught-up", "{} has {end} only, but counts from {}", new.id, batch.id());
+            }
         }
     }
 
@@ -236,20 +273,22 @@ impl Checks {
     }
 
     /// When all logs are equal: whatever was ever committed is in them or, overridden by force, set aside.
-    pub(crate) fn nothing_destroyed(&mut self, nodes: &[Node]) {
+    pub(crate) fn nothing_destroyed(&mut self, nodes: &[Node], member: usize) {
         for committed in self.committed.values().flatten() {
             let id = committed.id;
-            if nodes[0].entry(id.index) == id {
+            if nodes[member].entry(id.index) == id {
                 continue;
             }
             self.statistics.overridden += 1;
-            if !nodes.iter().any(|node| node.sets_aside(id)) {
+            // Who is no member any more is never told.
+            if !nodes.iter().any(|node| node.sets_aside(id) || node.has(id)) {
                 violated!("nothing-destroyed", "committed {id} is nowhere any more");
             }
         }
     }
 
-    pub(crate) fn converged(nodes: &[Node]) {
+    pub(crate) fn converged(nodes: &[Node], members: &[usize]) {
+        let nodes: Vec<_> = members.iter().map(|at| &nodes[*at]).collect();
         if let Some(node) = nodes.iter().find(|node| !node.standing.caught_up) {
             violated!("catches-up", "{} never caught up", node.id);
         }

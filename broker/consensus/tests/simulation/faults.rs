@@ -151,6 +151,12 @@ impl World {
             }
         }
         let (node, epoch) = (self.rng.pick(&others), self.highest() + 1);
+        if forced {
+            self.operator.ledger.promotes(self.now + 3 * SECOND);
+        }
+        if forced && self.operator.ledger.barred.contains(&self.nodes[node].id) {
+            return;
+        }
         self.after(11 * MILLI, Happening::Order { node, forced, epoch, valid: 2 * SECOND });
     }
 

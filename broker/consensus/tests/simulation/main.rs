@@ -6,6 +6,7 @@
 // A test helper that cannot go on should fail the test.
 #![allow(clippy::unwrap_used)]
 
+mod changes;
 mod checks;
 mod faults;
 mod network;

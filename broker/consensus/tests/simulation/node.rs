@@ -30,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) hard: HardState,
     pub(crate) standing: Standing,
     pub(crate) adopted: Option<Membership>,
+    /// The operator believes that its disk is lost.
+    pub(crate) written_off: bool,
     pub(crate) quarantine: Vec<Batch>,
     /// Of `disk`, what survives when the machine loses power.
     pub(crate) synced: usize,
@@ -64,8 +66,9 @@ impl Node {
             snapshot: Vec::new(),
             disk: Vec::new(),
             hard: HardState::default(),
-            standing: Standing::default(),
+            standing: if first.contains(id) { Standing::default() } else { Standing::default().after_loss() },
             adopted: None,
+            written_off: false,
             quarantine: Vec::new(),
             synced: 0,
             lost: BTreeMap::new(),
@@ -165,6 +168,18 @@ impl Node {
         self.stores(&self.disk, id)
             || self.sets_aside(id)
             || self.lost.get(&id).is_some_and(|losses| *losses > heard)
+    }
+
+    /// The membership in force in its log, by what the log says, and the one before while that counts as well.
+    pub(crate) fn memberships(&self, told: &Membership) -> (Membership, Option<Membership>) {
+        let of = |batch: &Batch| Membership::decode(&batch.record(0).unwrap()).unwrap();
+        let in_log = self.log.iter().filter(|batch| batch.header().kind == BatchKind::Membership).map(of);
+        let known = [told.clone(), self.base.membership.clone()].into_iter().chain(in_log);
+        let newest = known.chain(self.adopted.clone()).max_by_key(Membership::version).unwrap();
+        // A planted bug has the nodes believe something else of the first one.
+        let newest = if newest.version() == told.version() { told.clone() } else { newest };
+        let old = newest.replaces();
+        (newest, old)
     }
 
     /// Whether the entry can still come back from this node.

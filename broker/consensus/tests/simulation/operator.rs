@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use mainstay_consensus::{Mode, Role, View};
+use mainstay_consensus::{Mode, Problem, Role, View};
 use mainstay_record::Epoch;
 
+use crate::changes::Ledger;
 use crate::plan::{MILLI, SECOND};
 use crate::world::{Happening, World};
 
@@ -21,6 +22,7 @@ pub(crate) struct Operator {
     /// Whom it vouches for, and until when (true time) it must not change its mind.
     vouches: Option<(Epoch, u64)>,
     leaderless_since: Option<u64>,
+    pub(crate) ledger: Ledger,
 }
 
 impl Operator {
@@ -32,6 +34,7 @@ impl Operator {
 
 impl World {
     pub(crate) fn operate(&mut self) {
+        self.unbar();
         match self.plan.membership.mode() {
             Mode::Raft => {}
             Mode::Sync { .. } => self.see_to_leader(false),
@@ -84,9 +87,23 @@ impl World {
             return;
         }
         self.operator.leaderless_since = None;
-        let best = views.iter().max_by_key(|(_, view)| view.last).map(|(at, _)| *at);
+        let newest = self.newest_membership();
+        let sensible = |(at, view): &&(usize, View)| {
+            let id = self.nodes[*at].id;
+            // When everybody is heard and nobody leads, nothing newer can be in force.
+            let allowed = !forced || self.calm || !self.operator.ledger.barred.contains(&id);
+            let named = !self.nodes[*at].written_off;
+            allowed && named && view.problem != Some(Problem::NotMember)
+        };
+        let rank = |(at, view): &&(usize, View)| {
+            (view.last, newest.as_ref().is_some_and(|newest| newest.contains(self.nodes[*at].id)))
+        };
+        let best = views.iter().filter(sensible).max_by_key(rank).map(|(at, _)| *at);
         let Some(best) = best else { return };
         let node = if self.calm || self.rng.chance(700) { best } else { self.rng.index(self.nodes.len()) };
+        if forced && !self.calm && self.operator.ledger.barred.contains(&self.nodes[node].id) {
+            return;
+        }
         let highest = views.iter().map(|(_, view)| view.highest.number).max().unwrap_or(0);
         let known = self.operator.epoch.max(highest);
         // Two candidates for one number, now and then.
@@ -98,6 +115,9 @@ impl World {
         for _ in 0..copies {
             let delay = if self.calm { MILLI } else { self.rng.between(1, self.plan.order_delay) };
             let valid = if self.calm { 3 * SECOND } else { self.rng.between(100 * MILLI, 3 * SECOND) };
+            if forced {
+                self.operator.ledger.promotes(self.now + delay + valid);
+            }
             self.after(delay, Happening::Order { node, forced, epoch, valid });
         }
     }

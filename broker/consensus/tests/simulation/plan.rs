@@ -62,6 +62,12 @@ pub(crate) struct Plan {
     pub(crate) flush_async: bool,
     /// How often logs give up their beginning.
     pub(crate) compact_gap: u64,
+    /// Every node that there is; those that are no members at first start with nothing.
+    pub(crate) nodes: Vec<NodeId>,
+    /// How often the operator wishes for other members; never where it is zero.
+    pub(crate) change_gap: u64,
+    /// Whether a disk is lost for good, which takes another membership by force.
+    pub(crate) disk_lost: bool,
     /// Whether machines fail.
     pub(crate) losses: bool,
 }
@@ -89,6 +95,10 @@ impl Plan {
             }
             _ => membership.clone(),
         };
+        let changes = bug.is_none() && rng.chance(400);
+        let spare = if changes { rng.between(0, 2) } else { 0 };
+        let needs_all = kind == Kind::Sync && membership.write_quorum() == count as usize && count > 1;
+        let disk_lost = bug.is_none() && !changes && needs_all && rng.chance(500);
         let late = bug == Some(Bug::LeaseFromArrival);
         Self {
             bug,
@@ -112,7 +122,11 @@ impl Plan {
             restlessness: rng.pick(&[20, 100, 500]),
             order_delay: if late { 3 * SECOND } else { rng.pick(&[MILLI, 100 * MILLI, 3 * SECOND]) },
             compact_gap: rng.pick(&[200, 1000, 5000]) * MILLI,
-            losses: matches!(bug, None | Some(Bug::UnnoticedLoss)),
+            nodes: (1..=count + spare).filter_map(NodeId::new).collect(),
+            change_gap: if changes { rng.pick(&[300, 1000, 3000]) * MILLI } else { 0 },
+            disk_lost,
+            // With so few members in force that one machine is all of them, its loss would excuse everything.
+            losses: !changes && !disk_lost && matches!(bug, None | Some(Bug::UnnoticedLoss)),
             flush_async: rng.chance(500) || bug == Some(Bug::UnnoticedLoss),
         }
     }

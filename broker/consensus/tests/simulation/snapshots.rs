@@ -30,7 +30,11 @@ impl World {
             // What may be overridden by force must be there to be set aside.
             let everywhere = |index: &LogIndex| {
                 let id = node.entry(*index);
-                self.nodes.iter().all(|other| other.keeps(id, u64::MAX) && !other.lost.contains_key(&id))
+                let member = |other: &&crate::node::Node| node.base.membership.contains(other.id);
+                self.nodes
+                    .iter()
+                    .filter(member)
+                    .all(|other| other.keeps(id, u64::MAX) && !other.lost.contains_key(&id))
             };
             through = (0..=through.0).rev().map(LogIndex).find(everywhere).unwrap_or_default();
         }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_consensus::{Action, AppendHeader, Event, Message, Mode, Moment, Order, Role, TailFate};
+use mainstay_consensus::{
+    Action, AppendHeader, Event, Membership, Message, Mode, Moment, Order, Role, TailFate,
+};
 use mainstay_record::{Batch, BatchBuilder, BatchKind, EntryId, Epoch, GroupId, LogIndex, NodeId, Timestamp};
 
 use crate::checks::Checks;
@@ -25,6 +27,9 @@ pub(crate) enum Happening {
     Propose,
     Fault,
     Compact,
+    Change,
+    LoseDisk,
+    Adopt,
     Snapshot(Shipment),
     SnapshotEnded { node: usize, to: NodeId, epoch: Epoch },
     Operate,
@@ -51,9 +56,10 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: Plan, mut rng: Rng, trace: bool) -> Self {
-        let ids = plan.membership.members().to_vec();
-        let network = Network::new(ids.len(), &plan);
-        let mut nodes: Vec<_> = ids.into_iter().map(|id| Node::new(id, &plan.told)).collect();
+        let network = Network::new(plan.nodes.len(), &plan);
+        let nobody = Membership::none(plan.told.mode());
+        let first = |id| if plan.told.contains(id) { &plan.told } else { &nobody };
+        let mut nodes: Vec<_> = plan.nodes.iter().map(|id| Node::new(*id, first(*id))).collect();
         for node in &mut nodes {
             let rate = plan.clock_rate(&mut rng);
             node.start(&plan, 0, rng.next(), rate);
@@ -80,6 +86,13 @@ impl World {
         world.after(world.plan.fault_gap, Happening::Fault);
         world.after(0, Happening::Operate);
         world.after(SECOND, Happening::Compact);
+        if world.plan.change_gap > 0 {
+            world.after(SECOND, Happening::Change);
+        }
+        if world.plan.disk_lost {
+            let at = world.rng.between(SECOND, world.plan.chaos);
+            world.after(at, Happening::LoseDisk);
+        }
         world
     }
 
@@ -122,6 +135,9 @@ impl World {
             Happening::Propose => self.client(),
             Happening::Fault => self.fault(),
             Happening::Compact => self.compact(),
+            Happening::Change => self.change(),
+            Happening::LoseDisk => self.lose_disk(),
+            Happening::Adopt => self.adopt(),
             Happening::SnapshotEnded { node, to, epoch } => {
                 self.step(node, Event::SnapshotEnded { to, epoch })
             }
@@ -229,12 +245,15 @@ impl World {
             eprintln!("          {} {result:?} {actions:?}", node.id);
         }
         if let Err(
-            error @ (mainstay_consensus::StepError::CommittedConflict { .. }
+            ref error @ (mainstay_consensus::StepError::CommittedConflict { .. }
             | mainstay_consensus::StepError::Malformed { .. }
             | mainstay_consensus::StepError::Misplaced { .. }),
         ) = result
         {
             panic!("check no-corruption: {} says: {error}", node.id);
+        }
+        if let Err(error) = &result {
+            assert!(crate::changes::expected(error), "check wishes: {} says: {error}", node.id);
         }
         if actions.contains(&Action::RoleChanged) {
             let view = core.view(now);
@@ -279,6 +298,7 @@ impl World {
                 for batch in &batches {
                     self.checks.appended(&self.nodes[at], batch);
                     self.nodes[at].log.push(batch.clone());
+                    self.checks.membership(&self.nodes, at, batch, self.plan.window);
                 }
                 self.enqueue(at, DiskOp::Append(batches));
             }
