@@ -36,6 +36,21 @@ pub(crate) enum Flush {
     Async,
 }
 
+/// What all brokers of a group are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) mode: Mode,
+    pub(crate) flush: Flush,
+    /// How long messages are kept, consumed or not; for ever when absent.
+    pub(crate) kept: Option<Duration>,
+}
+
+impl From<(Mode, Flush)> for Setup {
+    fn from((mode, flush): (Mode, Flush)) -> Self {
+        Self { mode, flush, kept: None }
+    }
+}
+
 /// A broker and where its things are.
 #[derive(Debug)]
 pub(crate) struct Broker {
@@ -55,11 +70,11 @@ impl Broker {
         data: &Path,
         number: usize,
         members: usize,
-        (mode, flush): (Mode, Flush),
+        setup: Setup,
     ) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("secret"), SECRET)?;
-        let text = config(number, members, data, &folder.join("secret"), mode, flush);
+        let text = config(number, members, data, &folder.join("secret"), setup);
         std::fs::write(folder.join("broker.toml"), text)?;
         Ok(Self { number, program: program.to_owned(), folder: folder.to_owned(), boot: 1, child: None })
     }
@@ -167,11 +182,12 @@ pub(crate) fn name(number: usize) -> String {
     format!("orders-0-{number}")
 }
 
-fn config(number: usize, members: usize, data: &Path, secret: &Path, mode: Mode, flush: Flush) -> String {
-    let mode = match mode {
+fn config(number: usize, members: usize, data: &Path, secret: &Path, setup: Setup) -> String {
+    let mode = match setup.mode {
         Mode::Raft => "raft",
     };
-    let flush = match flush {
+    let retention = setup.kept.map(|kept| format!("retention = {{ time = \"{}ms\" }}", kept.as_millis()));
+    let flush = match setup.flush {
         Flush::Sync => "sync",
         Flush::Async => "async",
     };
@@ -197,6 +213,7 @@ interval = "{interval}ms"
 [storage]
 segment_bytes = "4MiB"
 cache_bytes = "1MiB"
+{retention}
 
 [listen]
 client = "0.0.0.0:{CLIENT_PORT}"
@@ -216,6 +233,7 @@ address = "{ROUTE_HOST}:{CLIENT_PORT}"
 members = [{members}]
 "#,
         own = name(number),
+        retention = retention.unwrap_or_default(),
         data = data.display(),
         secret = secret.display(),
         interval = FLUSH_INTERVAL.as_millis(),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mainstay_proto::control::StatusResponse;
 use rand::rngs::StdRng;
 
-use crate::broker::{Broker, Flush, Mode};
+use crate::broker::{Broker, Setup};
 use crate::control::{self, Control, describe};
 use crate::disk::{Disk, Gone};
 use crate::network::Network;
@@ -42,7 +42,7 @@ impl Group {
     pub(crate) async fn start(
         program: &Path,
         folder: &Path,
-        setup: (Mode, Flush),
+        setup: Setup,
         disks: Disks,
         story: &Story,
     ) -> Result<Self> {
@@ -69,8 +69,8 @@ impl Group {
         let leader = group.writable(HEALED).await?;
         story.tell(format!(
             "three brokers started ({:?}, flush {:?}); {} leads after {}",
-            setup.0,
-            setup.1,
+            setup.mode,
+            setup.flush,
             group.brokers[leader].name(),
             seconds(began.elapsed())
         ));

@@ -8,7 +8,7 @@ use mainstay_checker::Promise;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::broker::{Flush, Mode};
+use crate::broker::Setup;
 use crate::client::produce::Shape;
 use crate::group::{Disks, Group, HEALED};
 use crate::network::Network;
@@ -44,8 +44,8 @@ impl<'a> World<'a> {
     }
 
     /// Three fresh brokers, one of them leading.
-    pub(crate) async fn group(&mut self, setup: (Mode, Flush), disks: Disks) -> Result<Group> {
-        Group::start(self.program, &self.folder, setup, disks, &self.story).await
+    pub(crate) async fn group(&mut self, setup: impl Into<Setup>, disks: Disks) -> Result<Group> {
+        Group::start(self.program, &self.folder, setup.into(), disks, &self.story).await
     }
 
     /// Clients at work on the group, past their first messages.

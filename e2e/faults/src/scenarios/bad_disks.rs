@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use mainstay_checker::{Moment, Promise};
 
-use crate::broker::{Flush, Mode};
+use crate::broker::{Flush, Mode, Setup};
 use crate::client::produce::Shape;
 use crate::disk::{Disk, Syncing};
 use crate::group::{Disks, Group, HEALED, MEMBERS};
@@ -15,6 +15,11 @@ use crate::world::World;
 
 /// A broker whose disk failed says so and ends within this time.
 const STOPS: Duration = Duration::from_secs(10);
+
+/// How long messages are kept where a disk fills up: longer than it takes to fill and to read it.
+const KEPT: Duration = Duration::from_secs(25);
+/// Room on that disk when it begins.
+const LEFT: usize = 28 << 20;
 
 /// What breaks, in words, and how.
 type Fault = (&'static str, fn(&Disk));
@@ -79,33 +84,45 @@ pub(super) async fn failing_disk(world: &mut World<'_>) -> Result<()> {
 }
 
 pub(super) async fn full_disk(world: &mut World<'_>) -> Result<()> {
+    let setup = Setup { kept: Some(KEPT), ..(Mode::Raft, Flush::Sync).into() };
     let shape = Shape { size: 32 << 10, rate: 200, ..Shape::default() };
-    let (mut group, traffic) = begin(world, &shape).await?;
+    let mut group = world.group(setup, Disks::Breakable).await?;
+    let mut traffic = world.traffic(&group, &shape).await?;
+    traffic.without_audit();
     let leader = group.writable(HEALED).await?;
-    let full = Moment::now();
-    group.disk(leader).leave_free(2 << 20);
-    world.story.tell(format!("2 MiB are left on the disk of {}, the leader", group.name(leader)));
+    let (full, before) = (Moment::now(), traffic.progress().counts());
+    group.disk(leader).leave_free(LEFT);
+    world.story.tell(format!(
+        "{} MiB are left on the disk of {}, the leader",
+        LEFT >> 20,
+        group.name(leader)
+    ));
     let refusal = traffic.refused_after(full, HEALED).await?;
-    let free = group.disk(leader).free_bytes();
-    world.story.tell(format!("a producer is refused with {} KiB free: {refusal}", free >> 10));
-    // What is stored can be had all the same.
-    let confirmed = traffic.progress().counts().confirmed;
+    let fitted = traffic.progress().counts().acknowledged - before.acknowledged;
+    let (free, refused) = (group.disk(leader).free_bytes(), group.disk(leader).counts().no_space);
+    world.story.tell(format!("{fitted} more sends, then with {} KiB free: {refusal}", free >> 10));
+    ensure!(refusal.starts_with("TooManyRequests"), "a full disk has a code of its own");
+    ensure!(fitted > 300, "only {fitted} sends of {} KiB fitted", shape.size >> 10);
+    ensure!(refused == 0 && free > 0, "the disk itself refused {refused} times before the broker did");
+    // What is stored can be had all the same, and acknowledged.
+    let wanted = traffic.progress().counts().acknowledged;
     traffic
-        .wait("everything to be received from a full disk", HEALED, |progress| {
-            (progress.missing(crate::traffic::GROUP) == 0).then_some(())
+        .wait("everything to be received from a full disk", KEPT, |progress| {
+            let all = progress.missing(crate::traffic::GROUP) == 0;
+            (all && progress.counts().confirmed >= wanted).then_some(())
         })
         .await?;
-    let more = traffic.progress().counts().confirmed - confirmed;
-    world.story.tell(format!("everything is received, {more} more acknowledgements confirmed meanwhile"));
-    let refused = group.disk(leader).counts().no_space;
-    world.story.tell(format!("the disk itself refused {refused} times"));
+    world.story.tell(format!("all {wanted} messages are received and confirmed meanwhile"));
+    // The messages get old, and nobody touches disk or broker.
+    let emptied = Moment::now();
+    let took = traffic.acknowledged_after(emptied, KEPT + HEALED).await?;
+    let told = seconds(took);
+    world.story.tell(format!("old messages made room: first acknowledgement {told} later, no restart"));
+    traffic.acknowledge_more(200, HEALED).await?;
+    let leads = group.writable(HEALED).await?;
+    ensure!(leads == leader, "{} leads: a full disk is no reason to give way", group.name(leads));
     group.disk(leader).make_room();
-    let room = Moment::now();
-    let took = traffic.acknowledged_after(room, HEALED).await?;
-    world
-        .story
-        .tell(format!("there is room again: first acknowledgement {} later, no restart", seconds(took)));
-    world.settle(&mut group, traffic, Promise::Kept).await?.ensure_clean(300)
+    world.settle(&mut group, traffic, Promise::Kept).await?.ensure_clean(600)
 }
 
 pub(super) async fn slow_disk(world: &mut World<'_>) -> Result<()> {
