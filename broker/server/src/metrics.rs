@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_consensus::View;
 use mainstay_record::{Batch, LogIndex};
+use mainstay_storage::Space;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -177,7 +178,7 @@ impl Collector for Figures {
             (
                 "log_short_of_space",
                 "1 while there is no space for new messages",
-                f64::from(u8::from(log.short_of_space)),
+                f64::from(u8::from(log.space != Space::Plenty)),
             ),
             ("client_connections", "Clients connected", self.clients.load(Ordering::Relaxed) as f64),
             ("replica_connections", "Replicas this broker sends to", self.outbox.connections() as f64),

@@ -86,3 +86,22 @@ async fn a_full_disk_refuses_new_messages_and_nothing_else() {
     let after = client.receive(polling("g", "t", LONG)).await;
     assert_eq!(ids(&after.messages), ["after"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_that_nobody_receives_from_has_space_again_when_its_messages_are_old() {
+    let storage = "snapshot_every = \"1GiB\"\nretention = {time = \"1s\"}";
+    let group = Group::start(Plan { storage, ..Plan::single() }).await;
+    group.leader().await;
+    group.handle(0).propose(create_topic("t"), soon()).await.unwrap();
+    let client = Client::plain(group.nodes[0].addresses.unwrap().client.port());
+    client.send_ok(vec![message("t", "first", "x")]).await;
+    let fs = group.nodes[0].fs.clone();
+    fs.set_capacity(Some(fs.used() + (8 << 20)));
+    let (acknowledged, _) = fill(&client).await;
+    assert!(acknowledged.len() > 10, "{} fit on 8 MiB", acknowledged.len());
+    assert!(group.view(0).short_of_space);
+    until("old messages make room", async || {
+        (code(&client.send(vec![message("t", "after", "x")]).await.status) == Code::Ok).then_some(())
+    })
+    .await;
+}

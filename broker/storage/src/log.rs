@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 
@@ -171,7 +170,6 @@ impl Log {
             queued_batches: backlog.batches,
             queued_bytes: backlog.bytes,
             space: self.inner.spares.space.get(),
-            short_of_space: self.inner.spares.short_of_space.load(Ordering::Relaxed),
             ..self.inner.figures.lock().snapshot()
         }
     }

@@ -29,7 +29,4 @@ pub struct LogMetrics {
     pub busy_for: Option<Duration>,
     /// Looked at about once a second.
     pub space: Space,
-    /// There is no space for the segment after this one. What is appended still fits for a while, then waits; free
-    /// space is noticed by itself.
-    pub short_of_space: bool,
 }

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use mainstay_record::{BatchKind, EntryId, LogIndex};
-use mainstay_storage::{Flush, LogError, LogEvent, MemFileSystem, Operation, TailFate, Unsynced};
+use mainstay_storage::{Flush, LogError, LogEvent, MemFileSystem, Operation, Space, TailFate, Unsynced};
 
 use support::{Author, core_read_all, epoch, find, open, open_core, options, read_all, segments};
 
@@ -152,7 +152,7 @@ fn a_full_disk_stops_nothing_for_good() {
     }
     let (log, _, events) = open(&fs, options("/data")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !log.metrics().short_of_space {
+    while log.metrics().space != Space::Exhausted {
         assert!(Instant::now() < deadline, "the full disk was not noticed");
         std::thread::yield_now();
     }

@@ -191,7 +191,14 @@ fn open_log(
     if let Some(torn) = &recovered.torn_tail {
         tracing::warn!(?torn, "cut the end of the log, which never became durable");
     }
-    tracing::info!(last = %recovered.last, end = %recovered.end, clean = recovered.clean, "log opened");
+    tracing::info!(
+        last = %recovered.last,
+        end = %recovered.end,
+        clean = recovered.clean,
+        incomplete = recovered.incomplete,
+        stopped = recovered.stopped.as_ref().map(|stopped| &*stopped.what),
+        "log opened"
+    );
     Ok((log, recovered))
 }
 

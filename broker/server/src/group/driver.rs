@@ -111,7 +111,7 @@ pub(super) struct Driver {
     pub(super) stepping_down: Option<SteppingDown>,
     /// Why this node takes no part any more.
     pub(super) failed: Option<Arc<str>>,
-    /// There is no space for new messages, as last told.
+    /// There is no space for new messages, as the log told last.
     pub(super) short_of_space: bool,
 }
 
@@ -163,7 +163,6 @@ impl Driver {
                 input => self.take(input, now),
             }
         }
-        self.look_at_space();
         self.apply(now);
         self.note_caught_up();
         self.look_after_retention(now);
@@ -270,7 +269,7 @@ impl Driver {
                 }
             }
             (LogEvent::Durable { .. } | LogEvent::Written { .. }, _) => {}
-            (LogEvent::Space(_), _) => {}
+            (LogEvent::Space(space), _) => self.take_space(space),
             (LogEvent::Failed(error), _) => self.fail(&format!("the log failed: {error}")),
         }
     }

@@ -37,6 +37,7 @@ impl Driver {
         self.look();
         self.trim(now);
         self.forget();
+        self.go_on_without_space(now);
         self.note_beginning(now);
         self.snapshot_when_due(now);
     }
@@ -76,6 +77,17 @@ impl Driver {
         let through = covered.min(self.unneeded()).min(self.followed_from());
         if through >= self.log.first() {
             self.log.forget(through);
+        }
+    }
+
+    /// The log goes when two snapshots stand for it. On a full disk that nobody receives from, nothing would come into the
+    /// log after the first of them, and the second would be of the same: so something does.
+    fn go_on_without_space(&mut self, now: Instant) {
+        let quiet = self.applied == self.committed && self.proposals.is_empty();
+        let stuck = self.short_of_space && quiet && self.snapshots.newest() == Some(self.applied);
+        if stuck && self.view.serving && self.caught_up && self.waits_for_snapshot() {
+            let through = self.unneeded();
+            self.proposals.add_own(vec![Command::Trim(Trim { through })], now);
         }
     }
 

@@ -213,7 +213,7 @@ impl Driver {
         let behind = self.snapshots.behind(self.applied_end);
         let due = (self.snapshots.wanted && self.applied > LogIndex::ZERO)
             || behind >= self.snapshots.every
-            || (behind >= self.segment_bytes && self.waits_for_snapshot());
+            || (self.worth_a_snapshot(behind) && self.waits_for_snapshot());
         if !due {
             return;
         }
@@ -229,6 +229,12 @@ impl Driver {
                 let _ = inputs.send(Input::Snapshot(Written { rollbacks, result }));
             }
         });
+    }
+
+    /// Whether enough was applied for a snapshot that lets part of the log go. On a full disk anything is: nothing more may
+    /// come before there is space.
+    fn worth_a_snapshot(&self, behind: u64) -> bool {
+        behind >= self.segment_bytes || (self.short_of_space && behind > 0)
     }
 
     pub(super) fn snapshot_written(&mut self, written: Written, now: Instant) {

@@ -1,10 +1,11 @@
-//! Space for new messages, as the leader sees its own disk.
+//! Space for new messages, as the leader's own log tells of it.
 //!
-//! When the log can no longer make its next segment, what is left of the current one is kept for what frees space and
-//! for those who are served already: acknowledgements, deliveries, metadata. New messages are refused before they leave
-//! a trace. Nothing is stopped: once there is space again, they are taken again.
+//! Before the log's disk is full, what is left is kept for what frees space and for those who are served already:
+//! acknowledgements, deliveries, metadata. New messages are refused before they leave a trace. Nothing is stopped: once
+//! there is space again, they are taken again.
 
 use mainstay_messaging::Command;
+use mainstay_storage::Space;
 use tracing::{info, warn};
 
 use super::driver::Driver;
@@ -12,15 +13,15 @@ use super::error::ProposeError;
 use super::input::Proposal;
 
 impl Driver {
-    /// Notes a change, and tells of it once.
-    pub(super) fn look_at_space(&mut self) {
-        let short = self.log.metrics().short_of_space;
+    /// The log has told what is left.
+    pub(super) fn take_space(&mut self, space: Space) {
+        let short = space != Space::Plenty;
         if short == self.short_of_space {
             return;
         }
         self.short_of_space = short;
         if short {
-            warn!(group = %self.identity.group, "no space for the next segment of the log: new messages are refused");
+            warn!(group = %self.identity.group, ?space, "little space is left for the log: new messages are refused");
         } else {
             info!(group = %self.identity.group, "there is space again: new messages are taken");
         }

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use mainstay_consensus::{Config as CoreConfig, Core, LogSummary, Membership, Mode, Timing};
 use mainstay_messaging::{LogClock, Retention};
 use mainstay_record::{Epoch, LogIndex, NodeId};
-use mainstay_storage::{DataFolder, FileSystem, SnapshotStore};
+use mainstay_storage::{DataFolder, FileSystem, SnapshotStore, Space};
 use tokio::sync::{mpsc, watch};
 
 use super::bootstrap::{Decision, decide};
@@ -316,6 +316,7 @@ impl Runner {
         self.adopt.send_replace(Adoption { membership: known, takes_part: true });
         let sender =
             RefillSender::new(&self.config.own_group().members, Bearer::new(self.config.secret.as_ref()));
+        let short_of_space = disk.log.metrics().space != Space::Plenty;
         let driver = Driver {
             identity: self.identity,
             clock: self.clock,
@@ -358,7 +359,7 @@ impl Runner {
             drained: None,
             stepping_down: None,
             failed: None,
-            short_of_space: false,
+            short_of_space,
         };
         (driver, disk.folder)
     }

@@ -35,8 +35,6 @@ enum Task {
 /// What the writer, the handle and the thread tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct SpareStatus {
-    /// The last attempt found no space.
-    pub(crate) short_of_space: AtomicBool,
     /// What is left, as of the last look.
     pub(crate) space: SpaceCell,
     /// A file was made and not yet taken.
@@ -59,8 +57,14 @@ impl SpareThread {
     pub(crate) fn start(maker: SpareMaker, status: Arc<SpareStatus>) -> io::Result<Self> {
         let (tasks, queue) = channel();
         let (results, made) = channel();
-        let worker =
-            Worker { maker: maker.clone(), status: Arc::clone(&status), queue, results, wanted: None };
+        let worker = Worker {
+            maker: maker.clone(),
+            status: Arc::clone(&status),
+            queue,
+            results,
+            wanted: None,
+            refused: false,
+        };
         let thread = thread::Builder::new().name("log-spare".to_owned()).spawn(move || worker.work())?;
         Ok(Self { maker, status, tasks: Some(tasks), made, pending: false, thread: Some(thread) })
     }
@@ -133,6 +137,8 @@ struct Worker {
     results: Sender<Made>,
     /// A file of this size was asked for, and there was no space for it.
     wanted: Option<u64>,
+    /// The last attempt found no space.
+    refused: bool,
 }
 
 impl Worker {
@@ -159,16 +165,15 @@ impl Worker {
 
     fn look(&self) {
         let ready = self.status.ready.load(Ordering::Relaxed);
-        let refused = self.status.short_of_space.load(Ordering::Relaxed);
         let available = self.maker.available(ready);
         let was = self.status.space.get();
-        self.status.space.set(Space::judge(was, available, self.maker.usual(), ready, refused));
+        self.status.space.set(Space::judge(was, available, self.maker.usual(), ready, self.refused));
     }
 
     fn make(&mut self, capacity: u64) {
         let made = self.maker.make(capacity, &mut pace(&self.status));
         let full = made.as_ref().is_err_and(is_full);
-        self.status.short_of_space.store(full, Ordering::Relaxed);
+        self.refused = full;
         if !full {
             self.wanted = None;
             self.status.ready.store(made.is_ok(), Ordering::Relaxed);
