@@ -107,10 +107,30 @@ impl World {
         };
         ensure(id.epoch == epoch, "own-epoch-commits", || format!("leader {epoch} counted {id}"))?;
         let heard = |other: &Node| node.heard_losses.get(&other.id).copied().unwrap_or(0);
-        let copies = self.nodes.iter().filter(|other| other.keeps(id, heard(other))).count();
-        ensure(copies >= self.scope.membership.write_quorum(), "write-quorum", || {
-            format!("leader {epoch} committed {id} with {copies} durable copies")
-        })
+        let (membership, old) = node.memberships(&self.scope.membership);
+        for membership in [Some(membership), old].into_iter().flatten() {
+            let voters = self.nodes.iter().filter(|other| membership.voters().contains(&other.id));
+            let copies = voters.filter(|other| other.keeps(id, heard(other))).count();
+            ensure(copies >= membership.write_quorum(), "write-quorum", || {
+                format!("leader {epoch} committed {id} with {copies} durable copies")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whoever is new has nearly everything when it begins to count.
+    pub(crate) fn learners_have_caught_up(&self, at: usize) -> Checked {
+        let (membership, old) = self.nodes[at].memberships(&self.scope.membership);
+        let (Some(old), Some(_)) = (old, self.nodes[at].leads) else { return Ok(()) };
+        let end = self.nodes[at].log.len() as u64;
+        for new in self.nodes.iter().filter(|node| membership.contains(node.id) && !old.contains(node.id)) {
+            let has = new.disk.len() as u64;
+            let caught_up = new.standing.caught_up && has + self.scope.window + 1 >= end;
+            ensure(caught_up || new.leads.is_some(), "learners-caught-up", || {
+                format!("{} has {has} of {end} entries, but counts", new.id)
+            })?;
+        }
+        Ok(())
     }
 
     fn was_committed(&self, id: EntryId) -> bool {

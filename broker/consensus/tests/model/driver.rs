@@ -117,7 +117,11 @@ impl World {
             node.log.push(batch.clone());
         }
         let last = node.last();
+        let joint = batches.iter().any(|batch| batch.header().kind == BatchKind::Membership);
         node.queue.push_back(DiskOp::Append(batches));
+        if joint {
+            self.learners_have_caught_up(at)?;
+        }
         if early { self.step(at, Event::Persisted { last }) } else { Ok(()) }
     }
 

@@ -47,6 +47,7 @@ pub(crate) enum Move {
     Repeat { node: u8, number: u16 },
     Vouch(u8),
     Lend(u8),
+    Change { node: u8, wish: u8 },
 }
 
 impl World {
@@ -127,6 +128,9 @@ impl World {
         }
         if node.leads.is_none() {
             return;
+        }
+        for wish in 0..self.scope.wishes.len() as u8 {
+            self.offer(moves, Kind::Change, Move::Change { node: id, wish });
         }
         if core.next_entry().is_some() {
             self.offer(moves, Kind::Propose, Move::Propose(id));
@@ -303,6 +307,11 @@ impl World {
                 self.vouch(at.into());
             }
             Move::Lend(at) => return self.lend(at.into()),
+            Move::Change { node, wish } => {
+                self.spend(Kind::Change);
+                let (mode, members) = self.scope.wishes[wish as usize].clone();
+                return self.step(node.into(), Event::ChangeMembership { mode, members });
+            }
         }
         Ok(())
     }

@@ -65,6 +65,21 @@ impl Node {
         }
     }
 
+    /// Joins with nothing.
+    pub(crate) fn newcomer(id: NodeId, rate: u64) -> Self {
+        Self { standing: Standing::default().after_loss(), ..Self::new(id, rate) }
+    }
+
+    /// The membership in force by what its log says, and the one before while that counts as well.
+    pub(crate) fn memberships(&self, told: &Membership) -> (Membership, Option<Membership>) {
+        let newest = self.log.iter().rev().find(|batch| batch.header().kind == BatchKind::Membership);
+        let newest = newest.map(|batch| Membership::decode(&batch.record(0).unwrap()).unwrap());
+        // A planted fault has the nodes believe something else of the first one.
+        let newest = newest.filter(|newest| newest.version() > told.version()).unwrap_or(told.clone());
+        let old = newest.replaces();
+        (newest, old)
+    }
+
     pub(crate) fn start(&mut self, scope: &Scope, seed: u64, now: u64) {
         self.booted = now;
         self.log = self.disk.clone();
@@ -74,7 +89,7 @@ impl Node {
         let summary = LogSummary {
             standing: self.standing,
             adopted: self.adopted.clone(),
-            ..summarise(&self.disk, &scope.told)
+            ..summarise(&self.disk, &scope.first(self.id))
         };
         self.core = Some(Core::new(config, self.hard, summary, self.local(now)));
     }

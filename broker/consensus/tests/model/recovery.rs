@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mainstay_consensus::{Mode, Role};
+use mainstay_consensus::{Mode, Problem, Role, View};
 
 use crate::canon::Canon;
 use crate::checks::{Checked, Violation};
@@ -98,7 +98,9 @@ impl Sensible {
         }
         self.leaderless_since = None;
         self.attempts += 1;
-        let Some((best, _)) = views.iter().max_by_key(|(_, view)| view.last) else { return Ok(()) };
+        let takes_part = |(_, view): &&(usize, View)| view.problem != Some(Problem::NotMember);
+        let best = views.iter().filter(takes_part).max_by_key(|(_, view)| view.last);
+        let Some((best, _)) = best else { return Ok(()) };
         let number = views.iter().map(|(_, view)| view.highest.number).max().unwrap_or(0);
         let promote = self.attempts.is_multiple_of(2) && world.may_promote(*best);
         world.order(*best, promote, number.max(world.operator.number) + 1)?;

@@ -49,9 +49,11 @@ pub(crate) enum Kind {
     /// An order that has arrived arrives again.
     Repeat,
     Vouch,
+    /// The operator wishes for other members.
+    Change,
 }
 
-pub(crate) const KINDS: usize = Kind::Vouch as usize + 1;
+pub(crate) const KINDS: usize = Kind::Change as usize + 1;
 
 /// Not counted.
 pub(crate) const FREE: u8 = u8::MAX;
@@ -81,6 +83,10 @@ pub(crate) enum Fault {
 pub(crate) struct Scope {
     pub(crate) name: &'static str,
     pub(crate) membership: Membership,
+    /// Every node there is: the members, then those that join with nothing.
+    pub(crate) nodes: Vec<NodeId>,
+    /// What the operator may wish for.
+    pub(crate) wishes: Vec<(Mode, Vec<NodeId>)>,
     /// What the nodes are told; differs from `membership` only for a planted fault.
     pub(crate) told: Membership,
     pub(crate) timing: Timing,
@@ -106,7 +112,7 @@ pub(crate) struct Scope {
 impl Scope {
     pub(crate) fn new(name: &'static str, mode: Mode, members: u64) -> Self {
         let ids: Vec<_> = (1..=members).filter_map(NodeId::new).collect();
-        let membership = Membership::new(1, mode, ids).unwrap();
+        let membership = Membership::new(1, mode, ids.clone()).unwrap();
         // Everything is a multiple of the heartbeat, so that states that differ by whole heartbeats meet. The core asks
         // for a range to draw election timeouts from; here it has the shortest only, any longer one is a wake-up that
         // is noticed late.
@@ -118,6 +124,8 @@ impl Scope {
             name,
             told: membership.clone(),
             membership,
+            nodes: ids,
+            wishes: Vec::new(),
             timing,
             window: 2,
             links: Pace::Slow,
@@ -132,6 +140,28 @@ impl Scope {
             fault: None,
             seeds,
         }
+    }
+
+    /// So many more nodes join with nothing.
+    pub(crate) fn joined_by(mut self, count: u64) -> Self {
+        for _ in 0..count {
+            let raw = self.nodes.len() as u64 + 1;
+            self.nodes.extend(NodeId::new(raw));
+            self.rates.push(1000);
+            self.seeds.push(seed(raw, &self.timing, &self.membership));
+        }
+        self
+    }
+
+    /// The operator may wish for these voters.
+    pub(crate) fn wish(mut self, mode: Mode, members: &[u64]) -> Self {
+        self.wishes.push((mode, members.iter().filter_map(|raw| NodeId::new(*raw)).collect()));
+        self
+    }
+
+    /// What a node is told at its very first start.
+    pub(crate) fn first(&self, node: NodeId) -> Membership {
+        if self.told.contains(node) { self.told.clone() } else { Membership::none(self.mode()) }
     }
 
     pub(crate) fn allow(mut self, limits: &[(Kind, u8)]) -> Self {
@@ -191,6 +221,9 @@ impl Scope {
 fn seed(raw: u64, timing: &Timing, membership: &Membership) -> u64 {
     let election = timing.election.start..timing.election.start + timing.heartbeat;
     let end = Moment(election.end);
+    // Who is alone does not draw.
+    let pair = [raw, raw + 1].into_iter().filter_map(NodeId::new).collect();
+    let membership = Membership::new(1, membership.mode(), pair).unwrap_or_else(|_| membership.clone());
     let draws = |seed: &u64| {
         let log = LogSummary {
             base: EntryId::ZERO,

@@ -113,3 +113,51 @@ fn async_3_clocks() {
     let limits = [(Kind::Order, 1), (Kind::Vouch, 2), (Kind::Cut, 1)];
     holds(coarse("async_3_clocks", Mode::Async, 3, &limits).clocks(&SKEWED), led);
 }
+
+/// What a group under change survives; each search is of that many states.
+fn changing(name: &'static str, mode: Mode, members: u64, limits: &[(Kind, u8)]) -> Scope {
+    coarse(name, mode, members, limits).allow(&[(Kind::Change, 1)])
+}
+
+#[test]
+fn raft_2_to_3() {
+    let limits = [(Kind::Crash, 1), (Kind::Cut, 1), (Kind::Propose, 1)];
+    let scope = changing("raft_2_to_3", Mode::Raft, 2, &limits).joined_by(1).wish(Mode::Raft, &[1, 2, 3]);
+    holds(scope, led);
+}
+
+#[test]
+fn raft_3_replace_one() {
+    let limits = [(Kind::Crash, 1), (Kind::Cut, 1), (Kind::Propose, 1)];
+    let scope = changing("raft_3_replace_one", Mode::Raft, 3, &limits).joined_by(1);
+    holds(scope.wish(Mode::Raft, &[1, 2, 4]).wish(Mode::Raft, &[2, 3, 4]), led);
+}
+
+#[test]
+fn raft_3_to_1_in_any_order() {
+    let limits = [(Kind::Crash, 1), (Kind::Lose, 1), (Kind::Propose, 1), (Kind::Change, 1)];
+    let scope = fine("raft_3_to_1", Mode::Raft, 3, &limits).wish(Mode::Raft, &[1]).wish(Mode::Raft, &[2]);
+    holds(scope, led);
+}
+
+#[test]
+fn raft_1_moves_to_2() {
+    let limits = [(Kind::Crash, 1), (Kind::Hold, 1), (Kind::Cut, 1)];
+    let scope = changing("raft_1_moves_to_2", Mode::Raft, 1, &limits).joined_by(2);
+    holds(scope.wish(Mode::Raft, &[2, 3]).wish(Mode::Raft, &[1, 2, 3]), led);
+}
+
+#[test]
+fn sync_3_write_quorum() {
+    let limits = [(Kind::Order, 1), (Kind::Cut, 1), (Kind::Propose, 1), (Kind::Crash, 1)];
+    let scope = changing("sync_3_write_quorum", SYNC, 3, &limits);
+    let all = Mode::Sync { min_in_sync: 3 };
+    holds(scope.wish(all, &[1, 2, 3]).wish(Mode::Sync { min_in_sync: 1 }, &[1, 2, 3]), led);
+}
+
+#[test]
+fn sync_2_replace_one() {
+    let limits = [(Kind::Order, 1), (Kind::Cut, 1), (Kind::Crash, 1)];
+    let scope = changing("sync_2_replace_one", SYNC, 2, &limits).joined_by(1);
+    holds(scope.wish(SYNC, &[1, 3]).wish(SYNC, &[2, 3]), led);
+}

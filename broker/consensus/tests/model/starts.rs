@@ -35,7 +35,8 @@ pub(crate) fn led(world: &mut World, canon: &mut Canon) -> Checked {
         world.make(Move::Campaign { node: 0, number: 1 }, canon)?;
     }
     for _ in 0..50 {
-        let same = world.nodes.iter().all(|node| node.applied == world.nodes[0].applied);
+        let mut members = world.nodes.iter().filter(|node| world.scope.told.contains(node.id));
+        let same = members.all(|node| node.applied == world.nodes[0].applied);
         if serving(world) == Some(0) && same {
             return Ok(());
         }

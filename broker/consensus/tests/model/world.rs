@@ -44,9 +44,11 @@ pub(crate) struct World {
 impl World {
     /// Prompt links and disks, every node just started; a script makes a start of it.
     pub(crate) fn new(scope: &Rc<Scope>) -> Self {
-        let ids = scope.membership.members();
+        let ids = &scope.nodes;
         let node = |(at, id): (usize, &mainstay_record::NodeId)| {
-            let mut node = Node::new(*id, scope.rates[at]);
+            let member = scope.told.contains(*id);
+            let mut node =
+                if member { Node::new(*id, scope.rates[at]) } else { Node::newcomer(*id, scope.rates[at]) };
             node.start(scope, scope.seeds[at], 0);
             Rc::new(node)
         };
