@@ -12,6 +12,8 @@
 //! - A member whose log may lack what it acknowledged helps nobody to an epoch until it has caught up, unless all
 //!   members do.
 //! - Only a batch of the leader's own epoch commits by counting.
+//! - Members change through the log, one change at a time, and while one is under way every quorum takes one of the old
+//!   voters and one of the new. A new member counts for nothing until it has caught up.
 //! - At most one leader *serves* at a time, as long as monotonic clocks differ in rate by less than 5 %.
 
 mod adopt;

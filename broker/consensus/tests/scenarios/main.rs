@@ -3,6 +3,7 @@
 // A test helper that cannot go on should fail the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adoption;
 mod elections;
 mod handover;
 mod membership;
