@@ -4,7 +4,7 @@ use mainstay_consensus::Mode;
 
 use crate::explore::{Start, explore};
 use crate::scope::{FREE, Kind, Scope};
-use crate::starts::{acknowledged_by_one, committed_by_two, fresh, led};
+use crate::starts::{acknowledged_by_one, committed_by_two, fresh, led, unshipped};
 
 const SYNC: Mode = Mode::Sync { min_in_sync: 2 };
 /// States of one search in a test run.
@@ -160,4 +160,22 @@ fn sync_2_replace_one() {
     let limits = [(Kind::Order, 1), (Kind::Cut, 1), (Kind::Crash, 1)];
     let scope = changing("sync_2_replace_one", SYNC, 2, &limits).joined_by(1);
     holds(scope.wish(SYNC, &[1, 3]).wish(SYNC, &[2, 3]), led);
+}
+
+#[test]
+fn sync_2_of_2() {
+    let limits = [(Kind::Order, 2), (Kind::Cut, 1), (Kind::Crash, 1), (Kind::Propose, 1)];
+    holds(coarse("sync_2_of_2", SYNC, 2, &limits), led);
+}
+
+#[test]
+fn async_2_unshipped() {
+    let limits = [(Kind::Order, 1), (Kind::Vouch, 2), (Kind::Crash, 1), (Kind::Propose, 1)];
+    holds(coarse("async_2_unshipped", Mode::Async, 2, &limits), unshipped);
+}
+
+#[test]
+fn async_3_unshipped() {
+    let limits = [(Kind::Order, 1), (Kind::Vouch, 2), (Kind::Crash, 1)];
+    holds(coarse("async_3_unshipped", Mode::Async, 3, &limits), unshipped);
 }
