@@ -41,11 +41,14 @@ pub struct Options {
     pub promise: Promise,
     /// How much too early a message may come again: the invisible time is counted on another machine's clock.
     pub invisible_tolerance: Duration,
+    /// Messages that retention may have taken before every group had them (message ids or ids from the bodies): they
+    /// need not come. The other rules hold for them as well.
+    pub expired: BTreeSet<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { promise: Promise::Kept, invisible_tolerance: Duration::from_millis(500) }
+        Self { promise: Promise::Kept, invisible_tolerance: Duration::from_millis(500), expired: BTreeSet::new() }
     }
 }
 

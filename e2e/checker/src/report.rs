@@ -39,6 +39,8 @@ pub struct GroupReport {
     pub lost: Vec<String>,
     /// Ids of acknowledged messages that never came and were reported as quarantined.
     pub quarantined: Vec<String>,
+    /// Ids of acknowledged messages that never came and that retention may have taken.
+    pub expired: Vec<String>,
 }
 
 impl Report {
@@ -143,7 +145,7 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "{name}: received {} ({} of unknown outcome), deliveries {}, redeliveries {}, duplicates {}, \
-                 acknowledgements confirmed {}, quarantined {}, lost {}",
+                 acknowledgements confirmed {}, quarantined {}, expired {}, lost {}",
                 group.received,
                 group.received_unknown,
                 group.deliveries,
@@ -151,6 +153,7 @@ impl fmt::Display for Report {
                 group.duplicates,
                 group.confirmed,
                 group.quarantined.len(),
+                group.expired.len(),
                 group.lost.len()
             )?;
         }

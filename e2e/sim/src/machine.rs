@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) full_until: Time,
     /// What lies on the disk was changed behind the broker's back: it may refuse to go on for good.
     pub(crate) damaged: bool,
+    /// When it ended, its word did not count in elections: it may have lost what it acknowledged.
+    pub(crate) doubtful: bool,
     /// It has refused.
     pub(crate) lost: Option<String>,
     /// Starts that failed in a row.
@@ -53,6 +55,7 @@ impl Machine {
             power_fails: false,
             full_until: 0,
             damaged: false,
+            doubtful: false,
             lost: None,
             failures: 0,
         }
@@ -71,7 +74,9 @@ impl Machine {
     }
 
     fn gone(&mut self) {
-        self.broker = None;
+        if let Some(broker) = self.broker.take() {
+            self.doubtful = !broker.counts();
+        }
         self.life += 1;
         self.wake_at = Time::MAX;
         self.paused_until = 0;

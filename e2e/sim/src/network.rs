@@ -83,6 +83,12 @@ impl Network {
             .collect()
     }
 
+    /// After how long something arrives on a stream of its own. What is lost is sent again; a cut breaks the stream.
+    pub(crate) fn stream(&mut self, from: End, to: End, rng: &mut Rng) -> Option<Time> {
+        let again = if rng.chance(self.plan.loss) { 200 * MILLI } else { 0 };
+        (!self.is_cut(from, to)).then(|| self.delay(rng).max(MILLI / 10) + again)
+    }
+
     /// After how long a request or an answer arrives, if it does. It never arrives twice: a connection carries it.
     pub(crate) fn call(&mut self, from: End, to: End, rng: &mut Rng) -> Option<Time> {
         let lost = self.is_cut(from, to) || rng.chance(self.plan.loss);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mainstay_consensus::{Action, AppendResponse, HardState, Message, TailFate, VoteResponse};
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex};
 
-use crate::broker::Change;
+use crate::broker::{Change, Entries};
 use crate::time::Time;
 
 /// A broken promise.
@@ -20,10 +20,12 @@ pub struct Violation {
 /// The log of one replica as it lies on its disk.
 #[derive(Debug, Default)]
 struct Copy {
-    entries: Vec<EntryId>,
-    /// How many of them survive a power cut.
-    durable: usize,
+    entries: Entries,
+    /// Through here it survives a power cut.
+    durable: LogIndex,
     hard: HardState,
+    /// It is being taken over from the leader, and counts for nothing until that is done.
+    refilling: bool,
 }
 
 /// The operator's lease of a leader.
@@ -53,6 +55,10 @@ pub(crate) struct Oracle {
     write_quorum: usize,
     /// What is durable counts, not what is only written.
     durable_counts: bool,
+    /// Through where each node has ever acknowledged its leader's log, whatever has become of its disk since.
+    acknowledged: Vec<LogIndex>,
+    /// What was taken away from the beginning of a log.
+    given_up: BTreeSet<EntryId>,
     pub(crate) async_mode: bool,
     /// A promotion was forced: tails may be cut off.
     pub(crate) forced: bool,
@@ -80,6 +86,27 @@ pub struct Figures {
     pub lost_disks: u64,
     pub orders: u64,
     pub grants: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Replicas that have taken log and state from their leader.
+    pub refills: u64,
+    /// Refills that were begun and not completed.
+    pub refills_cut: u64,
+    /// Logs that were emptied because no snapshot reaches what was left of them.
+    pub begun_anew: u64,
+    /// Times that the beginning of a log was removed.
+    pub forgotten: u64,
+    /// Messages that retention took, once for each replica that was told so as leader.
+    pub trimmed: u64,
+    /// Leaders that shipped nothing for a while and were lost then.
+    pub orphans: u64,
+    /// Power cuts of one node with flush Async.
+    pub lazy_power_cuts: u64,
+    /// Logs that were gone when their node came back, and whole volumes.
+    pub lost_logs: u64,
+    pub lost_volumes: u64,
+    /// Groups without a leader for ever: a disk was lost while another log was being refilled.
+    pub stuck: u64,
 }
 
 impl Figures {
@@ -96,6 +123,17 @@ impl Figures {
         self.lost_disks += other.lost_disks;
         self.orders += other.orders;
         self.grants += other.grants;
+        self.snapshots += other.snapshots;
+        self.refills += other.refills;
+        self.refills_cut += other.refills_cut;
+        self.begun_anew += other.begun_anew;
+        self.forgotten += other.forgotten;
+        self.trimmed += other.trimmed;
+        self.orphans += other.orphans;
+        self.lazy_power_cuts += other.lazy_power_cuts;
+        self.lost_logs += other.lost_logs;
+        self.lost_volumes += other.lost_volumes;
+        self.stuck += other.stuck;
     }
 }
 
@@ -108,6 +146,8 @@ impl Oracle {
             copies: (0..nodes).map(|_| Copy::default()).collect(),
             write_quorum,
             durable_counts,
+            acknowledged: vec![LogIndex::ZERO; nodes],
+            given_up: BTreeSet::new(),
             async_mode,
             forced: false,
             may_forget: false,
@@ -123,21 +163,44 @@ impl Oracle {
     }
 
     /// A replica starts with what it found on its disk.
-    pub(crate) fn started(&mut self, node: usize, entries: Vec<EntryId>, hard: HardState) {
+    pub(crate) fn started(&mut self, node: usize, entries: &Entries, hard: HardState) {
         self.figures.starts += 1;
-        self.copies[node] = Copy { durable: entries.len(), entries, hard };
+        let (entries, durable) = (entries.clone(), entries.last());
+        self.copies[node] = Copy { entries, durable, hard, refilling: false };
     }
 
     pub(crate) fn disk_changed(&mut self, node: usize, change: Change) {
         let copy = &mut self.copies[node];
         match change {
-            Change::Written(ids) => copy.entries.extend(ids),
+            Change::Written(ids) => ids.into_iter().for_each(|id| copy.entries.push(id)),
             Change::Cut(keep) => {
-                copy.entries.truncate(keep.0 as usize);
-                copy.durable = copy.entries.len();
+                copy.entries.cut(keep);
+                copy.durable = copy.entries.last();
+                self.acknowledged[node] = self.acknowledged[node].min(keep);
                 self.figures.cuts += 1;
             }
-            Change::Forced => copy.durable = copy.entries.len(),
+            Change::Forced => copy.durable = copy.entries.last(),
+            Change::Forgot(base) => self.given_up.extend(copy.entries.forget(base)),
+            Change::Restarted(base) => {
+                copy.entries = Entries::empty(base);
+                copy.durable = base.index;
+                copy.refilling = base != EntryId::ZERO;
+            }
+        }
+    }
+
+    /// Log and state that a replica has taken from its leader are in force.
+    pub(crate) fn refilled(&mut self, node: usize) {
+        self.figures.refills += 1;
+        self.copies[node].refilling = false;
+    }
+
+    /// A replica goes on with the state of a snapshot through this entry.
+    pub(crate) fn loaded(&mut self, node: usize, applied: EntryId) {
+        let known = self.committed.get(&applied.index).is_some_and(|ids| ids.contains_key(&applied));
+        if !known && !self.may_forget {
+            let what = format!("node {node} loads the state at {applied}, which was never committed");
+            self.violated("snapshots-of-committed", what);
         }
     }
 
@@ -176,10 +239,9 @@ impl Oracle {
         if through.epoch != epoch {
             self.violated("own-epoch-commits", format!("leader {epoch} counted {through}"));
         }
-        let at = (through.index.0 as usize).wrapping_sub(1);
         let holds = |copy: &&Copy| {
-            let kept = if self.durable_counts { copy.durable } else { copy.entries.len() };
-            at < kept && copy.entries.get(at) == Some(&through)
+            let kept = if self.durable_counts { copy.durable } else { copy.entries.last() };
+            !copy.refilling && through.index <= kept && copy.entries.get(through.index) == Some(through)
         };
         let copies = self.copies.iter().filter(holds).count();
         if copies < self.write_quorum {
@@ -218,9 +280,17 @@ impl Oracle {
         self.figures.quarantined += if fate == TailFate::Quarantine { gone.len() as u64 } else { 0 };
     }
 
-    /// What leaves a node is backed by what it has stored.
-    pub(crate) fn sends(&mut self, node: usize, action: &Action) {
+    /// What leaves a node is backed by what it has stored. `counts` tells whether it takes its log for complete.
+    pub(crate) fn sends(&mut self, node: usize, action: &Action, counts: bool) {
         let Action::Send { message, .. } = action else { return };
+        match message {
+            Message::AppendResponse(AppendResponse { accepted: true, index, .. }) => {
+                self.acknowledged[node] = self.acknowledged[node].max(*index);
+            }
+            Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, .. }) => self.votes(node),
+            Message::VoteRequest(request) if !request.pre_vote && counts => self.votes(node),
+            _ => {}
+        }
         let told = match message {
             Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, epoch, .. }) => *epoch,
             Message::VoteRequest(request) if !request.pre_vote => request.epoch,
@@ -228,13 +298,29 @@ impl Oracle {
             _ => return,
         };
         let copy = &self.copies[node];
-        let in_log = copy.entries[..copy.durable].last().map_or(Epoch::ZERO, |id| id.epoch);
+        let in_log = copy.entries.get(copy.durable).map_or(Epoch::ZERO, |id| id.epoch);
         let stored = copy.hard.granted.max(in_log);
         if told > stored {
             self.violated(
                 "stored-before-told",
                 format!("node {node} tells of epoch {told}, has stored {stored}"),
             );
+        }
+    }
+
+    /// Whose word counts in an election has everything committed that it ever acknowledged.
+    fn votes(&mut self, node: usize) {
+        if self.carries_no_promise() {
+            return;
+        }
+        let copy = &self.copies[node];
+        let committed = self.committed.range(..=self.acknowledged[node]).next_back();
+        let Some((index, ids)) = committed else { return };
+        let held = *index <= copy.entries.base()
+            || copy.entries.get(*index).is_some_and(|id| ids.contains_key(&id));
+        if copy.refilling || !held {
+            let what = format!("node {node} votes without entry {index}, which it had acknowledged");
+            self.violated("votes-with-what-it-acknowledged", what);
         }
     }
 
@@ -298,6 +384,25 @@ impl Oracle {
     /// The disk of a node is gone, and with it what counted as a copy.
     pub(crate) fn disk_gone(&mut self, node: usize) {
         self.copies[node] = Copy::default();
+    }
+
+    /// The whole log through `last`, as it was written.
+    pub(crate) fn history(&self, last: EntryId) -> Result<Vec<Batch>, String> {
+        let mut log = Vec::new();
+        let mut id = last;
+        while id != EntryId::ZERO {
+            let born = self.born.get(&id).ok_or_else(|| format!("nobody has ever written {id}"))?;
+            log.push(Batch::decode(&born.bytes).map_err(|error| format!("{id}: {error}"))?);
+            id = born.prev;
+        }
+        log.reverse();
+        Ok(log)
+    }
+
+    /// What was taken away from the beginning of a log and is not part of this one.
+    pub(crate) fn given_up(&self, log: &BTreeSet<EntryId>) -> Vec<Batch> {
+        let elsewhere = self.given_up.difference(log);
+        elsewhere.filter_map(|id| Batch::decode(&self.born.get(id)?.bytes).ok()).collect()
     }
 
     /// Entries that were committed and were not carried on by those in `kept`, as a log.

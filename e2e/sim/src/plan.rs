@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use mainstay_consensus::{Membership, Mode, Timing};
+use mainstay_messaging::Retention;
 use mainstay_record::NodeId;
 use mainstay_storage::Flush;
 
@@ -35,6 +36,22 @@ pub enum Bug {
     DropTails,
     /// A broker goes on after its disk has failed.
     IgnoreFailedSync,
+    /// The beginning of the log goes without a snapshot that stands for it.
+    ForgetUncovered,
+    /// A log that is emptied to be refilled does not count as lost.
+    RefillWithoutLoss,
+    /// The marker of a refill goes when the refill begins.
+    ClearMarkerEarly,
+    /// What the leader lacks is thrown away when the log is refilled, instead of set aside.
+    DropRefilledTail,
+    /// Messages go that are not consumed.
+    TrimUnconsumed,
+    /// A snapshot of a state is taken for one of the log that took the place of the state's own.
+    SnapshotOfAnotherLog,
+    /// A log is cut, and the state that came out of a snapshot of what is cut stays.
+    KeepOverriddenState,
+    /// A node does not notice that its log is gone.
+    LostLogUnnoticed,
 }
 
 /// How a group replicates, as its owner writes it.
@@ -74,6 +91,14 @@ pub(crate) enum Fault {
     OperatorCrash,
     OperatorPause,
     ApiDown,
+    /// A leader whose one copy commits ships nothing for a while and is lost then.
+    Orphan,
+    /// One node loses its power with flush Async, when no other has lost anything.
+    LazyPowerCut,
+    /// A node's log is gone when it comes back, its other files are not.
+    LoseLog,
+    /// A node comes back with an empty volume.
+    LoseVolume,
 }
 
 /// A group, its clients, and the world they live in.
@@ -87,6 +112,14 @@ pub(crate) struct Plan {
     pub(crate) flush: Flush,
     pub(crate) timing: Timing,
     pub(crate) segment_bytes: u64,
+    /// What is kept of the log.
+    pub(crate) retention: Retention,
+    /// Bytes of applied log from one snapshot to the next.
+    pub(crate) snapshot_every: u64,
+    /// Longest time that writing one takes.
+    pub(crate) snapshot_time: Time,
+    /// Bytes of a snapshot in one part of a refill.
+    pub(crate) refill_part: usize,
     /// Batches that stay in memory after they are written.
     pub(crate) cached_batches: usize,
     pub(crate) inflight_batches: u64,
@@ -137,19 +170,23 @@ impl Plan {
         let drawn = rng.pick(&[Raft, Raft, Raft, Sync, Sync, Async, Async, Async, Single]);
         let kind = kind.unwrap_or(drawn);
         let membership = draw_membership(kind, rng);
-        let members = membership.members().len();
         let flush_async = rng.chance(250);
         let flush =
             if flush_async { Flush::Async { interval: Duration::from_millis(200) } } else { Flush::Sync };
         let losses = if rng.chance(400) { survivable_losses(kind, &membership) } else { 0 };
         let lossy = rng.chance(400);
+        let faults = draw_faults(kind, &membership, flush, losses, rng);
         Self {
             bug,
             trial: None,
             kind,
             flush,
             timing: Timing::default(),
-            segment_bytes: rng.pick(&[64, 64, 256, 1024]) * 1024,
+            segment_bytes: rng.pick(&[64, 64, 64, 256, 1024]) * 1024,
+            retention: draw_retention(&faults, rng),
+            snapshot_every: rng.pick(&[4, 16, 64, 256, 4096]) * 1024,
+            snapshot_time: rng.pick(&[1, 20, 400]) * MILLI,
+            refill_part: rng.pick(&[1, 4, 64]) * 1024,
             cached_batches: rng.pick(&[0, 0, 8, 1000]),
             inflight_batches: rng.pick(&[1, 4, 256]),
             topics: rng.pick(&[1, 2]),
@@ -166,7 +203,7 @@ impl Plan {
             },
             sync_time: rng.pick(&[1, 5, 40, 200]) * MILLI,
             report_lag: rng.pick(&[0, 1, 30]) * MILLI,
-            faults: draw_faults(kind, members, flush, losses, rng),
+            faults,
             fault_gap: rng.pick(&[500, 1500, 4000]) * MILLI,
             chaos: rng.between(12, 40) * SECOND,
             losses,
@@ -186,6 +223,9 @@ impl Plan {
             flush,
             membership: trial_membership(trial.kind),
             segment_bytes: 64 * 1024,
+            retention: Retention::default(),
+            snapshot_every: 128 * 1024,
+            snapshot_time: 20 * MILLI,
             cached_batches: rng.pick(&[0, 1000]),
             inflight_batches: rng.pick(&[4, 256]),
             topics: 1,
@@ -260,9 +300,25 @@ fn survivable_losses(kind: Kind, membership: &Membership) -> usize {
     }
 }
 
+/// Nothing is kept longer than it must in most runs. By age only where the clocks are right.
+fn draw_retention(faults: &[Fault], rng: &mut Rng) -> Retention {
+    let max_bytes = rng.pick(&[None, Some(1), Some(1), Some(130_000), Some(400_000)]);
+    let by_age = rng.chance(200) && !faults.contains(&Fault::WallJump);
+    let max_age_ms = by_age.then(|| rng.pick(&[5_000, 20_000, 60_000]));
+    Retention { max_age_ms, max_bytes }
+}
+
 /// Each kind of fault that this group must survive is in the mix or not.
-fn draw_faults(kind: Kind, members: usize, flush: Flush, losses: usize, rng: &mut Rng) -> Vec<Fault> {
+fn draw_faults(
+    kind: Kind,
+    membership: &Membership,
+    flush: Flush,
+    losses: usize,
+    rng: &mut Rng,
+) -> Vec<Fault> {
     use Fault::*;
+    let members = membership.members().len();
+    let copies = membership.write_quorum();
     const EVERYWHERE: [Fault; 10] =
         [Kill, Pause, SlowDisk, StuckDisk, FailedSync, FailedWrite, FailedRead, NoSpace, WallJump, Stop];
     const REPLICATED: [Fault; 8] = [Isolate, OneWay, CutPair, Ring, Split, Flap, Disconnect, StepDown];
@@ -277,15 +333,24 @@ fn draw_faults(kind: Kind, members: usize, flush: Flush, losses: usize, rng: &mu
     if flush == Flush::Sync {
         possible.extend([PowerCut, PowerCutAll]);
     }
+    if kind == Kind::Async && members > 1 {
+        possible.extend([Orphan, Orphan]);
+    }
+    if matches!(kind, Kind::Sync | Kind::Raft) && copies > 1 {
+        possible.push(LoseLog);
+        if flush != Flush::Sync {
+            possible.push(LazyPowerCut);
+        }
+    }
     if losses > 0 {
-        possible.push(Damage);
+        possible.extend([Damage, LoseVolume]);
     }
     let mut mix: Vec<Fault> = possible.iter().copied().filter(|_| rng.chance(450)).collect();
     if mix.is_empty() {
         mix.push(rng.pick(&possible));
     }
-    if losses > 0 && !mix.contains(&Damage) {
-        mix.push(Damage);
+    if losses > 0 && !mix.contains(&Damage) && !mix.contains(&LoseVolume) {
+        mix.push(rng.pick(&[Damage, LoseVolume]));
     }
     mix
 }

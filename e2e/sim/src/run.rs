@@ -107,11 +107,14 @@ fn live(seed: u64, plan: Plan, rng: Rng, loud: bool) -> Tried {
 fn describe(plan: &Plan) -> String {
     let trial = plan.trial.map(|trial| format!("{:?}, ", trial.blow)).unwrap_or_default();
     format!(
-        "{trial}{:?} of {} (W={}), flush {:?}, {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
+        "{trial}{:?} of {} (W={}), flush {:?}, segments of {} KiB, snapshots every {} KiB, {:?}, {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
         plan.kind,
         plan.members(),
         plan.membership.write_quorum(),
         plan.flush,
+        plan.segment_bytes / 1024,
+        plan.snapshot_every / 1024,
+        plan.retention,
         plan.network,
         plan.sync_time / 1000,
         plan.operators,

@@ -81,6 +81,10 @@ fn nothing_lost(
             counts.quarantined.push((*id).to_owned());
             continue;
         }
+        if options.is_expired(id, Some(&receipt.message_id)) {
+            counts.expired.push((*id).to_owned());
+            continue;
+        }
         counts.lost.push((*id).to_owned());
         report.violations.push(Violation::Lost {
             group: name.to_owned(),

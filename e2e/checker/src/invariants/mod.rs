@@ -42,6 +42,11 @@ impl Options {
         }
     }
 
+    /// Whether retention may have taken this message before every group had it.
+    fn is_expired(&self, id: &str, message_id: Option<&str>) -> bool {
+        self.expired.contains(id) || message_id.is_some_and(|id| self.expired.contains(id))
+    }
+
     /// Whether acknowledgements and attempt counts are kept across failovers.
     fn keeps_progress(&self) -> bool {
         match self.promise {

@@ -1,9 +1,9 @@
 //! Executes what the consensus core asks for, in order, and drives the disk.
 
-use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, TailFate};
-use mainstay_record::{Batch, BatchBuilder, BatchKind, EntryId, LogIndex, LogPosition, NodeId};
+use mainstay_consensus::{Action, Append, AppendHeader, Event, Message, Mode, TailFate};
+use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, NodeId};
 
-use super::disk::{DiskEvent, DiskStep};
+use super::disk::{Change, DiskEvent, DiskStep};
 use super::{Broker, Effect, GROUP, Scene, Tail};
 use crate::plan::Bug;
 
@@ -13,7 +13,8 @@ const MESSAGE_BYTES: usize = 16 * 1024;
 impl Broker {
     pub(super) fn execute(&mut self, scene: &mut Scene<'_>) {
         while let Some(action) = self.actions.pop_front() {
-            scene.oracle.sends(scene.node, &action);
+            let counts = self.core.view(scene.now).standing.caught_up;
+            scene.oracle.sends(scene.node, &action, counts);
             if let Err(reason) = self.execute_one(action, scene) {
                 self.fail(reason, scene);
             }
@@ -38,29 +39,19 @@ impl Broker {
             }
             Action::Append(batches) => self.append(batches, scene),
             Action::Truncate { keep, fate } => self.truncate(keep, fate, scene)?,
-            Action::Rewind { through } => {
-                scene.oracle.figures.rewinds += 1;
-                self.rewind(through);
-            }
+            Action::Rewind { through } => self.rewind(through, scene)?,
             Action::Send { to, message } => scene.effects.push(Effect::Send { to, message }),
             Action::SendEntries { to, header, from, through } => {
                 self.send_entries(to, header, from, through, scene)?;
             }
             Action::Seal { kind, payload } => self.seal(kind, &payload, scene),
             Action::Commit { through } => self.commit(through, scene),
-            // The core asks for these only of a log that has given up its beginning.
-            Action::SendSnapshot { to, .. } => {
-                return Err(format!("{to} needs a snapshot, which these brokers do not send"));
-            }
+            Action::SendSnapshot { to, epoch, round } => self.give_refill(to, epoch, round, scene)?,
+            Action::InstallSnapshot { base } => self.install_snapshot(base, scene)?,
             Action::StoreMembership(membership) => {
                 return Err(format!(
                     "membership version {} is to be adopted, which these brokers do not do",
                     membership.version()
-                ));
-            }
-            Action::InstallSnapshot { base } => {
-                return Err(format!(
-                    "a snapshot at {base} is to be installed, which these brokers do not do"
                 ));
             }
             Action::RoleChanged => self.look(scene),
@@ -69,11 +60,13 @@ impl Broker {
     }
 
     fn append(&mut self, batches: Vec<Batch>, scene: &mut Scene<'_>) {
+        // A leader that has the whole log is worth more than the rest of one that has not.
+        self.give_up_refill(scene);
         for batch in &batches {
             scene.oracle.appended(scene.node, self.tail.id, batch);
             let header = batch.header();
             self.tail = Tail { end: header.end_position(), id: header.id };
-            self.ids.push(header.id);
+            self.entries.push(header.id);
             self.log_clock.note(header.timestamp, scene.now.0);
         }
         if let Some(disk) = &mut self.disk {
@@ -82,7 +75,7 @@ impl Broker {
     }
 
     fn truncate(&mut self, keep: LogIndex, fate: TailFate, scene: &mut Scene<'_>) -> Result<(), String> {
-        let gone = self.ids.split_off(keep.0 as usize);
+        let gone = self.entries.cut(keep);
         scene.oracle.cuts(scene.node, &gone, fate);
         let fate = match fate {
             TailFate::Quarantine if scene.plan.bug != Some(Bug::DropTails) => {
@@ -94,14 +87,29 @@ impl Broker {
             disk.truncate(keep, fate);
         }
         self.persisted = self.persisted.min(keep);
-        self.tail = Tail { end: LogPosition(0), id: EntryId::ZERO };
-        if keep > LogIndex::ZERO
+        if let Some(base) = self.disk.as_ref().map(super::disk::Disk::base) {
+            self.tail = Tail { end: base.position, id: base.last };
+        }
+        if keep > self.entries.base()
             && let Some(batch) = self.read(keep, keep)?.first()
         {
             let header = batch.header();
             self.tail = Tail { end: header.end_position(), id: header.id };
         }
-        Ok(())
+        self.roll_back(keep, scene)
+    }
+
+    /// A snapshot may hold more than the core has heard to be committed since the start.
+    fn roll_back(&mut self, keep: LogIndex, scene: &mut Scene<'_>) -> Result<(), String> {
+        if self.applied <= keep || scene.plan.bug == Some(Bug::KeepOverriddenState) {
+            return Ok(());
+        }
+        if self.view.membership.mode() != Mode::Async {
+            let what = format!("node {} cuts behind {keep}, but has applied {}", scene.node, self.applied);
+            scene.oracle.violated("applied-is-kept", what.clone());
+            return Err(what);
+        }
+        self.rewind(keep, scene)
     }
 
     pub(super) fn read(&self, from: LogIndex, through: LogIndex) -> Result<Vec<Batch>, String> {
@@ -119,6 +127,10 @@ impl Broker {
     ) -> Result<(), String> {
         let mut next = from;
         while next <= through {
+            if self.disk.as_ref().is_some_and(|disk| next < disk.first()) {
+                // The beginning of the log was given up this moment, which the core hears next.
+                return Ok(());
+            }
             let batches = self.read(next, through)?;
             let Some(last) = batches.last().map(Batch::id) else { return Ok(()) };
             scene.effects.push(Effect::Send { to, message: Message::Append(Append { header, batches }) });
@@ -141,7 +153,7 @@ impl Broker {
             return;
         }
         let view = self.core.view(scene.now);
-        let ids = self.ids.get(self.committed.0 as usize..through.0 as usize).unwrap_or_default();
+        let ids = self.entries.range(self.committed.max(self.entries.base()), through);
         if view.role == mainstay_consensus::Role::Leader
             && let Some(last) = ids.last()
         {
@@ -151,6 +163,16 @@ impl Broker {
             scene.oracle.committed(scene.node, *id, view.epoch);
         }
         self.committed = through;
+    }
+
+    pub(super) fn disk_changed(&mut self, change: Change, scene: &mut Scene<'_>) {
+        if let Change::Forgot(base) = change
+            && self.disk.as_ref().is_some_and(|disk| disk.base().last.index == base)
+        {
+            scene.oracle.figures.forgotten += 1;
+            self.entries.forget(base);
+        }
+        scene.oracle.disk_changed(scene.node, change);
     }
 
     /// Lets the disk begin what waits.
@@ -173,7 +195,7 @@ impl Broker {
 
     pub(super) fn take_disk_step(&mut self, step: DiskStep, scene: &mut Scene<'_>) {
         for change in step.changes {
-            scene.oracle.disk_changed(scene.node, change);
+            self.disk_changed(change, scene);
         }
         if step.forcing {
             scene.effects.push(Effect::Forcing);

@@ -1,11 +1,11 @@
 //! Applies committed batches to the state machine, a bounded part per turn, and answers those who wait.
 
 use mainstay_consensus::{Event, Role};
-use mainstay_messaging::{Command, Delivery, Outcome, Publish, State};
-use mainstay_record::{Batch, BatchKind, LogIndex, RecordId};
+use mainstay_messaging::{Command, Delivery, Outcome, Publish};
+use mainstay_record::{Batch, BatchKind, RecordId};
 
 use super::requests::Waiter;
-use super::{Broker, Effect, GROUP, Scene};
+use super::{Broker, Effect, Scene};
 use crate::plan::Bug;
 use crate::wire::{Handed, Reply};
 
@@ -28,8 +28,9 @@ impl Broker {
                     }
                 }
             }
-            Err(reason) => self.fail(reason, scene),
+            Err(reason) => return self.fail(reason, scene),
         }
+        self.snapshot_when_due(scene);
     }
 
     /// A leader's state counts as current once it holds everything that was committed when its reign began.
@@ -61,6 +62,7 @@ impl Broker {
             }
         }
         self.applied = header.id.index;
+        self.applied_end = header.end_position();
         Ok(())
     }
 
@@ -72,6 +74,9 @@ impl Broker {
             let reply = Reply::Unknown("the lease ran out");
             scene.effects.push(Effect::Reply { request: waiter.request, reply });
             return;
+        }
+        if let Outcome::Trimmed { messages } = outcome {
+            scene.oracle.figures.trimmed += messages;
         }
         let reply = match outcome {
             Outcome::Received(deliveries) if deliveries.is_empty() && waiter.poll_until > Some(scene.now) => {
@@ -107,13 +112,5 @@ impl Broker {
             Ok(Command::Publish(publish)) => Some(publish),
             _ => None,
         }
-    }
-
-    /// The state is rebuilt from the start of the log, a part per turn.
-    pub(super) fn rewind(&mut self, through: LogIndex) {
-        self.state = State::new(GROUP, 1);
-        self.applied = LogIndex::ZERO;
-        self.committed = self.committed.min(through);
-        self.caught_up = false;
     }
 }

@@ -142,7 +142,7 @@ impl Broker {
         self.reply_all(replies, scene);
         let (step, _) = disk.close();
         for change in step.changes {
-            scene.oracle.disk_changed(scene.node, change);
+            self.disk_changed(change, scene);
         }
         scene.effects.push(Effect::Stopped);
     }

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeMap;
 
-use mainstay_record::{Batch, EntryId, LogIndex};
-use mainstay_storage::{Flush, LogCore, QuarantineFile, TailFate};
+use mainstay_record::{Batch, BatchKind, EntryId, LogIndex};
+use mainstay_storage::{EpochStart, Flush, LogBase, LogCore, QuarantineFile, SegmentInfo, TailFate};
 
 /// What the disk is asked to do, in order.
 #[derive(Debug)]
 enum Command {
     Append(Vec<Batch>),
     Truncate(LogIndex, TailFate),
+    /// Whole segments through here may go.
+    Forget(LogIndex),
+    /// The log starts over behind this.
+    Restart(Box<LogBase>, Option<LogIndex>),
     /// The log has all that was ever acknowledged.
     SetComplete,
 }
@@ -53,6 +57,10 @@ pub(crate) enum Change {
     Written(Vec<EntryId>),
     Cut(LogIndex),
     Forced,
+    /// The beginning through here is gone.
+    Forgot(LogIndex),
+    /// All of it is gone; it begins behind this entry.
+    Restarted(EntryId),
 }
 
 #[derive(Debug)]
@@ -68,8 +76,12 @@ pub(crate) struct Disk {
     recent: BTreeMap<LogIndex, Batch>,
     /// Through here `recent` is written as it is.
     written: LogIndex,
-    /// Truncations that are still in the queue.
+    /// Truncations and restarts that are still in the queue.
     cuts_waiting: usize,
+    /// Of the restarts among them.
+    restarts_waiting: usize,
+    /// Where the log begins for readers.
+    base: LogBase,
     cached: usize,
     /// The last batch, written or not.
     last: LogIndex,
@@ -78,6 +90,7 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(core: LogCore, flush: Flush, cached: usize) -> Self {
         let last = core.last().index;
+        let base = core.base().clone();
         Self {
             core,
             flush,
@@ -88,6 +101,8 @@ impl Disk {
             recent: BTreeMap::new(),
             written: last,
             cuts_waiting: 0,
+            restarts_waiting: 0,
+            base,
             cached,
             last,
         }
@@ -112,6 +127,61 @@ impl Disk {
         self.queue.push(Command::Truncate(keep, fate));
     }
 
+    /// Empties the log and lets it begin behind `base`: at once for readers, durably before anything appended later.
+    pub(crate) fn restart_at(&mut self, base: LogBase, set_aside_after: Option<LogIndex>) {
+        self.recent.clear();
+        self.last = base.last.index;
+        self.written = base.last.index;
+        self.cuts_waiting += 1;
+        self.restarts_waiting += 1;
+        self.base = base.clone();
+        self.queue.push(Command::Restart(Box::new(base), set_aside_after));
+    }
+
+    pub(crate) fn forget(&mut self, through: LogIndex) {
+        self.queue.push(Command::Forget(through));
+    }
+
+    /// The oldest batch, or the one that will be.
+    pub(crate) fn first(&self) -> LogIndex {
+        self.base.last.index.next()
+    }
+
+    pub(crate) const fn base(&self) -> &LogBase {
+        &self.base
+    }
+
+    /// What a log that begins behind the batch `last` has to know, written or not.
+    pub(crate) fn base_at(&self, last: LogIndex) -> Result<LogBase, String> {
+        if last == self.base.last.index {
+            return Ok(self.base.clone());
+        }
+        let known = self.restarts_waiting == 0 && self.written > self.base.last.index;
+        let through = last.min(self.written);
+        let mut base = match known {
+            true => self.core.base_at(through).map_err(|error| error.to_string())?,
+            false => self.base.clone(),
+        };
+        while base.last.index < last {
+            let batch = self.recent.get(&base.last.index.next()).ok_or("the log does not reach that far")?;
+            let header = batch.header();
+            if base.epochs.last().is_none_or(|start| start.epoch != header.id.epoch) {
+                base.epochs.push(EpochStart { epoch: header.id.epoch, first: header.id.index });
+            }
+            if header.kind == BatchKind::Membership {
+                base.membership = Some(batch.clone());
+            }
+            (base.last, base.position, base.timestamp) =
+                (header.id, header.end_position(), header.timestamp);
+        }
+        Ok(base)
+    }
+
+    /// The segments that are written.
+    pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
+        if self.restarts_waiting > 0 { Vec::new() } else { self.core.segments() }
+    }
+
     pub(crate) fn set_complete(&mut self) {
         self.queue.push(Command::SetComplete);
     }
@@ -126,6 +196,9 @@ impl Disk {
         let through = through.min(self.last);
         if from > through {
             return Ok(Vec::new());
+        }
+        if from < self.first() {
+            return Err(format!("batch {from} is not kept any more"));
         }
         if !self.recent.contains_key(&from) {
             let first = self.recent.keys().next().copied().unwrap_or(LogIndex(u64::MAX));
@@ -232,6 +305,26 @@ impl Disk {
                     if self.cuts_waiting == 0 {
                         self.written = self.core.last().index;
                     }
+                }
+                Command::Forget(through) => {
+                    let before = self.core.first();
+                    let first = self.core.forget(through).map_err(|error| error.to_string())?;
+                    if first > before {
+                        step.changes.push(Change::Forgot(first.prev()));
+                        // A log that is to start over already shows its new beginning.
+                        if self.restarts_waiting == 0 {
+                            self.base = self.core.base().clone();
+                            self.recent = self.recent.split_off(&first);
+                        }
+                    }
+                }
+                Command::Restart(base, set_aside_after) => {
+                    let last = base.last;
+                    let restarted = self.core.restart_at(*base, set_aside_after);
+                    restarted.map_err(|error| error.to_string())?;
+                    self.cuts_waiting -= 1;
+                    self.restarts_waiting -= 1;
+                    step.changes.push(Change::Restarted(last));
                 }
                 Command::SetComplete => self.core.set_complete().map_err(|error| error.to_string())?,
                 Command::Truncate(keep, fate) => {

@@ -7,24 +7,33 @@ mod actions;
 mod apply;
 mod control;
 mod disk;
+mod entries;
+mod recovery;
+mod refill;
 mod requests;
+mod retention;
+mod snapshots;
 mod start;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use mainstay_consensus::{Action, Core, Event, Message, Moment, Role, View};
+use mainstay_consensus::{Action, Config, Core, Event, Message, Moment, Role, View};
 use mainstay_messaging::{Command, LogClock, State};
 use mainstay_record::{BatchKind, EntryId, GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{DataFolder, Flush, MemFileSystem, StateFile};
 
 use self::disk::Disk;
+use self::refill::{Gift, Marker, Taking};
 use self::requests::{Requests, Waiter};
+use self::snapshots::Snapshots;
 use crate::oracle::Oracle;
 use crate::plan::{Bug, Plan};
 use crate::time::{ProcessClock, Time};
 use crate::wire::{Control, ControlReply, Reply, Request, RequestId};
 
 pub(crate) use self::disk::{Change, DiskEvent};
+pub(crate) use self::entries::Entries;
+pub(crate) use self::refill::Refill;
 pub(crate) use self::start::{StartFailure, found};
 
 /// Batches of the own log that may be on their way to the disk.
@@ -66,6 +75,13 @@ pub(crate) enum Effect {
     FlushLater,
     /// The driver is to be told.
     Disk(DiskEvent),
+    /// Part of a refill, on a stream of its own.
+    Refill {
+        to: NodeId,
+        refill: Refill,
+    },
+    /// A snapshot is being written.
+    WriteSnapshot,
     /// There is more to apply.
     GoOn,
     /// The process ends, with the reason.
@@ -86,6 +102,11 @@ pub(crate) enum Input {
     Disk(DiskEvent),
     ForcingEnds,
     FlushDue,
+    SnapshotDue,
+    Refill {
+        from: NodeId,
+        refill: Refill,
+    },
     Request(Request),
     Control {
         call: RequestId,
@@ -126,16 +147,30 @@ pub(crate) struct Broker {
     fs: MemFileSystem,
     _folder: DataFolder,
     core: Core,
+    /// For a core that begins anew, with another log.
+    core_config: Config,
     view: View,
     disk: Option<Disk>,
     hard_state: StateFile,
     standing: StateFile,
     tail: Tail,
-    /// All entries of the own log, for the oracle: it must not use the disk.
-    ids: Vec<EntryId>,
+    entries: Entries,
     log_clock: LogClock,
     state: State,
     applied: LogIndex,
+    applied_end: LogPosition,
+    snapshots: Snapshots,
+    /// When it is looked next whether part of the log may go.
+    look_at: Moment,
+    /// When each peer was heard last.
+    heard: BTreeMap<NodeId, Moment>,
+    /// Set while the log is being taken over from the leader.
+    taking: Option<Taking>,
+    marker: Marker,
+    /// Refills of followers, and those that are over and of which the core has not heard.
+    gifts: Vec<Gift>,
+    ended_gifts: Vec<(NodeId, mainstay_record::Epoch)>,
+    gift_numbers: u64,
     committed: LogIndex,
     caught_up: bool,
     requests: Requests,
@@ -158,6 +193,9 @@ impl Broker {
         self.start_polls(scene);
         self.propose(scene);
         self.expire(scene);
+        self.end_broken_refill(None, scene);
+        self.end_broken_gifts(scene);
+        self.look_after_retention(scene);
         self.advance_stop(scene);
         self.run_disk(scene);
         if self.applied < self.committed && self.failed.is_none() {
@@ -168,8 +206,18 @@ impl Broker {
     fn handle(&mut self, input: Input, scene: &mut Scene<'_>) {
         match input {
             Input::Wake => {}
-            Input::Peer { from, message } => self.step(Event::Message { from, message }, scene),
-            Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, scene),
+            Input::Peer { from, message } => {
+                self.heard.insert(from, scene.now);
+                self.step(Event::Message { from, message }, scene);
+            }
+            Input::PeerGone(peer) => {
+                self.heard.remove(&peer);
+                self.end_broken_refill(Some(peer), scene);
+                self.end_gifts_to(peer, scene);
+                self.step(Event::Disconnected { peer }, scene);
+            }
+            Input::Refill { from, refill } => self.refill(from, refill, scene),
+            Input::SnapshotDue => self.snapshot_due(scene),
             Input::Disk(event) => self.disk_event(event, scene),
             Input::ForcingEnds => self.forcing_ends(scene),
             Input::FlushDue => {
@@ -221,6 +269,9 @@ impl Broker {
     }
 
     fn disk_event(&mut self, event: DiskEvent, scene: &mut Scene<'_>) {
+        if self.refill_progress(&event, scene) {
+            return;
+        }
         match (event, scene.plan.flush) {
             (DiskEvent::Durable(last), Flush::Sync) | (DiskEvent::Written(last), Flush::Async { .. }) => {
                 self.persisted = last.index;
@@ -310,9 +361,9 @@ impl Broker {
             return Moment::NEVER;
         }
         let mut wake = self.core.next_wakeup();
-        if let Some(deadline) = self.requests.next_deadline() {
-            wake = wake.min(deadline);
-        }
+        let broken = self.next_broken_refill().into_iter().chain(self.next_broken_gift());
+        let deadlines = broken.chain(self.requests.next_deadline()).chain([self.look_at]);
+        wake = deadlines.fold(wake, Moment::min);
         if self.caught_up && self.view.serving {
             let stamp = self.log_clock.now(wall, now.0);
             let due = self.requests.polled().filter_map(|receive| {
@@ -346,6 +397,7 @@ impl Broker {
             let mut replies = Vec::new();
             self.requests.refuse_all(&not_here, "leadership was lost", &mut replies);
             self.reply_all(replies, scene);
+            self.end_gifts(|_| true, scene);
         }
         if before.role != self.view.role || before.epoch != self.view.epoch {
             self.caught_up = false;
@@ -374,6 +426,26 @@ impl Broker {
         &self.state
     }
 
+    /// Where the log begins: behind this entry.
+    pub(crate) fn base(&self) -> EntryId {
+        self.disk.as_ref().map_or(EntryId::ZERO, |disk| disk.base().last)
+    }
+
+    /// The last entry, written or not.
+    pub(crate) fn last(&self) -> EntryId {
+        self.tail.id
+    }
+
+    /// Whether its word counts in elections.
+    pub(crate) fn counts(&self) -> bool {
+        self.core.view(Moment(std::time::Duration::ZERO)).standing.caught_up
+    }
+
+    /// Whether the log is being taken over from the leader.
+    pub(crate) fn is_refilling(&self) -> bool {
+        self.taking.is_some()
+    }
+
     pub(crate) fn applied(&self) -> LogIndex {
         self.applied
     }
@@ -393,12 +465,10 @@ impl Broker {
     /// The batches of the own log, as a reader finds them.
     pub(crate) fn batches(&self) -> Result<Vec<mainstay_record::Batch>, String> {
         let mut all = Vec::new();
-        let last = self.tail.id.index;
-        while all.len() < last.0 as usize {
-            let part = self.read(LogIndex(all.len() as u64 + 1), last)?;
-            if part.is_empty() {
-                return Err(format!("the log ends after {} batches instead of {last}", all.len()));
-            }
+        let (mut next, last) = (self.entries.base().next(), self.tail.id.index);
+        while next <= last {
+            let part = self.read(next, last)?;
+            next = part.last().map(mainstay_record::Batch::index).ok_or("the log ends before its end")?.next();
             all.extend(part);
         }
         Ok(all)

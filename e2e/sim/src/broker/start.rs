@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use mainstay_consensus::{Config, Core, HardState, LogSummary, Membership, Standing};
-use mainstay_messaging::{LogClock, State};
-use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
+use mainstay_consensus::{Config, Core, Membership};
+use mainstay_messaging::LogClock;
+use mainstay_record::{EntryId, LogIndex, NodeId};
 use mainstay_storage::{
-    DataFolder, FileSystem, FolderError, LogCore, LogOptions, MemFileSystem, OpenError, Recovered,
-    StateError, StateFile,
+    DataFolder, FileSystem, FolderError, MemFileSystem, OpenError, SnapshotError, StateError, StateFile,
 };
 
 use super::disk::Disk;
+use super::recovery::Volume;
 use super::requests::Requests;
-use super::{Broker, GROUP, Scene, Stopping, Tail};
+use super::{Broker, Entries, Scene, Stopping, Tail};
 use crate::time::ProcessClock;
 
 const FOLDER: &str = "/data";
@@ -24,6 +24,17 @@ pub(crate) enum StartFailure {
     Io(String),
     /// What lies on the disk is refused for good.
     Refused(String),
+    /// No snapshot that can be read reaches the log. A read that failed is no better; another start may succeed.
+    NoState(String),
+}
+
+impl From<SnapshotError> for StartFailure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Io(error) => Self::Io(error.to_string()),
+            error => Self::Refused(error.to_string()),
+        }
+    }
 }
 
 impl From<OpenError> for StartFailure {
@@ -69,40 +80,21 @@ impl Broker {
         seed: u64,
         scene: &mut Scene<'_>,
     ) -> Result<Self, StartFailure> {
-        let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
-        let folder = DataFolder::open(&fs, FOLDER)?;
-        let options = LogOptions {
-            directory: folder.path().to_owned(),
-            group: GROUP,
-            segment_bytes: scene.plan.segment_bytes,
-            flush: scene.plan.flush,
-            cache_bytes: 0,
-        };
-        let (mut log, recovered) = LogCore::open(Arc::clone(&shared), &options)?;
-        let hard_state = StateFile::open(Arc::clone(&shared), folder.path().join("granted"))?;
-        let mut standing_file = StateFile::open(Arc::clone(&shared), folder.path().join("standing"))?;
-        let membership_file = StateFile::open(shared, folder.path().join("membership"))?;
-        let hard = load_hard_state(&hard_state)?;
-        let mut standing = load_standing(&standing_file)?;
-        let summary = summarise(&recovered, &membership_file)?;
-        if recovered.incomplete {
-            if summary.membership.members().len() == 1 {
-                log.set_complete().map_err(|error| StartFailure::Io(error.to_string()))?;
-            } else {
-                standing = standing.after_loss();
-                standing_file.store(&standing.encode())?;
-            }
+        let volume = Volume::open(&fs, DataFolder::open(&fs, FOLDER)?, scene)?;
+        let (hard, summary) = (volume.hard, volume.summary()?);
+        let Volume { folder, log, recovered, snapshots, loaded, marker, .. } = volume;
+        let entries = Entries::recovered(&recovered);
+        scene.oracle.started(scene.node, &entries, hard);
+        if loaded.applied != EntryId::ZERO {
+            scene.oracle.loaded(scene.node, loaded.applied);
         }
-        let summary = LogSummary { standing, ..summary };
-        let ids = entries(&recovered);
-        scene.oracle.started(scene.node, ids.clone(), hard);
         let config = Config {
             node: id,
             timing: scene.plan.timing.clone(),
             seed,
             max_inflight_batches: scene.plan.inflight_batches,
         };
-        let core = Core::new(config, hard, summary, scene.now);
+        let core = Core::new(config.clone(), hard, summary, scene.now);
         Ok(Self {
             id,
             clock,
@@ -110,14 +102,24 @@ impl Broker {
             _folder: folder,
             view: core.view(scene.now),
             core,
+            core_config: config,
             disk: Some(Disk::new(log, scene.plan.flush, scene.plan.cached_batches)),
-            hard_state,
-            standing: standing_file,
+            hard_state: volume.hard_state,
+            standing: volume.standing_file,
             tail: Tail { end: recovered.end, id: recovered.last },
-            ids,
+            entries,
             log_clock: LogClock::new(recovered.last_timestamp, scene.now.0),
-            state: State::new(GROUP, 1),
-            applied: LogIndex::ZERO,
+            state: loaded.state,
+            applied: loaded.applied.index,
+            applied_end: loaded.end,
+            snapshots,
+            look_at: scene.now,
+            heard: std::collections::BTreeMap::new(),
+            taking: None,
+            marker,
+            gifts: Vec::new(),
+            ended_gifts: Vec::new(),
+            gift_numbers: 0,
             committed: LogIndex::ZERO,
             caught_up: false,
             requests: Requests::default(),
@@ -128,52 +130,4 @@ impl Broker {
             led: None,
         })
     }
-}
-
-fn load_hard_state(file: &StateFile) -> Result<HardState, StartFailure> {
-    let Some(bytes) = file.load()? else { return Ok(HardState::default()) };
-    HardState::decode(&bytes).map_err(|error| StartFailure::Refused(error.to_string()))
-}
-
-fn load_standing(file: &StateFile) -> Result<Standing, StartFailure> {
-    let Some(bytes) = file.load()? else { return Ok(Standing::default()) };
-    Standing::decode(&bytes).map_err(|error| StartFailure::Refused(error.to_string()))
-}
-
-/// The log's newest membership counts; before it has one, the one that was agreed on.
-fn summarise(recovered: &Recovered, file: &StateFile) -> Result<LogSummary, StartFailure> {
-    let refused = |error: mainstay_consensus::MembershipError| StartFailure::Refused(error.to_string());
-    let mut memberships = Vec::new();
-    for batch in &recovered.memberships {
-        let said = Membership::decode(&batch.record(0).unwrap_or_default()).map_err(refused)?;
-        memberships.push((batch.index(), said));
-    }
-    let membership = match (memberships.first(), file.load()?) {
-        (Some((_, newest)), _) => newest.clone(),
-        (None, Some(bytes)) => Membership::decode(&bytes).map_err(refused)?,
-        (None, None) => return Err(StartFailure::Refused("there is no membership".to_owned())),
-    };
-    Ok(LogSummary {
-        base: recovered.base.last,
-        last: recovered.last,
-        epochs: recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
-        membership,
-        memberships,
-        adopted: None,
-        standing: Standing::default(),
-    })
-}
-
-/// The ids of all entries of a recovered log.
-fn entries(recovered: &Recovered) -> Vec<EntryId> {
-    let mut entries = Vec::with_capacity(recovered.last.index.0 as usize);
-    let mut epochs = recovered.epochs.iter().peekable();
-    let mut epoch = Epoch::ZERO;
-    for index in 1..=recovered.last.index.0 {
-        if let Some(start) = epochs.next_if(|start| start.first.0 == index) {
-            epoch = start.epoch;
-        }
-        entries.push(EntryId { epoch, index: LogIndex(index) });
-    }
-    entries
 }

@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    fn cut_replication(&mut self, victim: usize) {
+    pub(super) fn cut_replication(&mut self, victim: usize) {
         for other in (0..self.machines.len()).filter(|other| *other != victim) {
             self.network.cut_both(end(victim), end(other));
         }

@@ -36,6 +36,10 @@ pub(crate) enum Mending {
         node: usize,
         life: u64,
     },
+    /// A leader that ships nothing is lost.
+    Orphan {
+        node: usize,
+    },
 }
 
 impl World {
@@ -112,6 +116,10 @@ impl World {
                 self.after(time, Happening::Mends { what: Mending::Space { node: victim } });
             }
             Fault::Damage => self.damage(),
+            Fault::Orphan => self.orphan(),
+            Fault::LazyPowerCut => self.lazy_power_cut(victim),
+            Fault::LoseLog => self.lose_log(victim),
+            Fault::LoseVolume => self.lose_volume(),
             Fault::WallJump => {
                 let jump = self.rng.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
                 let clock = &mut self.machines[victim].clock;
@@ -243,15 +251,7 @@ impl World {
 
     /// Changes what lies on a disk: a flipped bit, a sector written to the wrong place, a sector that is gone.
     fn damage(&mut self) {
-        let hurt = self.machines.iter().filter(|machine| machine.damaged).count();
-        let candidates: Vec<usize> = (0..self.machines.len())
-            .filter(|node| self.machines[*node].damaged || hurt < self.plan.losses)
-            .filter(|node| self.machines[*node].lost.is_none())
-            .collect();
-        if candidates.is_empty() {
-            return;
-        }
-        let node = self.rng.pick(&candidates);
+        let Some(node) = self.one_to_lose() else { return };
         let disk = self.machines[node].disk.clone();
         let Ok(names) = disk.list(Path::new(LOG)) else { return };
         let segments: Vec<PathBuf> = names
@@ -298,6 +298,7 @@ impl World {
                     self.back_later(member);
                 }
             }
+            Mending::Orphan { node } => self.lose_orphan(node),
             Mending::Power { node, life } => {
                 if self.machines[node].life == life {
                     self.cut_power(node);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use mainstay_checker::{History, Options, Promise, check_with};
 use mainstay_consensus::Role;
 use mainstay_messaging::Command;
-use mainstay_record::{Batch, BatchKind, Epoch};
+use mainstay_record::{Batch, BatchKind, EntryId, Epoch};
 
 use super::{Happening, World};
 use crate::broker::Broker;
@@ -43,6 +43,10 @@ impl World {
         let healed = self.now;
         self.heal();
         if !self.until(healed + WRITABLE, Self::takes_messages) {
+            if self.nobody_can_be_elected() {
+                self.oracle.figures.stuck += 1;
+                return ending;
+            }
             let what = format!(
                 "no message is taken {} s after the last fault: {}",
                 WRITABLE / SECOND,
@@ -84,6 +88,13 @@ impl World {
             }
             self.run_until(self.now + LOOK);
         }
+    }
+
+    /// A disk is lost for good, and so many logs were being refilled then that those that are whole elect nobody.
+    fn nobody_can_be_elected(&self) -> bool {
+        let lost = self.machines.iter().any(|machine| machine.lost.is_some());
+        let counts = self.brokers().filter(|(_, broker)| broker.counts()).count();
+        lost && self.leader().is_none() && counts < self.plan.membership.grant_quorum()
     }
 
     fn heal(&mut self) {
@@ -184,10 +195,12 @@ impl World {
     fn all_equal_so_far(&self) -> bool {
         let wanted = self.machines.iter().filter(|machine| !machine.damaged).count();
         let sound = self.brokers().filter(|(node, _)| !self.machines[*node].damaged);
-        let mut applied: Vec<_> = sound.map(|(_, broker)| broker.applied()).collect();
+        let ends = sound.map(|(_, broker)| (broker.applied(), broker.last(), broker.is_refilling()));
+        let mut applied: Vec<_> = ends.collect();
         let all = applied.len() == wanted && self.leader().is_some();
         applied.dedup();
-        all && applied.len() <= 1
+        let same = applied.iter().all(|(at, last, refilling)| *at == last.index && !refilling);
+        all && same && applied.len() <= 1
     }
 
     /// The state of everybody in one line.
@@ -197,14 +210,16 @@ impl World {
             (Some(broker), _) => {
                 let view = broker.core().view(broker.clock.at(self.now));
                 format!(
-                    "node {node}: {:?} of {}, granted {}, last {}, commit {}, applied {}, serving {}, problem {:?}",
+                    "node {node}: {:?} of {}, granted {}, base {}, last {}, commit {}, applied {}, serving {}, refilling {}, problem {:?}",
                     view.role,
                     view.epoch,
                     view.granted,
+                    broker.base(),
                     view.last,
                     view.commit,
                     broker.applied(),
                     view.serving,
+                    broker.is_refilling(),
                     view.problem
                 )
             }
@@ -215,49 +230,27 @@ impl World {
     }
 
     fn judge(&mut self) {
-        match self.final_log() {
-            Ok(log) => {
-                let quarantined = self.quarantined();
-                let (stored, aside) = (message_ids(&log), message_ids(&quarantined));
-                self.nothing_destroyed(&log, &quarantined);
-                match self.plan.trial {
-                    Some(trial) => self.settle_accounts(trial, &stored, &aside),
-                    None => self.acknowledged_are_kept(&stored, &aside),
-                }
-                self.nothing_in_flight();
-                let excused = if self.oracle.may_forget { self.not_in(&stored) } else { aside };
-                self.ask_the_checker(excused);
-            }
-            Err(what) => self.oracle.violated("replicas-identical", what),
+        let past = match self.past() {
+            Ok(past) => past,
+            Err(what) => return self.oracle.violated("replicas-identical", what),
+        };
+        let quarantined = self.quarantined();
+        let ids: BTreeSet<_> = past.log.iter().map(Batch::id).collect();
+        // Of a fork that was given up before it was overridden: consumed, or old.
+        let given_up = self.oracle.given_up(&ids);
+        let (stored, mut aside) = (message_ids(&past.log), message_ids(&quarantined));
+        let kept = ids.into_iter().chain(quarantined.iter().chain(&given_up).map(Batch::id)).collect();
+        self.nothing_destroyed(&kept);
+        if let Some(trial) = self.plan.trial {
+            self.settle_accounts(trial, &stored, &aside);
         }
-    }
-
-    /// The log that all replicas agree on.
-    fn final_log(&self) -> Result<Vec<Batch>, String> {
-        let mut first: Option<(usize, Vec<Batch>, &Broker)> = None;
-        for (node, broker) in self.brokers() {
-            let log = match broker.batches() {
-                // It has not noticed yet what was done to its disk.
-                Err(_) if self.machines[node].damaged => continue,
-                read => read?,
-            };
-            match &first {
-                None => first = Some((node, log, broker)),
-                Some((other, same, _)) if *same != log => {
-                    let at =
-                        same.iter().zip(&log).position(|(a, b)| a != b).unwrap_or(same.len().min(log.len()));
-                    let (one, two) = (same.len(), log.len());
-                    return Err(format!(
-                        "the logs of nodes {other} ({one}) and {node} ({two}) part after {at} batches"
-                    ));
-                }
-                Some((other, _, same)) if same.state() != broker.state() => {
-                    return Err(format!("nodes {other} and {node} have one log and two states"));
-                }
-                Some(_) => {}
-            }
+        aside.extend(message_ids(&given_up));
+        if self.plan.trial.is_none() {
+            self.acknowledged_are_kept(&stored, &aside);
         }
-        first.map(|(_, log, _)| log).ok_or_else(|| "no replica is left".to_owned())
+        self.nothing_in_flight();
+        let excused = if self.oracle.may_forget { self.not_in(&stored) } else { aside };
+        self.ask_the_checker(excused, past.expired);
     }
 
     fn quarantined(&mut self) -> Vec<Batch> {
@@ -273,12 +266,11 @@ impl World {
     }
 
     /// Whatever was ever committed is in the log or, overridden by force, set aside.
-    fn nothing_destroyed(&mut self, log: &[Batch], quarantined: &[Batch]) {
+    fn nothing_destroyed(&mut self, kept: &BTreeSet<EntryId>) {
         if self.oracle.may_forget {
             return;
         }
-        let kept: BTreeSet<_> = log.iter().chain(quarantined).map(Batch::id).collect();
-        if let Some(id) = self.oracle.overridden(&kept).first() {
+        if let Some(id) = self.oracle.overridden(kept).first() {
             self.oracle.violated("nothing-destroyed", format!("committed {id} is nowhere any more"));
         }
     }
@@ -312,14 +304,14 @@ impl World {
     }
 
     /// What the clients saw must be what the mode promises.
-    fn ask_the_checker(&mut self, aside: BTreeSet<String>) {
+    fn ask_the_checker(&mut self, aside: BTreeSet<String>, expired: BTreeSet<String>) {
         let cut = self.plan.tails_may_be_cut() && self.oracle.forced;
         let promise = if cut || self.oracle.may_forget {
             Promise::TailMayBeCut { quarantined: aside }
         } else {
             Promise::Kept
         };
-        let mut options = Options { promise, ..Options::default() };
+        let mut options = Options { promise, expired, ..Options::default() };
         if self.plan.faults.contains(&Fault::WallJump) {
             // Invisible times are counted on clocks that jump.
             options.invisible_tolerance = std::time::Duration::from_secs(3 * 3600);

@@ -6,7 +6,9 @@ mod accounts;
 mod blow;
 mod faults;
 mod healing;
+mod losses;
 mod operators;
+mod past;
 mod replicas;
 mod users;
 
@@ -18,7 +20,7 @@ use mainstay_record::NodeId;
 use mainstay_storage::{Flush, MemFileSystem};
 
 use crate::api::{Api, ApiReply, ApiRequest};
-use crate::broker::{self, DiskEvent};
+use crate::broker::{self, DiskEvent, Refill};
 use crate::client::Client;
 use crate::machine::Machine;
 use crate::network::{End, Network};
@@ -42,6 +44,8 @@ pub(crate) enum Happening {
     Disk { node: usize, life: u64, event: DiskEvent },
     ForcingEnds { node: usize, life: u64 },
     FlushDue { node: usize, life: u64 },
+    SnapshotDue { node: usize, life: u64 },
+    Refill { node: usize, from: NodeId, refill: Refill },
     Ask { node: usize, request: Request },
     Answer { client: usize, request: RequestId, reply: Reply },
     ClientLate { client: usize, request: RequestId },
@@ -197,6 +201,8 @@ impl World {
             | Happening::Disk { node, .. }
             | Happening::ForcingEnds { node, .. }
             | Happening::FlushDue { node, .. }
+            | Happening::SnapshotDue { node, .. }
+            | Happening::Refill { node, .. }
             | Happening::Ask { node, .. }
             | Happening::Control { node, .. } => self.machines[*node].paused_until,
             Happening::OperatorTimer { operator, .. }
@@ -228,6 +234,8 @@ impl World {
             Happening::Disk { node, life, event } => self.for_life(node, life, Input::Disk(event)),
             Happening::ForcingEnds { node, life } => self.for_life(node, life, Input::ForcingEnds),
             Happening::FlushDue { node, life } => self.for_life(node, life, Input::FlushDue),
+            Happening::SnapshotDue { node, life } => self.for_life(node, life, Input::SnapshotDue),
+            Happening::Refill { node, from, refill } => self.input(node, Input::Refill { from, refill }),
             Happening::Ask { node, request } => self.ask(node, request),
             Happening::Answer { client, request, reply } => self.answer(client, request, reply),
             Happening::ClientLate { client, request } => self.client_late(client, request),
@@ -299,6 +307,8 @@ fn kind(happening: &Happening) -> u64 {
         Happening::PodDeleted { member } => (19, *member),
         Happening::Fault => (20, 0),
         Happening::Mends { .. } => (21, 0),
+        Happening::SnapshotDue { node, .. } => (22, *node),
+        Happening::Refill { node, .. } => (23, *node),
     };
     code << 8 | who as u64
 }

@@ -3,7 +3,7 @@
 use mainstay_storage::Flush;
 
 use super::{Happening, World, end};
-use crate::broker::{Broker, Effect, Input, Scene, StartFailure};
+use crate::broker::{Broker, Effect, Input, Refill, Scene, StartFailure};
 use crate::client::place_of;
 use crate::network::End;
 use crate::time::{MILLI, ProcessClock, Time};
@@ -11,6 +11,8 @@ use crate::wire::{Control, ControlReply, Request, RequestId};
 
 /// Longest time from a fatal error until the process is gone.
 const DYING: Time = 100 * MILLI;
+/// Starts that are tried where no snapshot can be read.
+const ATTEMPTS: u64 = 4;
 /// How soon a peer notices that a connection is gone.
 const NOTICE: Time = 30 * MILLI;
 
@@ -56,11 +58,16 @@ impl World {
                 let pause = (200 * MILLI) << machine.failures.min(4);
                 self.after(pause, Happening::Start { node });
             }
-            StartFailure::Refused(why) if machine.damaged => {
+            // A read that failed is tried again; a snapshot that is not there does not come back.
+            StartFailure::NoState(_) if machine.failures < ATTEMPTS => {
+                machine.kill();
+                self.after(200 * MILLI, Happening::Start { node });
+            }
+            StartFailure::Refused(why) | StartFailure::NoState(why) if machine.damaged => {
                 machine.lost = Some(why);
                 self.oracle.figures.lost_disks += 1;
             }
-            StartFailure::Refused(why) => {
+            StartFailure::Refused(why) | StartFailure::NoState(why) => {
                 let what = format!("node {node} refuses a disk that was not damaged: {why}");
                 self.oracle.violated("recovers-after-crash", what);
             }
@@ -137,6 +144,11 @@ impl World {
                     self.after(delay, Happening::Peer { node: to, from, message: message.clone() });
                 }
             }
+            Effect::Refill { to, refill } => self.send_refill(node, place_of(to), refill),
+            Effect::WriteSnapshot => {
+                let time = self.rng.between(self.plan.snapshot_time / 10, self.plan.snapshot_time);
+                self.after(time, Happening::SnapshotDue { node, life });
+            }
             Effect::Reply { request, reply } => self.reply(node, request, reply),
             Effect::Control { call, reply } => self.control_answered(node, call, reply),
             Effect::Forcing => {
@@ -169,6 +181,20 @@ impl World {
                 self.after(after, Happening::Exit { node, life });
             }
             Effect::Stopped => self.stopped(node),
+        }
+    }
+
+    /// On the stream of a refill, which breaks where the other end is gone.
+    fn send_refill(&mut self, node: usize, to: usize, refill: Refill) {
+        let from = self.machines[node].id;
+        let Some(delay) = self.network.stream(end(node), end(to), &mut self.rng) else { return };
+        match refill {
+            Refill::Part { gift, .. } if !self.machines[to].is_up() => {
+                let refill = Refill::Answer { gift, answer: Err("nobody is there".to_owned()) };
+                let from = self.machines[to].id;
+                self.after(2 * delay, Happening::Refill { node, from, refill });
+            }
+            refill => self.after(delay, Happening::Refill { node: to, from, refill }),
         }
     }
 
