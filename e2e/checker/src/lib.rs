@@ -48,7 +48,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { promise: Promise::Kept, invisible_tolerance: Duration::from_millis(500), expired: BTreeSet::new() }
+        Self {
+            promise: Promise::Kept,
+            invisible_tolerance: Duration::from_millis(500),
+            expired: BTreeSet::new(),
+        }
     }
 }
 

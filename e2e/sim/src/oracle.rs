@@ -3,8 +3,9 @@
 //! The first violation ends the run; each check has a name, so that a planted mistake can be told by what caught it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use mainstay_consensus::{Action, AppendResponse, HardState, Message, TailFate, VoteResponse};
+use mainstay_consensus::{Action, AppendResponse, Core, HardState, Message, Moment, TailFate, VoteResponse};
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex};
 
 use crate::broker::{Change, Entries};
@@ -55,8 +56,10 @@ pub(crate) struct Oracle {
     write_quorum: usize,
     /// What is durable counts, not what is only written.
     durable_counts: bool,
-    /// Through where each node has ever acknowledged its leader's log, whatever has become of its disk since.
-    acknowledged: Vec<LogIndex>,
+    /// The newest entry that each node has acknowledged, whatever has become of its disk since.
+    acknowledged: Vec<EntryId>,
+    /// Who has lost what it acknowledged and has not caught up since: what was counted on it may be committed.
+    lost: Vec<bool>,
     /// What was taken away from the beginning of a log.
     given_up: BTreeSet<EntryId>,
     pub(crate) async_mode: bool,
@@ -146,7 +149,8 @@ impl Oracle {
             copies: (0..nodes).map(|_| Copy::default()).collect(),
             write_quorum,
             durable_counts,
-            acknowledged: vec![LogIndex::ZERO; nodes],
+            acknowledged: vec![EntryId::ZERO; nodes],
+            lost: vec![false; nodes],
             given_up: BTreeSet::new(),
             async_mode,
             forced: false,
@@ -176,7 +180,9 @@ impl Oracle {
             Change::Cut(keep) => {
                 copy.entries.cut(keep);
                 copy.durable = copy.entries.last();
-                self.acknowledged[node] = self.acknowledged[node].min(keep);
+                if self.acknowledged[node].index > keep {
+                    self.acknowledged[node] = copy.entries.newest();
+                }
                 self.figures.cuts += 1;
             }
             Change::Forced => copy.durable = copy.entries.last(),
@@ -185,6 +191,7 @@ impl Oracle {
                 copy.entries = Entries::empty(base);
                 copy.durable = base.index;
                 copy.refilling = base != EntryId::ZERO;
+                self.lost[node] = true;
             }
         }
     }
@@ -239,11 +246,13 @@ impl Oracle {
         if through.epoch != epoch {
             self.violated("own-epoch-commits", format!("leader {epoch} counted {through}"));
         }
-        let holds = |copy: &&Copy| {
+        let holds = |copy: &Copy| {
             let kept = if self.durable_counts { copy.durable } else { copy.entries.last() };
             !copy.refilling && through.index <= kept && copy.entries.get(through.index) == Some(through)
         };
-        let copies = self.copies.iter().filter(holds).count();
+        let counted = |node: usize| self.lost[node] && self.acknowledged[node].index >= through.index;
+        let copies = self.copies.iter().enumerate();
+        let copies = copies.filter(|(node, copy)| holds(copy) || counted(*node)).count();
         if copies < self.write_quorum {
             self.violated("write-quorum", format!("{through} was committed with {copies} copies"));
         }
@@ -280,15 +289,24 @@ impl Oracle {
         self.figures.quarantined += if fate == TailFate::Quarantine { gone.len() as u64 } else { 0 };
     }
 
-    /// What leaves a node is backed by what it has stored. `counts` tells whether it takes its log for complete.
-    pub(crate) fn sends(&mut self, node: usize, action: &Action, counts: bool) {
+    /// What leaves a node is backed by what it has stored.
+    pub(crate) fn sends(&mut self, node: usize, action: &Action, core: &Core) {
         let Action::Send { message, .. } = action else { return };
         match message {
             Message::AppendResponse(AppendResponse { accepted: true, index, .. }) => {
-                self.acknowledged[node] = self.acknowledged[node].max(*index);
+                if let Some(id) = self.copies[node].entries.get(*index)
+                    && id > self.acknowledged[node]
+                {
+                    self.acknowledged[node] = id;
+                }
             }
             Message::VoteResponse(VoteResponse { granted: true, pre_vote: false, .. }) => self.votes(node),
-            Message::VoteRequest(request) if !request.pre_vote && counts => self.votes(node),
+            // Whoever knows that it may lack something needs everybody's grant.
+            Message::VoteRequest(request)
+                if !request.pre_vote && core.view(Moment(Duration::ZERO)).standing.caught_up =>
+            {
+                self.votes(node);
+            }
             _ => {}
         }
         let told = match message {
@@ -313,13 +331,16 @@ impl Oracle {
         if self.carries_no_promise() {
             return;
         }
+        let mut id = self.acknowledged[node];
+        let committed = |id: &EntryId| self.committed.get(&id.index).is_some_and(|ids| ids.contains_key(id));
+        while !committed(&id) {
+            let Some(born) = self.born.get(&id) else { return };
+            id = born.prev;
+        }
         let copy = &self.copies[node];
-        let committed = self.committed.range(..=self.acknowledged[node]).next_back();
-        let Some((index, ids)) = committed else { return };
-        let held = *index <= copy.entries.base()
-            || copy.entries.get(*index).is_some_and(|id| ids.contains_key(&id));
+        let held = id.index <= copy.entries.base() || copy.entries.get(id.index) == Some(id);
         if copy.refilling || !held {
-            let what = format!("node {node} votes without entry {index}, which it had acknowledged");
+            let what = format!("node {node} votes without {id}, which it had acknowledged");
             self.violated("votes-with-what-it-acknowledged", what);
         }
     }
@@ -384,6 +405,17 @@ impl Oracle {
     /// The disk of a node is gone, and with it what counted as a copy.
     pub(crate) fn disk_gone(&mut self, node: usize) {
         self.copies[node] = Copy::default();
+        self.lost[node] = true;
+    }
+
+    /// Part of it may be gone.
+    pub(crate) fn loses(&mut self, node: usize) {
+        self.lost[node] = true;
+    }
+
+    /// It has all back.
+    pub(crate) fn caught_up(&mut self, node: usize) {
+        self.lost[node] = false;
     }
 
     /// The whole log through `last`, as it was written.

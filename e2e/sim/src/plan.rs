@@ -97,6 +97,8 @@ pub(crate) enum Fault {
     LazyPowerCut,
     /// A node's log is gone when it comes back, its other files are not.
     LoseLog,
+    /// A follower is away for so long that its leader's log may begin behind it when it comes back.
+    Absence,
     /// A node comes back with an empty volume.
     LoseVolume,
 }
@@ -125,6 +127,8 @@ pub(crate) struct Plan {
     pub(crate) inflight_batches: u64,
     pub(crate) topics: usize,
     pub(crate) producer_gap: Time,
+    /// Bodies are so many times as long as they are else.
+    pub(crate) heaviness: u64,
     pub(crate) invisible_ms: u64,
     pub(crate) operators: usize,
     pub(crate) failover_delay: Duration,
@@ -176,7 +180,7 @@ impl Plan {
         let losses = if rng.chance(400) { survivable_losses(kind, &membership) } else { 0 };
         let lossy = rng.chance(400);
         let faults = draw_faults(kind, &membership, flush, losses, rng);
-        Self {
+        let mut plan = Self {
             bug,
             trial: None,
             kind,
@@ -191,6 +195,7 @@ impl Plan {
             inflight_batches: rng.pick(&[1, 4, 256]),
             topics: rng.pick(&[1, 2]),
             producer_gap: rng.pick(&[20, 60, 200, 600]) * MILLI,
+            heaviness: rng.pick(&[1, 1, 4, 8]),
             invisible_ms: rng.pick(&[1000, 2000, 5000]),
             operators: if matches!(kind, Async | Sync) { rng.pick(&[1, 1, 2]) } else { 1 },
             failover_delay: Duration::from_millis(rng.pick(&[0, 500, 2000])),
@@ -209,6 +214,32 @@ impl Plan {
             losses,
             downtime: rng.pick(&[300, 2000, 8000]) * MILLI,
             membership,
+        };
+        if rng.chance(300) {
+            plan.hurry(rng);
+        }
+        plan
+    }
+
+    /// Much is written and little of it kept, and replicas are away: their leader's log begins behind them when they
+    /// come back, and what they are given then is given in small parts.
+    fn hurry(&mut self, rng: &mut Rng) {
+        use Fault::{Absence, Disconnect, Isolate, Kill, LazyPowerCut, LoseLog, Orphan, PowerCut, Stop};
+        self.segment_bytes = 64 * 1024;
+        self.retention = Retention { max_bytes: Some(1), ..self.retention };
+        self.snapshot_every = rng.pick(&[4, 16, 64]) * 1024;
+        self.topics = 1;
+        self.producer_gap = 60 * MILLI;
+        self.heaviness = 8;
+        self.network.delay = self.network.delay.min(5 * MILLI);
+        self.sync_time = self.sync_time.min(5 * MILLI);
+        self.refill_part = rng.pick(&[1, 4]) * 1024;
+        self.fault_gap = rng.pick(&[1000, 2500]) * MILLI;
+        let apt = [Absence, Disconnect, Isolate, Kill, LazyPowerCut, LoseLog, Orphan, PowerCut, Stop];
+        let fitting: Vec<Fault> = self.faults.iter().copied().filter(|fault| apt.contains(fault)).collect();
+        if self.members() > 1 {
+            self.faults = fitting;
+            self.faults.extend([Absence, Absence, Kill]);
         }
     }
 
@@ -230,6 +261,7 @@ impl Plan {
             inflight_batches: rng.pick(&[4, 256]),
             topics: 1,
             producer_gap: rng.pick(&[20, 60]) * MILLI,
+            heaviness: 1,
             invisible_ms: 1000,
             operators: 1,
             failover_delay: Duration::from_millis(rng.pick(&[0, 500])),
@@ -321,7 +353,8 @@ fn draw_faults(
     let copies = membership.write_quorum();
     const EVERYWHERE: [Fault; 10] =
         [Kill, Pause, SlowDisk, StuckDisk, FailedSync, FailedWrite, FailedRead, NoSpace, WallJump, Stop];
-    const REPLICATED: [Fault; 8] = [Isolate, OneWay, CutPair, Ring, Split, Flap, Disconnect, StepDown];
+    const REPLICATED: [Fault; 9] =
+        [Absence, Isolate, OneWay, CutPair, Ring, Split, Flap, Disconnect, StepDown];
     const OPERATED: [Fault; 4] = [Roll, OperatorCrash, OperatorPause, ApiDown];
     let mut possible = EVERYWHERE.to_vec();
     if members > 1 {
@@ -334,7 +367,7 @@ fn draw_faults(
         possible.extend([PowerCut, PowerCutAll]);
     }
     if kind == Kind::Async && members > 1 {
-        possible.extend([Orphan, Orphan]);
+        possible.extend([Orphan, Orphan, LoseLog]);
     }
     if matches!(kind, Kind::Sync | Kind::Raft) && copies > 1 {
         possible.push(LoseLog);

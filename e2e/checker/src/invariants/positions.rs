@@ -14,7 +14,7 @@ type Places<'a> = BTreeMap<&'a str, BTreeSet<&'a Position>>;
 
 pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report) {
     let places = one_message_each(view, options, report);
-    receipts(view, &places, report);
+    receipts(view, &places, options, report);
     order(view, &places, options, report);
     // Where retention has taken messages before a group had them, their places are what it has not seen.
     let expired = |(id, sent): (&&str, &Sent<'_>)| {
@@ -50,9 +50,14 @@ fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut
     places
 }
 
-fn receipts(view: &TopicView<'_>, places: &Places<'_>, report: &mut Report) {
+/// What was cut off may have been stored before by another request for the same send, at another place.
+fn receipts(view: &TopicView<'_>, places: &Places<'_>, options: &Options, report: &mut Report) {
     for (id, sent) in &view.sends {
-        let Some(offset) = sent.send.outcome.ok().and_then(|receipt| receipt.offset) else { continue };
+        let Some(receipt) = sent.send.outcome.ok() else { continue };
+        let Some(offset) = receipt.offset else { continue };
+        if options.is_quarantined(id, Some(&receipt.message_id)) {
+            continue;
+        }
         let Some(delivered) = places.get(id) else { continue };
         if delivered.iter().all(|position| position.offset != offset) {
             report.violations.push(Violation::ReceiptElsewhere {
@@ -99,6 +104,11 @@ fn order_in_queue(queue: &str, mut placed: Vec<Placed<'_>>, options: &Options, r
             acknowledged.next_if(|(completed, ..)| *completed < later.sent.send.call.invoked)
         {
             highest = highest.max(Some((offset, id)));
+        }
+        let receipt = later.sent.send.outcome.ok().map(|receipt| receipt.message_id.as_str());
+        if options.is_quarantined(later.id, receipt) {
+            // Where it was before it was cut off says nothing about what took its place.
+            continue;
         }
         if let Some((earlier_offset, earlier)) = highest
             && later.offset < earlier_offset

@@ -13,8 +13,7 @@ const MESSAGE_BYTES: usize = 16 * 1024;
 impl Broker {
     pub(super) fn execute(&mut self, scene: &mut Scene<'_>) {
         while let Some(action) = self.actions.pop_front() {
-            let counts = self.core.view(scene.now).standing.caught_up;
-            scene.oracle.sends(scene.node, &action, counts);
+            scene.oracle.sends(scene.node, &action, &self.core);
             if let Err(reason) = self.execute_one(action, scene) {
                 self.fail(reason, scene);
             }
@@ -31,6 +30,9 @@ impl Broker {
                 }
             }
             Action::StoreStanding(standing) => {
+                if standing.caught_up {
+                    scene.oracle.caught_up(scene.node);
+                }
                 let stored = self.standing.store(&standing.encode());
                 stored.map_err(|error| format!("cannot store that the log has caught up: {error}"))?;
                 if let Some(disk) = self.disk.as_mut().filter(|_| standing.caught_up) {
@@ -113,8 +115,17 @@ impl Broker {
     }
 
     pub(super) fn read(&self, from: LogIndex, through: LogIndex) -> Result<Vec<Batch>, String> {
+        self.read_part(from, through, MESSAGE_BYTES)
+    }
+
+    pub(super) fn read_part(
+        &self,
+        from: LogIndex,
+        through: LogIndex,
+        bytes: usize,
+    ) -> Result<Vec<Batch>, String> {
         let Some(disk) = &self.disk else { return Ok(Vec::new()) };
-        disk.read(from, through, MESSAGE_BYTES).map_err(|error| format!("the log cannot be read: {error}"))
+        disk.read(from, through, bytes).map_err(|error| format!("the log cannot be read: {error}"))
     }
 
     fn send_entries(

@@ -171,8 +171,7 @@ impl Disk {
             if header.kind == BatchKind::Membership {
                 base.membership = Some(batch.clone());
             }
-            (base.last, base.position, base.timestamp) =
-                (header.id, header.end_position(), header.timestamp);
+            (base.last, base.position, base.timestamp) = (header.id, header.end_position(), header.timestamp);
         }
         Ok(base)
     }

@@ -431,6 +431,11 @@ impl Broker {
         self.disk.as_ref().map_or(EntryId::ZERO, |disk| disk.base().last)
     }
 
+    /// What the log holds, written or not.
+    pub(crate) const fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
     /// The last entry, written or not.
     pub(crate) fn last(&self) -> EntryId {
         self.tail.id
@@ -468,7 +473,8 @@ impl Broker {
         let (mut next, last) = (self.entries.base().next(), self.tail.id.index);
         while next <= last {
             let part = self.read(next, last)?;
-            next = part.last().map(mainstay_record::Batch::index).ok_or("the log ends before its end")?.next();
+            next =
+                part.last().map(mainstay_record::Batch::index).ok_or("the log ends before its end")?.next();
             all.extend(part);
         }
         Ok(all)

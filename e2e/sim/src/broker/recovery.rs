@@ -42,7 +42,13 @@ impl Volume {
         let file = |name| StateFile::open(Arc::clone(&shared), folder.path().join(name));
         let (hard_state, standing_file) = (file("granted")?, file("standing")?);
         let (membership_file, marker_file) = (file("membership")?, file("refill")?);
-        let log_is_gone = log_is_gone(fs, &folder) && scene.plan.bug != Some(Bug::LostLogUnnoticed);
+        let mut standing_file = standing_file;
+        let mut standing = load_standing(&standing_file)?;
+        // Opening makes a log; whoever starts after this one must know what was there.
+        if log_is_gone(fs, &folder) && scene.plan.bug != Some(Bug::LostLogUnnoticed) {
+            standing = standing.after_loss();
+            standing_file.store(&standing.encode())?;
+        }
         let options = LogOptions {
             directory: folder.path().to_owned(),
             group: GROUP,
@@ -52,7 +58,6 @@ impl Volume {
         };
         let (log, recovered) = LogCore::open(Arc::clone(&shared), &options)?;
         let hard = load_hard_state(&hard_state)?;
-        let standing = load_standing(&standing_file)?;
         let membership = load_membership(&membership_file, &recovered)?;
         let (marker, begun) = Marker::open(marker_file)?;
         let store = SnapshotStore::open(Arc::clone(&shared), folder.path(), GROUP)?;
@@ -75,14 +80,18 @@ impl Volume {
         };
         volume.begin_refill_again(begun, scene)?;
         volume.load_state(scene)?;
-        if volume.recovered.incomplete || log_is_gone {
+        if volume.recovered.incomplete {
             volume.count_loss()?;
         }
         Ok(volume)
     }
 
     /// A refill that was interrupted begins again with an empty log. Its loss has been counted.
-    fn begin_refill_again(&mut self, begun: Option<Begun>, scene: &mut Scene<'_>) -> Result<(), StartFailure> {
+    fn begin_refill_again(
+        &mut self,
+        begun: Option<Begun>,
+        scene: &mut Scene<'_>,
+    ) -> Result<(), StartFailure> {
         // Otherwise the log was emptied already, and is what it says.
         let Some(begun) = begun.filter(|begun| begun.log_base.last == self.recovered.base.last) else {
             return Ok(());

@@ -43,7 +43,8 @@ impl Broker {
             Some(Bug::TrimUnconsumed) => None,
             _ => self.state.unconsumed_from(),
         };
-        let through = plan(policy, &segments, unconsumed, scene.wall).map(|through| through.min(self.applied));
+        let through =
+            plan(policy, &segments, unconsumed, scene.wall).map(|through| through.min(self.applied));
         if let Some(through) = through
             && self.state.first_needed().is_some_and(|needed| needed <= through)
         {
@@ -63,7 +64,9 @@ impl Broker {
             Some(Bug::ForgetUncovered) => Some(self.applied),
             _ => self.snapshots.covers(),
         };
-        let Some(covered) = covered.filter(|_| self.taking.is_none() && self.gifts.is_empty()) else { return };
+        let Some(covered) = covered.filter(|_| self.taking.is_none() && self.gifts.is_empty()) else {
+            return;
+        };
         let through = covered.min(self.unneeded()).min(self.followed_from(scene.now));
         if let Some(disk) = self.disk.as_mut().filter(|disk| through >= disk.first()) {
             disk.forget(through);

@@ -28,6 +28,7 @@ pub(crate) struct Producer {
     line: Line,
     topic: usize,
     gap: Time,
+    heaviness: u64,
     sending: Option<Sending>,
     pub(crate) history: History,
     pub(crate) stopped: bool,
@@ -37,12 +38,13 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    pub(crate) fn new(name: String, topic: usize, gap: Time) -> Self {
+    pub(crate) fn new(name: String, topic: usize, gap: Time, heaviness: u64) -> Self {
         let client = Who { name, clock: CLOCK.to_owned(), topic: topic_name(topic), role: Role::Producer };
         Self {
             line: Line::default(),
             topic,
             gap,
+            heaviness,
             sending: None,
             history: History::new(client),
             stopped: false,
@@ -133,7 +135,7 @@ impl Producer {
 
     fn begin(&mut self, scene: &mut Scene<'_>) {
         let id = format!("{}-{}", self.history.client.name, self.history.sends.len());
-        let length = scene.rng.pick(&[10, 100, 100, 1000, 4000]) as usize;
+        let length = (scene.rng.pick(&[10, 100, 100, 1000, 4000]) * self.heaviness) as usize;
         let letter = b'a' + scene.rng.below(26) as u8;
         let mut body = format!("{id} ").into_bytes();
         body.resize(body.len() + length, letter);

@@ -36,6 +36,11 @@ pub(crate) enum Mending {
         node: usize,
         life: u64,
     },
+    /// Something goes wrong with a refill that is under way.
+    Refill {
+        giver: usize,
+        taker: usize,
+    },
     /// A leader that ships nothing is lost.
     Orphan {
         node: usize,
@@ -119,6 +124,7 @@ impl World {
             Fault::Orphan => self.orphan(),
             Fault::LazyPowerCut => self.lazy_power_cut(victim),
             Fault::LoseLog => self.lose_log(victim),
+            Fault::Absence => self.absence(victim),
             Fault::LoseVolume => self.lose_volume(),
             Fault::WallJump => {
                 let jump = self.rng.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
@@ -158,7 +164,7 @@ impl World {
     }
 
     /// At once, or in the middle of what the broker does next.
-    fn power_cut(&mut self, node: usize) {
+    pub(super) fn power_cut(&mut self, node: usize) {
         if self.machines[node].is_up() && self.rng.chance(600) {
             let change = self.rng.pick(&[1, 2, 3, 5, 10, 30]);
             self.machines[node].disk.cut_power_at(change);
@@ -172,7 +178,7 @@ impl World {
         }
     }
 
-    fn fail(&mut self, node: usize, operation: Operation) {
+    pub(super) fn fail(&mut self, node: usize, operation: Operation) {
         let after = self.rng.pick(&[0, 0, 1, 3, 20]);
         self.machines[node].disk.fail(operation, "", after, ErrorKind::Other);
     }
@@ -298,6 +304,7 @@ impl World {
                     self.back_later(member);
                 }
             }
+            Mending::Refill { giver, taker } => self.disturb(giver, taker),
             Mending::Orphan { node } => self.lose_orphan(node),
             Mending::Power { node, life } => {
                 if self.machines[node].life == life {

@@ -21,8 +21,8 @@ pub(crate) const WRITABLE: Time = 30 * SECOND;
 const SETTLING: Time = 10 * SECOND;
 /// How long the consumers may take to get everything and find that nothing comes any more.
 const DRAINED: Time = 60 * SECOND;
-/// How long replicas may take to be equal when nothing happens.
-const CONVERGED: Time = 10 * SECOND;
+/// How long replicas may take to be equal when nothing happens, from an empty log and one batch at a time if need be.
+const CONVERGED: Time = 90 * SECOND;
 const LOOK: Time = 50 * MILLI;
 
 /// What a run came to.

@@ -5,10 +5,12 @@
 
 use std::path::Path;
 
-use mainstay_storage::{FileSystem, MemFileSystem};
+use mainstay_storage::{FileSystem, Flush, MemFileSystem, Operation};
 
 use super::faults::Mending;
-use super::{Happening, World};
+use super::{Happening, World, end};
+use crate::broker::Broker;
+use crate::plan::Kind;
 use crate::time::{MILLI, SECOND};
 
 const LOG: &str = "/data/log";
@@ -51,6 +53,9 @@ impl World {
 
     /// It is gone for longer than it takes to promote another.
     pub(super) fn lose_orphan(&mut self, node: usize) {
+        if self.calm {
+            return;
+        }
         self.network.mend();
         self.oracle.figures.orphans += 1;
         self.kill(node);
@@ -65,12 +70,73 @@ impl World {
         self.oracle.figures.lazy_power_cuts += 1;
         self.cut_power(node);
         self.machines[node].doubtful = true;
+        self.oracle.loses(node);
         self.back_later(node);
+    }
+
+    /// Refills are rare and over soon: what goes wrong with some of them is aimed at them.
+    pub(super) fn disturb_later(&mut self, giver: usize, taker: usize) {
+        if !self.calm && self.plan.trial.is_none() && self.rng.chance(500) {
+            let after = self.rng.pick(&[20, 100, 600]) * MILLI;
+            let after = self.rng.between(0, after);
+            self.after(after, Happening::Mends { what: Mending::Refill { giver, taker } });
+        }
+    }
+
+    pub(super) fn disturb(&mut self, giver: usize, taker: usize) {
+        let under_way = self.machines[taker].broker.as_ref().is_some_and(Broker::is_refilling);
+        if self.calm || !under_way {
+            return;
+        }
+        let power = self.plan.flush == Flush::Sync;
+        match self.rng.below(8) {
+            0 | 1 if power => self.power_cut(taker),
+            0..=2 => {
+                self.kill(taker);
+                self.back_later(taker);
+            }
+            3 => {
+                self.kill(giver);
+                self.back_later(giver);
+            }
+            4 => self.fail(taker, Operation::Write),
+            5 => self.fail(taker, Operation::SyncData),
+            6 => {
+                let peer = self.machines[giver].id;
+                self.after(0, Happening::PeerGone { node: taker, peer });
+            }
+            _ => {
+                self.network.cut_both(end(giver), end(taker));
+                let time = self.rng.between(SECOND, 7 * SECOND);
+                self.after(time, Happening::Mends { what: Mending::Network });
+            }
+        }
+    }
+
+    /// While the others go on.
+    pub(super) fn absence(&mut self, node: usize) {
+        if self.leader().is_some_and(|(leader, _)| leader != node) {
+            self.kill(node);
+            let down = self.rng.between(5 * SECOND, 20 * SECOND);
+            self.after(down, Happening::Start { node });
+        }
+    }
+
+    /// Where one copy commits: the leader has all that this node has.
+    fn has_nothing_of_its_own(&self, node: usize) -> bool {
+        let last = self.machines[node].broker.as_ref().map(Broker::last);
+        self.leader().is_some_and(|(leader, broker)| {
+            leader != node && last.is_some_and(|last| broker.entries().get(last.index) == Some(last))
+        })
     }
 
     /// The folder of the log is empty when the node comes back.
     pub(super) fn lose_log(&mut self, node: usize) {
-        if !self.spares(node) {
+        let spared = match self.plan.kind {
+            Kind::Single | Kind::Async => self.has_nothing_of_its_own(node),
+            Kind::Sync | Kind::Raft => self.spares(node),
+        };
+        if !spared {
             return;
         }
         self.kill(node);

@@ -93,7 +93,9 @@ impl Past {
                         let (group, topic) = (receive.group.to_string(), receive.topic.to_string());
                         self.subscribed.insert((group, topic));
                     }
-                    Command::Trim(trim) => self.judge(header.id, trim.through, header.timestamp, max_age_ms, topics),
+                    Command::Trim(trim) => {
+                        self.judge(header.id, trim.through, header.timestamp, max_age_ms, topics)
+                    }
                     _ => {}
                 }
                 self.state.apply(RecordId { index: header.id.index, slot }, header.timestamp, &command);
@@ -104,15 +106,25 @@ impl Past {
     }
 
     /// Only what every group has consumed goes, or what is older than the limit.
-    fn judge(&mut self, id: EntryId, through: LogIndex, now: Timestamp, max_age_ms: Option<u64>, topics: usize) {
+    fn judge(
+        &mut self,
+        id: EntryId,
+        through: LogIndex,
+        now: Timestamp,
+        max_age_ms: Option<u64>,
+        topics: usize,
+    ) {
         let Some(from) = self.state.first_needed().filter(|from| *from <= through) else { return };
-        let since = self.unconsumed.len().saturating_sub(UNDER_WAY);
-        let consumed = self.unconsumed[since..].iter().any(|from| *from > through);
+        // From when all of it was in the log.
+        let since = self.unconsumed.len().saturating_sub(UNDER_WAY).max(through.0 as usize - 1);
+        let seen = self.unconsumed.get(since..).unwrap_or_default();
+        let consumed = seen.iter().any(|from| *from > through);
         let gone = &self.log[from.prev().0 as usize..through.0 as usize];
         let newest = gone.last().map(|batch| batch.header().timestamp).unwrap_or_default();
         let old = max_age_ms.is_some_and(|max_age| now.millis_since(newest) > max_age);
         if !consumed && !old {
-            let what = format!("{id} takes the messages through {through}, which are neither consumed nor old");
+            let what =
+                format!("{id} takes the messages through {through}, which are neither consumed nor old");
             self.wrong.get_or_insert(what);
         }
         let asked = |topic: usize| {

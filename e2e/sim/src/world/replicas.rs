@@ -187,6 +187,9 @@ impl World {
     /// On the stream of a refill, which breaks where the other end is gone.
     fn send_refill(&mut self, node: usize, to: usize, refill: Refill) {
         let from = self.machines[node].id;
+        if refill.begins() {
+            self.disturb_later(node, to);
+        }
         let Some(delay) = self.network.stream(end(node), end(to), &mut self.rng) else { return };
         match refill {
             Refill::Part { gift, .. } if !self.machines[to].is_up() => {

@@ -20,6 +20,7 @@ impl World {
                     name,
                     topic,
                     self.plan.producer_gap,
+                    self.plan.heaviness,
                 ))));
             }
             for (group, tag) in GROUPS {

@@ -53,3 +53,43 @@ fn a_dropped_tail_is_caught() {
 fn a_failed_fdatasync_that_is_ignored_is_caught() {
     caught(Kind::Raft, Bug::IgnoreFailedSync, 100);
 }
+
+#[test]
+fn a_beginning_that_goes_without_a_snapshot_is_caught() {
+    caught(Kind::Raft, Bug::ForgetUncovered, 50);
+}
+
+#[test]
+fn a_refill_that_does_not_count_as_a_loss_is_caught() {
+    assert_eq!(caught(Kind::Raft, Bug::RefillWithoutLoss, 100), "votes-with-what-it-acknowledged");
+}
+
+#[test]
+fn a_marker_that_goes_too_early_is_caught() {
+    caught(Kind::Raft, Bug::ClearMarkerEarly, 200);
+}
+
+#[test]
+fn a_tail_that_a_refill_throws_away_is_caught() {
+    caught(Kind::Async, Bug::DropRefilledTail, 200);
+}
+
+#[test]
+fn messages_that_go_before_they_are_consumed_are_caught() {
+    assert_eq!(caught(Kind::Raft, Bug::TrimUnconsumed, 20), "trims-what-may-go");
+}
+
+#[test]
+fn a_snapshot_of_another_log_is_caught() {
+    caught(Kind::Async, Bug::SnapshotOfAnotherLog, 200);
+}
+
+#[test]
+fn a_state_of_what_was_cut_is_caught() {
+    caught(Kind::Async, Bug::KeepOverriddenState, 50);
+}
+
+#[test]
+fn a_lost_log_that_is_not_noticed_is_caught() {
+    caught(Kind::Raft, Bug::LostLogUnnoticed, 50);
+}

@@ -92,7 +92,7 @@ impl Broker {
     fn next_part(&mut self, at: usize, scene: &Scene<'_>) -> Result<Option<Part>, String> {
         let (next, last) = (self.gifts[at].next, self.gifts[at].last);
         if next <= last {
-            let batches = self.read(next, last)?;
+            let batches = self.read_part(next, last, scene.plan.refill_part)?;
             let through = batches.last().map(Batch::index).ok_or("the log ends before its snapshot")?;
             self.gifts[at].next = through.next();
             return Ok(Some(Part::Batches(batches)));
@@ -111,11 +111,7 @@ impl Broker {
     }
 
     /// Gives up the refills that are over: nobody takes them any more, or nobody is heard.
-    pub(in crate::broker) fn end_gifts(
-        &mut self,
-        over: impl Fn(&Gift) -> bool,
-        scene: &mut Scene<'_>,
-    ) {
+    pub(in crate::broker) fn end_gifts(&mut self, over: impl Fn(&Gift) -> bool, scene: &mut Scene<'_>) {
         for gift in self.gifts.extract_if(.., |gift| over(gift)) {
             let refill = Refill::Gone { gift: gift.number };
             scene.effects.push(Effect::Refill { to: gift.to, refill });

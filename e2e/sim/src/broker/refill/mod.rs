@@ -44,8 +44,23 @@ pub(crate) enum Part {
 /// Travels on the stream of one refill, which `gift` names for ever.
 #[derive(Debug, Clone)]
 pub(crate) enum Refill {
-    Part { gift: u64, part: Part },
-    Answer { gift: u64, answer: Result<(), String> },
+    Part {
+        gift: u64,
+        part: Part,
+    },
+    Answer {
+        gift: u64,
+        answer: Result<(), String>,
+    },
     /// The sender has given it up.
-    Gone { gift: u64 },
+    Gone {
+        gift: u64,
+    },
+}
+
+impl Refill {
+    /// Whether one begins with this.
+    pub(crate) const fn begins(&self) -> bool {
+        matches!(self, Self::Part { part: Part::Begin(_), .. })
+    }
 }

@@ -246,8 +246,7 @@ impl Broker {
 
     /// The stream is broken: its sender is gone, or silent.
     pub(in crate::broker) fn end_broken_refill(&mut self, gone: Option<NodeId>, scene: &mut Scene<'_>) {
-        let broken =
-            |taking: &Taking| gone.map_or(taking.broken_at <= scene.now, |peer| taking.from == peer);
+        let broken = |taking: &Taking| gone.map_or(taking.broken_at <= scene.now, |peer| taking.from == peer);
         if self.taking.as_ref().is_some_and(broken) {
             self.give_up_refill(scene);
         }
