@@ -160,6 +160,7 @@ impl Volume {
             epochs: recovered.epochs.iter().map(|start| (start.epoch, start.first)).collect(),
             membership,
             memberships: recovered.memberships.iter().filter_map(said).collect(),
+            adopted: None,
             standing: self.standing,
         })
     }

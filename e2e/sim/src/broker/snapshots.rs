@@ -11,7 +11,6 @@ use mainstay_record::{EntryId, LogIndex, LogPosition};
 use mainstay_storage::{LogBase, Snapshot, SnapshotStore};
 
 use super::{Broker, Effect, GROUP, Scene};
-use crate::plan::Bug;
 
 /// How long nothing is tried after a snapshot that could not be written.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -172,12 +171,7 @@ impl Broker {
 
     /// The time that writing takes is over.
     pub(super) fn snapshot_due(&mut self, scene: &mut Scene<'_>) {
-        let Some(Writing { frozen, mut base, rollbacks }) = self.snapshots.writing.take() else { return };
-        if scene.plan.bug == Some(Bug::SnapshotOfAnotherLog)
-            && let Some(found) = self.disk.as_ref().and_then(|disk| disk.base_at(base.last.index).ok())
-        {
-            base = found;
-        }
+        let Some(Writing { frozen, base, rollbacks }) = self.snapshots.writing.take() else { return };
         self.snapshots.retry_at = Moment(Duration::ZERO);
         let written = write(&self.snapshots.store, base, frozen);
         if rollbacks != self.snapshots.rollbacks {

@@ -80,11 +80,6 @@ fn messages_that_go_before_they_are_consumed_are_caught() {
 }
 
 #[test]
-fn a_snapshot_of_another_log_is_caught() {
-    caught(Kind::Async, Bug::SnapshotOfAnotherLog, 200);
-}
-
-#[test]
 fn a_state_of_what_was_cut_is_caught() {
     caught(Kind::Async, Bug::KeepOverriddenState, 50);
 }

@@ -202,6 +202,7 @@ impl Broker {
             last: EntryId::ZERO,
             epochs: Vec::new(),
             memberships: Vec::new(),
+            adopted: None,
             membership: begun.membership,
             standing,
         };
