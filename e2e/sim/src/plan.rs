@@ -53,6 +53,11 @@ pub enum Bug {
 }
 
 impl Bug {
+    /// Whether it shows only where somebody cannot hear for how long he may lead.
+    const fn is_about_leases(self) -> bool {
+        matches!(self, Self::ServeAfterLease | Self::VouchTwice)
+    }
+
     /// Whether it shows only where logs lose their beginning, which most runs have little of.
     const fn shows_in_a_hurry(self) -> bool {
         matches!(
@@ -231,6 +236,10 @@ impl Plan {
         if rng.chance(300) || bug.is_some_and(Bug::shows_in_a_hurry) {
             plan.hurry(rng);
         }
+        if bug.is_some_and(Bug::is_about_leases) {
+            use Fault::{Isolate, Kill, OneWay, OperatorCrash, OperatorPause, Pause};
+            plan.faults = vec![Isolate, Kill, OneWay, OperatorCrash, OperatorPause, Pause];
+        }
         plan
     }
 
@@ -240,7 +249,7 @@ impl Plan {
         use Fault::{Absence, Disconnect, Isolate, Kill, LazyPowerCut, LoseLog, Orphan, PowerCut, Stop};
         self.segment_bytes = 64 * 1024;
         self.retention = Retention { max_bytes: Some(1), ..self.retention };
-        self.snapshot_every = rng.pick(&[4, 16, 64]) * 1024;
+        self.snapshot_every = rng.pick(&[4, 16, 64, 4096]) * 1024;
         self.topics = 1;
         self.producer_gap = 60 * MILLI;
         self.heaviness = 8;

@@ -151,9 +151,9 @@ impl Consumer {
         for handed in messages {
             self.last_message = scene.now;
             let body = &handed.message.body;
-            let text = String::from_utf8_lossy(body);
+            let id = body.split(|byte| *byte == b' ').next().map(String::from_utf8_lossy);
             self.history.deliveries.push(Delivery {
-                id: text.split(' ').next().map(str::to_owned),
+                id: id.map(std::borrow::Cow::into_owned),
                 checksum: checksum(body),
                 message_id: handed.message.message_id.clone(),
                 position: position(&handed),

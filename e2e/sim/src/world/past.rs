@@ -131,7 +131,9 @@ impl Past {
             let subscribed = |group: &str| self.subscribed.contains(&(group.to_owned(), topic_name(topic)));
             GROUPS.iter().all(|(group, _)| subscribed(group))
         };
-        if !consumed || !(0..topics).all(asked) {
+        // A group that began to ask when the trim was under way has not had them either.
+        let had = self.state.unconsumed_from().is_none_or(|from| from > through);
+        if !had || !(0..topics).all(asked) {
             self.expired.extend(super::healing::message_ids(gone));
         }
     }

@@ -31,12 +31,12 @@ fn a_folder_that_is_not_synced_is_caught() {
 
 #[test]
 fn serving_after_the_lease_is_caught() {
-    caught(Kind::Async, Bug::ServeAfterLease, 100);
+    caught(Kind::Async, Bug::ServeAfterLease, 200);
 }
 
 #[test]
 fn an_operator_that_vouches_twice_is_caught() {
-    assert_eq!(caught(Kind::Async, Bug::VouchTwice, 100), "one-is-vouched-for");
+    assert_eq!(caught(Kind::Async, Bug::VouchTwice, 200), "one-is-vouched-for");
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn a_failed_fdatasync_that_is_ignored_is_caught() {
 
 #[test]
 fn a_beginning_that_goes_without_a_snapshot_is_caught() {
-    caught(Kind::Raft, Bug::ForgetUncovered, 50);
+    caught(Kind::Raft, Bug::ForgetUncovered, 200);
 }
 
 #[test]
 fn a_refill_that_does_not_count_as_a_loss_is_caught() {
-    assert_eq!(caught(Kind::Raft, Bug::RefillWithoutLoss, 100), "votes-with-what-it-acknowledged");
+    assert_eq!(caught(Kind::Raft, Bug::RefillWithoutLoss, 200), "votes-with-what-it-acknowledged");
 }
 
 #[test]
@@ -81,10 +81,10 @@ fn messages_that_go_before_they_are_consumed_are_caught() {
 
 #[test]
 fn a_state_of_what_was_cut_is_caught() {
-    caught(Kind::Async, Bug::KeepOverriddenState, 50);
+    caught(Kind::Async, Bug::KeepOverriddenState, 200);
 }
 
 #[test]
 fn a_lost_log_that_is_not_noticed_is_caught() {
-    caught(Kind::Raft, Bug::LostLogUnnoticed, 50);
+    caught(Kind::Raft, Bug::LostLogUnnoticed, 200);
 }
