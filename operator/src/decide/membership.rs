@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::{
     action::Action,
+    election,
     leader::Leader,
     memory::Memory,
-    observed::{Moment, NodeId, Observed, Report, Role},
+    observed::{Mode, Moment, NodeId, Observed, Report, Role},
 };
 
 /// How long a new node must have been waiting before it takes the place of another.
@@ -30,7 +31,10 @@ pub fn next_change(
     let report = observed.member(leader.member)?.report.as_ref()?;
     let waiting = waiting(observed, report, memory, now);
     let (pod, new) = waiting?;
-    if report.changing || memory.change_asked.is_some_and(|at| now.since(at) < AGAIN) {
+    // Whoever an order may yet promote must not be removed meanwhile.
+    let promoting = observed.mode == Mode::Async
+        && (memory.pending.is_some() || election::order_open(observed, memory, now));
+    if promoting || report.changing || memory.change_asked.is_some_and(|at| now.since(at) < AGAIN) {
         return None;
     }
     let lost = lost(observed, report)?;

@@ -213,7 +213,9 @@ impl Runner {
 
     /// It has nothing, and says so durably before it can have something to lose.
     fn wait_to_be_taken_in(&mut self) -> Result<(), String> {
-        self.disk.standing.caught_up = false;
+        if self.disk.standing.caught_up {
+            self.disk.standing = self.disk.standing.after_loss();
+        }
         let bytes = self.disk.standing.encode();
         tokio::task::block_in_place(|| self.disk.standing_file.store(&bytes))
             .map_err(|error| format!("it cannot be noted that this node has nothing yet: {error}"))?;
