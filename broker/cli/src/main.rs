@@ -1,12 +1,13 @@
 //! `mainstay`: the command line for people and tests, against any broker of a cluster.
 //!
-//! Topics, consumer groups and cluster status go through the internal port; messages go through the client port,
+//! Topics, consumer groups, members and cluster status go through the internal port; messages go through the client port,
 //! as any official client's would; `log` looks into the data folder of a broker that is stopped. A failed command says what and why on standard error and exits with 1.
 
 mod connect;
 mod describe;
 mod groups;
 mod log;
+mod members;
 mod messages;
 mod output;
 mod quarantine;
@@ -23,7 +24,7 @@ use crate::output::Format;
 #[command(
     name = "mainstay",
     version,
-    about = "Manage topics, consumer groups and messages of a Mainstay cluster"
+    about = "Manage topics, consumer groups, messages and members of a Mainstay cluster"
 )]
 struct Cli {
     #[command(flatten)]
@@ -46,6 +47,9 @@ enum Command {
     /// Look at the cluster.
     #[command(subcommand)]
     Cluster(describe::ClusterCommand),
+    /// Who belongs to a broker group: look, replace, add, remove.
+    #[command(subcommand)]
+    Member(members::MemberCommand),
     /// Tails of former leaders that were put aside: look at them, send their messages again.
     #[command(subcommand)]
     Quarantine(quarantine::QuarantineCommand),
@@ -74,6 +78,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Topic(command) => topics::run(command, &cli.target, cli.output).await,
         Command::Group(command) => groups::run(command, &cli.target, cli.output).await,
         Command::Cluster(command) => describe::run(command, &cli.target, cli.output).await,
+        Command::Member(command) => members::run(command, &cli.target, cli.output).await,
         Command::Quarantine(command) => quarantine::run(command, &cli.target, cli.output).await,
         Command::Log(command) => log::run(command, cli.output),
         Command::Message(command) => messages::run(command, &cli.target, cli.output).await,

@@ -7,15 +7,16 @@ use std::time::Duration;
 use mainstay_consensus::{Mode, Moment, Part, View};
 use mainstay_proto::control::control_server::{Control, ControlServer};
 use mainstay_proto::control::{
-    self as proto, AbandonChangeRequest, CampaignRequest, ChangeMembershipRequest, GrantLeaseRequest,
-    GrantLeaseResponse, MemberStatus, OrderResponse, PromoteRequest, QuarantineStatus, StatusRequest,
-    StatusResponse, StepDownRequest, StepDownResponse,
+    self as proto, AbandonChangeRequest, AdoptMembershipRequest, CampaignRequest, ChangeMembershipRequest,
+    GrantLeaseRequest, GrantLeaseResponse, MemberStatus, OrderResponse, PromoteRequest, QuarantineStatus,
+    StatusRequest, StatusResponse, StepDownRequest, StepDownResponse,
 };
 use mainstay_record::{Epoch, NodeId};
 use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::group::{self, GroupHandle, GroupView, OrderError, Role};
+use crate::membership::{self, WishError};
 use crate::replication::Directory;
 
 /// Longest wait for a hand-over.
@@ -107,10 +108,8 @@ impl ControlService {
         self.group.quarantined().into_iter().map(tell).collect()
     }
 
-    async fn answer(&self, ordered: Result<(), String>) -> OrderResponse {
-        let status = self.group.status().await.and_then(|status| status.consensus);
-        let granted = status.map(|view| epoch(view.granted));
-        OrderResponse { accepted: ordered.is_ok(), reason: ordered.err().unwrap_or_default(), granted }
+    async fn taken(&self, wish: Result<(), WishError>) -> OrderResponse {
+        membership::answer(&self.group, wish.map_err(|error| error.to_string())).await
     }
 
     /// The moment `duration_ms` after a reading of this node's clock.
@@ -120,24 +119,6 @@ impl ControlService {
             return Err("as_of_clock_ms is in the future: it is not of this process".to_owned());
         }
         Ok(as_of.plus(Duration::from_millis(duration_ms)))
-    }
-
-    /// Begins the change that is asked for, if the membership still is the one that the asker knows.
-    async fn change(&self, request: ChangeMembershipRequest) -> Result<(), String> {
-        let status = self.group.status().await.and_then(|status| status.consensus);
-        let membership = status.ok_or("this node has no membership yet")?.membership;
-        if membership.version() != request.version {
-            let known = membership.version();
-            return Err(format!("version: the membership has version {known}, not {}", request.version));
-        }
-        let mode = match (membership.mode(), request.min_in_sync) {
-            (mode, None) => mode,
-            (Mode::Sync { .. }, Some(min_in_sync)) => Mode::Sync { min_in_sync },
-            (_, Some(_)) => return Err("min_in_sync: is for replication mode sync only".to_owned()),
-        };
-        let members: Option<_> = request.node_ids.into_iter().map(NodeId::new).collect();
-        let members = members.ok_or("node_ids: one of them is zero")?;
-        self.group.change_membership(mode, members).await.map_err(|error| error.to_string())
     }
 
     /// Waits until another node is known to lead.
@@ -166,7 +147,7 @@ impl Control for ControlService {
             }
             Err(reason) => Err(reason),
         };
-        Ok(Response::new(self.answer(ordered).await))
+        Ok(Response::new(membership::answer(&self.group, ordered).await))
     }
 
     async fn promote(&self, request: Request<PromoteRequest>) -> Result<Response<OrderResponse>, Status> {
@@ -177,7 +158,7 @@ impl Control for ControlService {
             }
             Err(reason) => Err(reason),
         };
-        Ok(Response::new(self.answer(ordered).await))
+        Ok(Response::new(membership::answer(&self.group, ordered).await))
     }
 
     async fn grant_lease(
@@ -200,16 +181,23 @@ impl Control for ControlService {
         &self,
         request: Request<ChangeMembershipRequest>,
     ) -> Result<Response<OrderResponse>, Status> {
-        let ordered = self.change(request.into_inner()).await;
-        Ok(Response::new(self.answer(ordered).await))
+        let changed = membership::change(&self.group, request.into_inner()).await;
+        Ok(Response::new(self.taken(changed).await))
     }
 
     async fn abandon_change(
         &self,
         _: Request<AbandonChangeRequest>,
     ) -> Result<Response<OrderResponse>, Status> {
-        let ordered = self.group.abandon_change().await.map_err(|error| error.to_string());
-        Ok(Response::new(self.answer(ordered).await))
+        Ok(Response::new(self.taken(membership::abandon(&self.group).await).await))
+    }
+
+    async fn adopt_membership(
+        &self,
+        request: Request<AdoptMembershipRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
+        let adopted = membership::adopt(&self.group, request.into_inner()).await;
+        Ok(Response::new(self.taken(adopted).await))
     }
 
     async fn step_down(

@@ -5,7 +5,7 @@
 //! - [`cluster`]: the other brokers, for what has to be forwarded.
 //! - [`client_api`], [`listen`]: what clients see on port 8081; `forward` takes their calls to the right leader.
 //! - `admin`: topics, consumer groups and a look at messages, on port 8082; and how other groups follow metadata.
-//! - `replication`, `control`: what replicas, the operator and the command line see on port 8082.
+//! - `replication`, `control`, `membership`: what replicas, the operator and the command line see on port 8082.
 //! - `http`: probes and metrics on port 8080.
 
 mod admin;
@@ -19,6 +19,7 @@ pub mod group;
 mod http;
 mod internal;
 pub mod listen;
+mod membership;
 mod metrics;
 mod replication;
 

@@ -8,6 +8,7 @@ mod consumer_groups;
 mod convert;
 mod follower;
 mod leaders;
+mod members;
 mod overview;
 mod quarantine;
 mod topics;
@@ -17,13 +18,14 @@ use std::sync::Arc;
 use mainstay_messaging::{Command, Outcome};
 use mainstay_proto::control::admin_server::{Admin, AdminServer};
 use mainstay_proto::control::{
-    ClusterStatusRequest, ClusterStatusResponse, CreateConsumerGroupRequest, CreateConsumerGroupResponse,
-    CreateTopicRequest, CreateTopicResponse, DeleteConsumerGroupRequest, DeleteConsumerGroupResponse,
-    DeleteTopicRequest, DeleteTopicResponse, DescribeConsumerGroupRequest, DescribeConsumerGroupResponse,
-    DescribeTopicRequest, DescribeTopicResponse, ListConsumerGroupsRequest, ListConsumerGroupsResponse,
-    ListTopicsRequest, ListTopicsResponse, PeekMessagesRequest, PeekMessagesResponse,
-    RepublishQuarantineRequest, ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest,
-    ShowQuarantineResponse, WatchMetadataRequest, WatchMetadataResponse,
+    AbandonMemberChangeRequest, ChangeMembersRequest, ClusterStatusRequest, ClusterStatusResponse,
+    CreateConsumerGroupRequest, CreateConsumerGroupResponse, CreateTopicRequest, CreateTopicResponse,
+    DeleteConsumerGroupRequest, DeleteConsumerGroupResponse, DeleteTopicRequest, DeleteTopicResponse,
+    DescribeConsumerGroupRequest, DescribeConsumerGroupResponse, DescribeTopicRequest, DescribeTopicResponse,
+    ListConsumerGroupsRequest, ListConsumerGroupsResponse, ListTopicsRequest, ListTopicsResponse,
+    OrderResponse, PeekMessagesRequest, PeekMessagesResponse, RepublishQuarantineRequest,
+    ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest, ShowQuarantineResponse,
+    WatchMetadataRequest, WatchMetadataResponse,
 };
 use mainstay_storage::FileSystem;
 use tonic::{Request, Response, Status};
@@ -144,6 +146,17 @@ impl Admin for AdminService {
         request: Request<RepublishQuarantineRequest>,
     ) -> Answer<Self::RepublishQuarantineStream> {
         quarantine::republish(self, request).await
+    }
+
+    async fn change_members(&self, request: Request<ChangeMembersRequest>) -> Answer<OrderResponse> {
+        members::change(self, request).await
+    }
+
+    async fn abandon_member_change(
+        &self,
+        request: Request<AbandonMemberChangeRequest>,
+    ) -> Answer<OrderResponse> {
+        members::abandon(self, request).await
     }
 
     async fn watch_metadata(&self, request: Request<WatchMetadataRequest>) -> Answer<WatchMetadataResponse> {
