@@ -1,7 +1,8 @@
 //! `BrokerGroup`: one broker group as the operator knows it, and the one place where election orders are numbered.
 //!
-//! The operator alone writes it. `status.order` only ever changes by compare-and-swap on the resource version, and its
-//! epoch only ever grows: that is what keeps two operators from giving two orders with one number.
+//! The operator alone writes it. `status.order` and `status.membership` only ever change by compare-and-swap on the
+//! resource version, and their numbers only ever grow: that is what keeps two operators from giving two orders with one
+//! number, or naming two memberships of one version.
 
 // KubeSchema repeats the types inside functions, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
@@ -78,6 +79,9 @@ pub struct BrokerGroupStatus {
     /// The newest election order. Its epoch is never given out again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// The newest membership that the operator has named. Its version is never given out again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<NamedMembership>,
     /// Pod that leads, or the last one that did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
@@ -120,6 +124,19 @@ pub struct Order {
     pub kind: OrderKind,
     pub reason: String,
     pub issued_at: Time,
+}
+
+/// A membership that did not come about through the log, since a member that is needed to commit is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedMembership {
+    pub version: i64,
+    /// All nodes that count, hexadecimal.
+    pub node_ids: Vec<String>,
+    /// How many of them must have an entry before it is committed.
+    pub min_in_sync: i32,
+    pub reason: String,
+    pub at: Time,
 }
 
 /// One member of the group.

@@ -12,9 +12,13 @@ use kube::{
 use mainstay_crds::{BrokerGroup, group::OrderKind};
 use mainstay_operator::{
     candidacy::Timing,
-    decide::{action::Action, memory::Memory, observed::Moment},
+    decide::{
+        action::Action,
+        memory::Memory,
+        observed::{Moment, NodeId},
+    },
     shell::{
-        Clock,
+        Clock, Context,
         broker::Brokers,
         execute::{ActError, Hands},
         leadership::{Leadership, Tenure},
@@ -22,6 +26,7 @@ use mainstay_operator::{
         supervisor,
     },
 };
+use mainstay_proto::control::AdoptMembershipRequest;
 use serde_json::{Value, json};
 use support::{
     api::FakeApi,
@@ -353,6 +358,72 @@ async fn one_operator_is_active_and_the_other_takes_over() {
     tokio::time::timeout(Duration::from_secs(3), second.keep()).await.expect("the loser notices");
 }
 
+/// What the hands for the group `orders-0` hold.
+struct Desk {
+    context: Context,
+    groups: Api<BrokerGroup>,
+    pod_api: Api<Pod>,
+    stateful_sets: Api<DynamicObject>,
+    pods: Pods,
+    brokers: Brokers,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+impl Desk {
+    async fn at(api: &FakeApi, control_port: u16) -> Self {
+        let group = json!({
+            "apiVersion": "mainstay.dev/v1alpha1", "kind": "BrokerGroup",
+            "metadata": { "name": "orders-0", "namespace": "default" },
+            "spec": { "cluster": "orders", "group": 0, "replicas": 3, "mode": "Sync", "failoverDelay": "0s" },
+        });
+        api.put(GROUP, group);
+        let sets = ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk("apps", "v1", "StatefulSet"),
+            "statefulsets",
+        );
+        let pod_api: Api<Pod> = Api::namespaced(api.client(), "default");
+        let (pods, watching) = Pods::watch(pod_api.clone());
+        let watching = tokio::spawn(watching);
+        pods.ready().await;
+        Self {
+            context: context(api.client(), control_port),
+            groups: Api::namespaced(api.client(), "default"),
+            pod_api,
+            stateful_sets: Api::namespaced_with(api.client(), "default", &sets),
+            pods,
+            brokers: Brokers::new("secret", control_port).expect("can be sent"),
+            watching,
+        }
+    }
+
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            context: &self.context,
+            namespace: "default",
+            groups: &self.groups,
+            pod_api: &self.pod_api,
+            stateful_sets: &self.stateful_sets,
+            pods: &self.pods,
+            brokers: &self.brokers,
+        }
+    }
+
+    async fn record(&self) -> BrokerGroup {
+        self.groups.get("orders-0").await.expect("there")
+    }
+
+    /// Another operator is the active one from here on.
+    fn depose(&mut self) {
+        self.context.tenure = Tenure::new(Clock::start());
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_given_only_after_it_is_on_record() {
     let api = FakeApi::new();
@@ -367,54 +438,80 @@ async fn an_order_is_given_only_after_it_is_on_record() {
         valid: Duration::from_secs(2),
         reason: "a test".to_owned(),
     };
-    let group = json!({
-        "apiVersion": "mainstay.dev/v1alpha1", "kind": "BrokerGroup",
-        "metadata": { "name": "orders-0", "namespace": "default" },
-        "spec": { "cluster": "orders", "group": 0, "replicas": 3, "mode": "Sync", "failoverDelay": "0s" },
-    });
-    api.put(GROUP, group);
-    let context = context(api.client(), brokers.port);
-    let groups: Api<BrokerGroup> = Api::namespaced(api.client(), "default");
-    let pod_api: Api<Pod> = Api::namespaced(api.client(), "default");
-    let sets = ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk("apps", "v1", "StatefulSet"),
-        "statefulsets",
-    );
-    let stateful_sets: Api<DynamicObject> = Api::namespaced_with(api.client(), "default", &sets);
-    let (pods, watching) = Pods::watch(pod_api.clone());
-    let watching = tokio::spawn(watching);
-    pods.ready().await;
-    let control = Brokers::new("secret", brokers.port).expect("can be sent");
-    let mut hands = Hands {
-        context: &context,
-        namespace: "default",
-        groups: &groups,
-        pod_api: &pod_api,
-        stateful_sets: &stateful_sets,
-        pods: &pods,
-        brokers: &control,
-    };
+    let mut desk = Desk::at(&api, brokers.port).await;
     let mut memory = Memory::new(Moment::default());
-    let mut record = groups.get("orders-0").await.expect("there");
+    let mut record = desk.record().await;
     let epoch_on_record = || api.get(GROUP).expect("there")["status"]["order"]["epoch"].clone();
 
-    hands.act(order(2, 0), &mut record, &mut memory).await.expect("nothing is in the way");
+    desk.hands().act(order(2, 0), &mut record, &mut memory).await.expect("nothing is in the way");
     assert_eq!((epoch_on_record(), brokers.orders()), (json!(2), vec![(1, 2)]));
 
-    let stale = hands.act(order(3, 0), &mut record, &mut memory).await;
+    let stale = desk.hands().act(order(3, 0), &mut record, &mut memory).await;
     assert!(matches!(stale, Err(ActError::Superseded { on_record: 2, expected: 0 })), "{stale:?}");
-    let repeated = hands.act(order(2, 2), &mut record, &mut memory).await;
+    let repeated = desk.hands().act(order(2, 2), &mut record, &mut memory).await;
     assert!(matches!(repeated, Err(ActError::Superseded { .. })), "{repeated:?}");
 
     api.interfere(GROUP);
-    let overtaken = hands.act(order(3, 2), &mut record, &mut memory).await;
+    let overtaken = desk.hands().act(order(3, 2), &mut record, &mut memory).await;
     assert!(matches!(overtaken, Err(ActError::Kube(_))), "{overtaken:?}");
 
-    let mut deposed = context.clone();
-    deposed.tenure = Tenure::new(Clock::start());
-    hands.context = &deposed;
-    let late = hands.act(order(3, 2), &mut record, &mut memory).await;
+    desk.depose();
+    let late = desk.hands().act(order(3, 2), &mut record, &mut memory).await;
     assert!(matches!(late, Err(ActError::Deposed)), "{late:?}");
     assert_eq!((epoch_on_record(), brokers.orders()), (json!(2), vec![(1, 2)]), "none of them was given");
-    watching.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_version_of_a_membership_is_put_on_record_once_and_kept_there() {
+    let api = FakeApi::new();
+    let brokers = FakeGroup::start("orders-0", 3, 1, "secret").await;
+    put_pod(&api, &brokers, 0);
+    let name = |version: u64, last: u64| Action::NameMembership {
+        version,
+        voters: [1, 2, last].map(NodeId).to_vec(),
+        min_in_sync: 3,
+        reason: "a test".to_owned(),
+    };
+    let mut desk = Desk::at(&api, brokers.port).await;
+    let mut memory = Memory::new(Moment::default());
+    let mut record = desk.record().await;
+    let on_record = || {
+        let named = api.get(GROUP).expect("there")["status"]["membership"].clone();
+        (named["version"].clone(), named["nodeIds"].clone(), named["minInSync"].clone())
+    };
+    let first = (json!(2), json!(["0000000000000001", "0000000000000002", "0000000000000009"]), json!(3));
+
+    desk.hands().act(name(2, 9), &mut record, &mut memory).await.expect("nothing is in the way");
+    assert_eq!(
+        (on_record(), brokers.adopted()),
+        (first.clone(), vec![]),
+        "nobody is told in the same breath"
+    );
+    // An operator that read the object before that.
+    let mut old = desk.record().await;
+    old.status = None;
+    for version in [1, 2] {
+        let again = desk.hands().act(name(version, 8), &mut old.clone(), &mut memory).await;
+        assert!(matches!(again, Err(ActError::NamedBefore { on_record: 2, .. })), "{again:?}");
+    }
+    api.interfere(GROUP);
+    let overtaken = desk.hands().act(name(3, 8), &mut record, &mut memory).await;
+    assert!(matches!(overtaken, Err(ActError::Kube(_))), "{overtaken:?}");
+    let mut record = desk.record().await;
+    let status = Action::Publish(Box::default());
+    desk.hands().act(status, &mut record, &mut memory).await.expect("nothing is in the way");
+    assert_eq!(on_record(), first, "a status that was made before leaves it alone");
+
+    let voters = [1, 2, 9].map(NodeId).to_vec();
+    let adopt =
+        Action::AdoptMembership { member: "orders-0-0".to_owned(), version: 2, voters, min_in_sync: 3 };
+    desk.hands().act(adopt.clone(), &mut record, &mut memory).await.expect("it answers");
+    let told = AdoptMembershipRequest { version: 2, node_ids: vec![1, 2, 9], min_in_sync: Some(3) };
+    assert_eq!(brokers.adopted(), [(0, told.clone())]);
+    desk.depose();
+    for action in [name(3, 8), adopt] {
+        let late = desk.hands().act(action, &mut record, &mut memory).await;
+        assert!(matches!(late, Err(ActError::Deposed)), "{late:?}");
+    }
+    assert_eq!((on_record(), brokers.adopted()), (first, vec![(0, told)]));
 }

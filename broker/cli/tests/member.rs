@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use mainstay_broker::config::{BrokerGroup, Config, Listen, Member, ReplicationMode};
 use mainstay_broker::{Broker, Ports};
+use mainstay_proto::control::control_client::ControlClient;
+use mainstay_proto::control::{AdoptMembershipRequest, OrderResponse};
 use mainstay_record::{GroupId, NodeId};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tonic::transport::Endpoint;
 
 /// Bound of everything that waits for a state.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,6 +95,13 @@ impl Trio {
         if output.status.success() { Ok(serde_json::from_slice(&output.stdout).unwrap()) } else { Err(said) }
     }
 
+    /// What the operator would send.
+    async fn adopt(&self, number: usize, named: AdoptMembershipRequest) -> OrderResponse {
+        let address = format!("http://{}", self.internal[number]);
+        let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+        ControlClient::new(channel).adopt_membership(named).await.unwrap().into_inner()
+    }
+
     fn list(&self) -> Vec<Value> {
         self.member(&["list"]).unwrap().as_array().unwrap().clone()
     }
@@ -169,6 +179,41 @@ async fn members_are_replaced_removed_and_taken_in() {
     assert!(said.contains("NODE: ") && said.contains("is no member"), "{said}");
     trio.member(&["add", &second]).unwrap();
     assert_eq!(trio.row(1)["part"], "voter");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_membership_that_the_operator_names_is_taken_and_shown() {
+    let mut trio = Trio::start().await;
+    trio.member(&["min-in-sync", "3"]).unwrap();
+    let lost = trio.node(2);
+    trio.lose_volume(2).await;
+    until("it waits", async || trio.row(2)["part"] == "waiting").await;
+    let nodes: Vec<u64> = (0..3).map(|number| u64::from_str_radix(&trio.node(number), 16).unwrap()).collect();
+    let named = |version: u64, min_in_sync: Option<u32>, node_ids: &[u64]| AdoptMembershipRequest {
+        version,
+        node_ids: node_ids.to_vec(),
+        min_in_sync,
+    };
+    let refused = [
+        (named(4, None, &nodes), "min_in_sync: is missing"),
+        (named(4, Some(4), &nodes), "min_in_sync is 4"),
+        (named(4, Some(3), &[nodes[0], 0]), "node_ids"),
+        (named(4, Some(1), &nodes[1..2]), "not a member"),
+        (named(3, Some(3), &nodes), "stale"),
+    ];
+    for (request, expected) in refused {
+        let answer = trio.adopt(0, request).await;
+        assert!(!answer.accepted && answer.reason.contains(expected), "{}", answer.reason);
+    }
+    for number in [0, 1] {
+        let answer = trio.adopt(number, named(4, Some(3), &nodes)).await;
+        assert!(answer.accepted, "{}", answer.reason);
+    }
+    until("it is a voter", async || trio.row(2)["part"] == "voter" && trio.row(2)["lag"] == 0).await;
+    let rows = trio.list();
+    assert!(rows.iter().all(|row| row["membership_version"] == 4 && row["write_quorum"] == 3), "{rows:?}");
+    let leaving = rows.iter().find(|row| row["node_id"] == lost.as_str());
+    assert!(leaving.is_none_or(|row| row["part"] == "leaving"), "{rows:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

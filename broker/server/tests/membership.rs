@@ -210,6 +210,60 @@ async fn where_every_member_is_needed_the_operator_names_who_is_left() {
     has_all(&group, 1, &numbered(20)).await;
 }
 
+/// The operator names the survivor and the node that came back in the place of the lost one; as many copies as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_every_member_is_needed_a_lost_one_is_replaced_by_name() {
+    for lost in [0, 1] {
+        let survivor = 1 - lost;
+        let plan = Plan { replication: SYNC, members: 2, ..Plan::raft() };
+        let mut group = Group::start(plan).await;
+        lead(&group, 0, 1).await;
+        prepare_topic(&group.handle(0)).await;
+        sent(&group, 0..5).await;
+        lose_volume(&mut group, lost).await;
+        if lost == 0 {
+            let handle = group.handle(survivor);
+            until("it leads", async || {
+                let _ = handle.campaign(2, handle.clock_now().plus(PATIENCE)).await;
+                (group.view(survivor).role == Role::Leader).then_some(())
+            })
+            .await;
+        }
+        let mode = Mode::Sync { min_in_sync: 2 };
+        let nodes = (0..2).map(|node| group.view(node).node).collect();
+        let named = Membership::new(2, mode, nodes).unwrap();
+        for _ in 0..2 {
+            let adopted = group.handle(survivor).adopt_membership(named.clone()).await;
+            assert!(adopted.is_ok(), "taken once and known after that: {adopted:?}");
+        }
+        let other =
+            Membership::new(2, mode, vec![group.view(survivor).node, NodeId::new(7).unwrap()]).unwrap();
+        let second = group.handle(survivor).adopt_membership(other).await;
+        let stale = StepError::StaleMembership { offered: 2, known: 2 };
+        assert!(matches!(&second, Err(OrderError::Refused(error)) if *error == stale), "{second:?}");
+        sent(&group, 5..10).await;
+        settled(&group, &[0, 1]).await;
+        has_all(&group, lost, &numbered(10)).await;
+        // Now it counts: alone it has everything, and can lead.
+        until("it has caught up", async || {
+            group.status(lost).await.consensus?.standing.caught_up.then_some(())
+        })
+        .await;
+        group.kill(survivor);
+        let handle = group.handle(lost);
+        until("it leads", async || {
+            let _ = handle.campaign(9, handle.clock_now().plus(PATIENCE)).await;
+            (group.view(lost).role == Role::Leader).then_some(())
+        })
+        .await;
+        group.start_node(survivor).await;
+        sent(&group, 10..15).await;
+        for node in 0..2 {
+            has_all(&group, node, &numbered(15)).await;
+        }
+    }
+}
+
 async fn lead(group: &Group, node: usize, epoch: u64) {
     let handle = group.handle(node);
     until("the order is taken", async || {

@@ -27,6 +27,11 @@ pub enum Action {
     StepDown { member: String, to: NodeId, timeout: Duration },
     /// Asks the leader, whose membership must still be of this version, for another set of voters.
     ChangeMembership { member: String, version: u64, voters: Vec<NodeId>, reason: String },
+    /// Writes the membership to the group's object, provided that the newest one there is older. Nothing else: brokers are
+    /// told what is on record.
+    NameMembership { version: u64, voters: Vec<NodeId>, min_in_sync: u32, reason: String },
+    /// Tells a broker of the membership on record.
+    AdoptMembership { member: String, version: u64, voters: Vec<NodeId>, min_in_sync: u32 },
     /// Deletes the pod, if it still has this uid, so that it comes back as it should be.
     DeletePod { member: String, uid: String },
     /// Sets role label and routability of the pod with this uid.

@@ -57,6 +57,10 @@ pub fn elect(
         // It becomes healthy when the order against it is void; another order would only keep that from happening.
         return Err(Standstill::Patience);
     }
+    if let Some(why) = alone(observed, leadership) {
+        let patient = now.since(since) < patience(observed, memory, leadership);
+        return Err(if patient { Standstill::Patience } else { Standstill::Blocked(why) });
+    }
     if let Some(pending) = &memory.pending {
         if !pending.refused && now.since(pending.sent) < ORDER_VALID {
             return Err(Standstill::Patience);
@@ -82,6 +86,15 @@ pub fn elect(
         valid: ORDER_VALID,
         reason: reason(observed, leadership),
     })
+}
+
+/// Why nobody could lead any better in Sync: a leader whose followers are all gone stays alone however often it is elected,
+/// and commits as soon as it is followed. Unless somebody has granted more, and will not follow this epoch.
+fn alone(observed: &Observed, leadership: Leadership<'_>) -> Option<String> {
+    let (Leadership::Lonely(leader), Mode::Sync { .. }) = (leadership, observed.mode) else { return None };
+    let others = observed.reports().any(|(_, r)| r.role.takes_part() && r.node != leader.node);
+    (!others && highest_epoch(observed) <= leader.epoch.number)
+        .then(|| format!("{} leads, but no other replica answers that takes part", leader.member))
 }
 
 fn retry_delay(failures: u32) -> Duration {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::{
     action::Action,
     election,
-    leader::Leader,
+    leader::{self, Leader},
     memory::Memory,
+    naming,
     observed::{Mode, Moment, NodeId, Observed, Report, Role},
 };
 
@@ -20,17 +21,36 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a change has before it is asked for again.
 pub const AGAIN: Duration = Duration::from_secs(30);
 
-/// The change that is due, if one is.
-pub fn next_change(
+/// What is due, be it through the log or past it.
+pub fn next_steps(
     observed: &Observed,
     leader: Option<Leader<'_>>,
     memory: &mut Memory,
     now: Moment,
+) -> Vec<Action> {
+    let mut steps = naming::on_record(observed);
+    let claimant = leader::claimant(observed);
+    let report = claimant.and_then(|claimant| observed.member(claimant.member)?.report.as_ref());
+    let Some((claimant, report)) = claimant.zip(report) else { return steps };
+    let Some(waiting) = waiting(observed, report, memory, now) else { return steps };
+    let next = if leader.is_some_and(|leader| leader.serving && leader.node == claimant.node) {
+        next_change(observed, claimant, report, waiting, memory, now)
+    } else {
+        naming::next(observed, report, waiting, memory, now)
+    };
+    steps.extend(next);
+    steps
+}
+
+/// The change that the leader is to bring about, if one is due.
+fn next_change(
+    observed: &Observed,
+    leader: Leader<'_>,
+    report: &Report,
+    waiting: Waiting,
+    memory: &mut Memory,
+    now: Moment,
 ) -> Option<Action> {
-    let leader = leader.filter(|leader| leader.serving)?;
-    let report = observed.member(leader.member)?.report.as_ref()?;
-    let waiting = waiting(observed, report, memory, now);
-    let (pod, new) = waiting?;
     // Whoever an order may yet promote must not be removed meanwhile.
     let promoting = observed.mode == Mode::Async
         && (memory.pending.is_some() || election::order_open(observed, memory, now));
@@ -39,24 +59,36 @@ pub fn next_change(
     }
     let lost = lost(observed, report)?;
     memory.change_asked = Some(now);
-    let mut voters: Vec<NodeId> = report.voters.iter().copied().filter(|voter| *voter != lost).collect();
-    voters.push(new);
-    voters.sort_unstable();
     Some(Action::ChangeMembership {
         member: leader.member.to_owned(),
         version: report.membership_version,
-        voters,
-        reason: format!("{pod} has a new volume: node {new} takes the place of node {lost}"),
+        voters: replaced(report, lost, waiting.node),
+        reason: waiting.reason(lost),
     })
 }
 
-/// The pod and node that have waited the longest to be taken in, once that is long enough.
-fn waiting(
-    observed: &Observed,
-    leader: &Report,
-    memory: &mut Memory,
-    now: Moment,
-) -> Option<(String, NodeId)> {
+/// A node that waits to be taken in, and the pod that it is.
+pub(super) struct Waiting {
+    pub(super) pod: String,
+    pub(super) node: NodeId,
+}
+
+impl Waiting {
+    pub(super) fn reason(&self, lost: NodeId) -> String {
+        format!("{} has a new volume: node {} takes the place of node {lost}", self.pod, self.node)
+    }
+}
+
+/// The leader's voters with one in the place of another, sorted.
+pub(super) fn replaced(leader: &Report, lost: NodeId, new: NodeId) -> Vec<NodeId> {
+    let mut voters: Vec<NodeId> = leader.voters.iter().copied().filter(|voter| *voter != lost).collect();
+    voters.push(new);
+    voters.sort_unstable();
+    voters
+}
+
+/// Who has waited the longest to be taken in, once that is long enough.
+fn waiting(observed: &Observed, leader: &Report, memory: &mut Memory, now: Moment) -> Option<Waiting> {
     let outside: Vec<(String, NodeId)> = observed
         .reports()
         .filter(|(_, report)| report.role == Role::Learner && !leader.voters.contains(&report.node))
@@ -67,12 +99,12 @@ fn waiting(
         memory.outside_since.entry(*node).or_insert(now);
     }
     let since = |node: &NodeId| memory.outside_since.get(node).copied().unwrap_or(now);
-    let first = outside.into_iter().min_by_key(|(_, node)| since(node))?;
-    (now.since(since(&first.1)) >= PATIENCE).then_some(first)
+    let (pod, node) = outside.into_iter().min_by_key(|(_, node)| since(node))?;
+    (now.since(since(&node)) >= PATIENCE).then_some(Waiting { pod, node })
 }
 
 /// A voter that no pod is, and that no pod which does not answer was when it last did.
-fn lost(observed: &Observed, leader: &Report) -> Option<NodeId> {
+pub(super) fn lost(observed: &Observed, leader: &Report) -> Option<NodeId> {
     let silent = observed.members.iter().filter(|member| member.report.is_none());
     let may_be: Option<Vec<String>> = silent
         .map(|member| {

@@ -58,6 +58,8 @@ pub struct Memory {
     pub outside_since: BTreeMap<NodeId, Moment>,
     /// When a change of the membership was last asked for.
     pub change_asked: Option<Moment>,
+    /// When a membership was last named.
+    pub named_at: Option<Moment>,
     /// Since when each member has not answered.
     pub silent_since: BTreeMap<String, Moment>,
 }

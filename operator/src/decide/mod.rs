@@ -10,6 +10,7 @@ pub mod leader;
 pub mod lease;
 pub mod membership;
 pub mod memory;
+pub mod naming;
 pub mod observed;
 pub mod picture;
 pub mod restart;
@@ -75,12 +76,17 @@ pub fn decide(observed: &Observed, memory: &Memory, now: Moment) -> Decision {
     let sound = restart::is_sound(observed, leadership.healthy());
     memory.sound_since = if sound { memory.sound_since.or(Some(now)) } else { None };
     actions.extend(restart::next_step(observed, leadership.healthy(), &mut memory, now));
-    if let Some(change) = membership::next_change(observed, leadership.healthy(), &mut memory, now) {
-        if let Action::ChangeMembership { reason, .. } = &change {
-            let note = reason.clone();
-            actions.push(Action::Event { warning: true, reason: "ReplacingMember", note });
-        }
-        actions.push(change);
+    for action in membership::next_steps(observed, leadership.healthy(), &mut memory, now) {
+        let told = match &action {
+            Action::ChangeMembership { reason, .. } => Some(("ReplacingMember", reason.clone())),
+            Action::NameMembership { version, reason, .. } => {
+                Some(("MembershipNamed", format!("membership {version}, not through the log: {reason}")))
+            }
+            _ => None,
+        };
+        let event = |(reason, note)| Action::Event { warning: true, reason, note };
+        actions.extend(told.map(event));
+        actions.push(action);
     }
     publish(observed, leadership, blocked.as_deref(), failover, &mut memory, now, &mut actions);
     let next = if memory.leaderless_since.is_some() {

@@ -30,6 +30,13 @@ impl fmt::Display for NodeId {
     }
 }
 
+impl NodeId {
+    /// The one that is written like this.
+    pub fn parse(hexadecimal: &str) -> Option<Self> {
+        u64::from_str_radix(hexadecimal, 16).ok().map(Self)
+    }
+}
+
 /// A term of leadership: orders carry the number, the candidate tells apart two that took the same one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch {
@@ -112,6 +119,8 @@ pub struct Report {
     pub writable: bool,
     /// Of the membership that it knows.
     pub membership_version: u64,
+    /// How many voters must have an entry before it is committed, as far as it knows.
+    pub write_quorum: usize,
     /// The nodes that count in the quorums; known on a leader only.
     pub voters: Vec<NodeId>,
     /// A change of the membership is under way; known on a leader only.
@@ -170,6 +179,11 @@ impl Observed {
 
     pub fn reports(&self) -> impl Iterator<Item = (&Member, &Report)> {
         self.members.iter().filter_map(|member| member.report.as_ref().map(|report| (member, report)))
+    }
+
+    /// Version of the newest membership on record that the operator has named.
+    pub fn named(&self) -> u64 {
+        self.recorded.membership.as_ref().map_or(0, |named| u64::try_from(named.version).unwrap_or(0))
     }
 
     /// Number of the newest election order on record.

@@ -58,7 +58,7 @@ pub fn conditions(
         .collect()
 }
 
-/// The status that this round calls for; `order` and `last_failover` are taken over as they are on record.
+/// The status that this round calls for; `order`, `membership` and `last_failover` are taken over as they are on record.
 pub fn status(observed: &Observed, leadership: Leadership<'_>, blocked: Option<&str>) -> BrokerGroupStatus {
     let leader = leadership.healthy();
     let recorded = &observed.recorded;
@@ -74,6 +74,7 @@ pub fn status(observed: &Observed, leadership: Leadership<'_>, blocked: Option<&
     BrokerGroupStatus {
         observed_generation: observed.generation,
         order: recorded.order.clone(),
+        membership: recorded.membership.clone(),
         leader: leader.map(|leader| leader.member.to_owned()).or_else(|| recorded.leader.clone()),
         leader_node_id: leader
             .map(|leader| leader.node.to_string())

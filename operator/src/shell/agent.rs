@@ -216,7 +216,11 @@ fn urgent_first(mut actions: Vec<Action>) -> Vec<Action> {
         Action::GrantLease { .. } => 0,
         Action::Order { .. } => 1,
         Action::Label { .. } => 2,
-        Action::StepDown { .. } | Action::ChangeMembership { .. } | Action::DeletePod { .. } => 3,
+        Action::StepDown { .. }
+        | Action::ChangeMembership { .. }
+        | Action::NameMembership { .. }
+        | Action::AdoptMembership { .. }
+        | Action::DeletePod { .. } => 3,
         Action::Publish(_) => 4,
         Action::Event { .. } => 5,
     });

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use mainstay_proto::control::{
-    CampaignRequest, ChangeMembershipRequest, Epoch as WireEpoch, GrantLeaseRequest, Part, PromoteRequest,
-    Role as WireRole, StatusRequest, StatusResponse, StepDownRequest, control_client::ControlClient,
+    AdoptMembershipRequest, CampaignRequest, ChangeMembershipRequest, Epoch as WireEpoch, GrantLeaseRequest,
+    Part, PromoteRequest, Role as WireRole, StatusRequest, StatusResponse, StepDownRequest,
+    control_client::ControlClient,
 };
 use tonic::{
     Request, Status,
@@ -151,6 +152,22 @@ impl Brokers {
     }
 
     /// # Errors
+    /// When the broker does not answer or does not take the membership.
+    pub async fn adopt_membership(
+        &self,
+        ip: &str,
+        version: u64,
+        voters: &[NodeId],
+        min_in_sync: u32,
+    ) -> Result<(), CallError> {
+        let mut client = self.client(ip)?;
+        let node_ids = voters.iter().map(|node| node.0).collect();
+        let request = AdoptMembershipRequest { version, node_ids, min_in_sync: Some(min_in_sync) };
+        let answer = within(ANSWER, client.adopt_membership(self.request(request))).await?;
+        obeyed(answer.accepted, answer.reason)
+    }
+
+    /// # Errors
     /// When the broker does not answer or keeps the leadership.
     pub async fn step_down(&self, ip: &str, to: NodeId, timeout: Duration) -> Result<(), CallError> {
         let mut client = self.client(ip)?;
@@ -197,6 +214,7 @@ pub fn report(answer: StatusResponse, received: Moment) -> Report {
         voters: voters.map(|member| NodeId(member.node_id)).collect(),
         changing: answer.changing,
         membership_version: answer.membership_version,
+        write_quorum: answer.write_quorum as usize,
         node: NodeId(answer.node_id),
         role,
         epoch: epoch(answer.epoch),

@@ -11,7 +11,7 @@ use kube::{
 };
 use mainstay_crds::{
     BrokerGroup, BrokerGroupStatus,
-    group::{Order, OrderKind},
+    group::{NamedMembership, Order, OrderKind},
 };
 use serde_json::json;
 use tracing::{info, warn};
@@ -50,6 +50,8 @@ pub enum ActError {
     Broker { member: String, error: CallError },
     #[error("order {on_record} is on record, not {expected}")]
     Superseded { on_record: i64, expected: u64 },
+    #[error("membership {on_record} is on record: {named} comes too late")]
+    NamedBefore { on_record: i64, named: i64 },
     #[error("{0} is no longer what it was")]
     Changed(String),
     #[error("this operator is not the active one any more")]
@@ -109,6 +111,19 @@ impl Hands<'_> {
                 let call = self.brokers.change_membership(&ip, version, &voters).await;
                 call.map_err(|error| ActError::Broker { member, error })
             }
+            Action::NameMembership { version, voters, min_in_sync, reason } => {
+                let node_ids = voters.iter().map(ToString::to_string).collect();
+                let min_in_sync = i32::try_from(min_in_sync).unwrap_or(i32::MAX);
+                let at = Time(Timestamp::now());
+                let version = signed(version);
+                self.name(NamedMembership { version, node_ids, min_in_sync, reason, at }, record).await
+            }
+            Action::AdoptMembership { member, version, voters, min_in_sync } => {
+                info!(member, version, ?voters, min_in_sync, "telling of the membership on record");
+                let ip = self.address(&member)?;
+                let call = self.brokers.adopt_membership(&ip, version, &voters, min_in_sync).await;
+                call.map_err(|error| ActError::Broker { member, error })
+            }
             Action::DeletePod { member, uid } => self.delete(&member, uid, record).await,
             Action::Label { member, uid, role, routable } => self.label(&member, &uid, role, routable).await,
             Action::Publish(status) => self.publish(*status, record).await,
@@ -157,6 +172,22 @@ impl Hands<'_> {
         given.map_err(|error| ActError::Broker { member: order.member, error })
     }
 
+    /// Puts the membership on record by compare-and-swap. Brokers are told what was read there, in a later round.
+    async fn name(&self, named: NamedMembership, record: &mut BrokerGroup) -> Result<(), ActError> {
+        *record = timely(self.groups.get(&record.name_any())).await?;
+        let before = record.status.as_ref().and_then(|status| status.membership.as_ref());
+        let on_record = before.map_or(0, |before| before.version);
+        if on_record >= named.version {
+            return Err(ActError::NamedBefore { on_record, named: named.version });
+        }
+        let name = record.name_any();
+        info!(group = name, version = named.version, nodes = ?named.node_ids, reason = named.reason, "naming the membership");
+        let mut wanted = record.clone();
+        wanted.status.get_or_insert_with(BrokerGroupStatus::default).membership = Some(named);
+        *record = timely(self.groups.replace_status(&name, &PostParams::default(), &wanted)).await?;
+        Ok(())
+    }
+
     /// Deletes a pod that is still the one that was meant and still not what it should be.
     async fn delete(&self, member: &str, uid: String, record: &BrokerGroup) -> Result<(), ActError> {
         let revision = match tokio::time::timeout(
@@ -199,8 +230,9 @@ impl Hands<'_> {
     async fn publish(&self, status: BrokerGroupStatus, record: &mut BrokerGroup) -> Result<(), ActError> {
         let name = record.name_any();
         let mut wanted = record.clone();
-        let order = record.status.as_ref().and_then(|status| status.order.clone());
-        wanted.status = Some(BrokerGroupStatus { order, ..status });
+        let on_record = record.status.clone().unwrap_or_default();
+        let (order, membership) = (on_record.order, on_record.membership);
+        wanted.status = Some(BrokerGroupStatus { order, membership, ..status });
         match timely(self.groups.replace_status(&name, &PostParams::default(), &wanted)).await {
             Ok(written) => {
                 *record = written;
@@ -259,6 +291,8 @@ pub fn kind(action: &Action) -> &'static str {
         Action::GrantLease { .. } => "grant_lease",
         Action::StepDown { .. } => "step_down",
         Action::ChangeMembership { .. } => "change_membership",
+        Action::NameMembership { .. } => "name_membership",
+        Action::AdoptMembership { .. } => "adopt_membership",
         Action::DeletePod { .. } => "delete_pod",
         Action::Label { .. } => "label",
         Action::Publish(_) => "publish",

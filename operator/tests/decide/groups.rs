@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use mainstay_crds::{
     BrokerGroupStatus,
-    group::{Order, OrderKind},
+    group::{NamedMembership, Order, OrderKind},
 };
 use mainstay_operator::decide::{
     Decision,
@@ -39,6 +39,7 @@ pub(crate) fn report(node: u64, role: Role) -> Report {
         serving: false,
         writable: false,
         membership_version: 1,
+        write_quorum: 1,
         voters: Vec::new(),
         changing: false,
         quarantined: Vec::new(),
@@ -90,6 +91,7 @@ pub(crate) fn led(mode: Mode, replicas: u64, leader: usize, number: u64) -> Obse
             report.serving = true;
             report.writable = true;
             report.voters = (1..=replicas).map(NodeId).collect();
+            report.write_quorum = mode.write_quorum(replicas as usize);
         }
     }
     observed
@@ -108,9 +110,10 @@ pub(crate) fn execute(observed: &mut Observed, actions: &[Action]) {
                 }
             }
             Action::Publish(status) => {
-                let order = observed.recorded.order.clone();
+                let (order, named) = (observed.recorded.order.clone(), observed.recorded.membership.clone());
                 observed.recorded = (**status).clone();
                 observed.recorded.order = order;
+                observed.recorded.membership = named;
             }
             Action::Order { epoch, supersedes, member, kind, reason, .. } => {
                 assert_eq!(*supersedes, observed.ordered(), "an order supersedes the one on record");
@@ -120,6 +123,16 @@ pub(crate) fn execute(observed: &mut Observed, actions: &[Action]) {
                     kind: *kind,
                     reason: reason.clone(),
                     issued_at: Time(observed.wall),
+                });
+            }
+            Action::NameMembership { version, voters, min_in_sync, reason } => {
+                assert!(*version > observed.named(), "a version is given out once");
+                observed.recorded.membership = Some(NamedMembership {
+                    version: *version as i64,
+                    node_ids: voters.iter().map(ToString::to_string).collect(),
+                    min_in_sync: *min_in_sync as i32,
+                    reason: reason.clone(),
+                    at: Time(observed.wall),
                 });
             }
             _ => {}

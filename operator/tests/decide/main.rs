@@ -2,6 +2,7 @@
 
 mod groups;
 mod membership;
+mod naming;
 
 use std::{collections::BTreeMap, time::Duration};
 

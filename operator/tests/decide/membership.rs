@@ -12,7 +12,7 @@ use mainstay_operator::decide::{
 use crate::groups::{at, converged, silence};
 
 /// Member `ordinal` comes back with an empty volume, as another node.
-fn with_a_new_volume(observed: &mut Observed, ordinal: usize, node: u64) {
+pub(crate) fn with_a_new_volume(observed: &mut Observed, ordinal: usize, node: u64) {
     let report = observed.members[ordinal].report.as_mut().expect("answers");
     report.node = NodeId(node);
     report.role = Role::Learner;

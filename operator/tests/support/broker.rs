@@ -7,9 +7,9 @@ use std::{
 };
 
 use mainstay_proto::control::{
-    AbandonChangeRequest, CampaignRequest, ChangeMembershipRequest, Epoch, GrantLeaseRequest,
-    GrantLeaseResponse, Mode, OrderResponse, PromoteRequest, Role, StatusRequest, StatusResponse,
-    StepDownRequest, StepDownResponse,
+    AbandonChangeRequest, AdoptMembershipRequest, CampaignRequest, ChangeMembershipRequest, Epoch,
+    GrantLeaseRequest, GrantLeaseResponse, Mode, OrderResponse, PromoteRequest, Role, StatusRequest,
+    StatusResponse, StepDownRequest, StepDownResponse,
     control_server::{Control, ControlServer},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -28,6 +28,7 @@ struct State {
     nodes: Vec<Node>,
     orders: Vec<(usize, u64)>,
     grants: Vec<(usize, u64)>,
+    adopted: Vec<(usize, AdoptMembershipRequest)>,
     needed: usize,
     token: String,
 }
@@ -49,6 +50,7 @@ impl FakeGroup {
             nodes: vec![node; replicas],
             orders: Vec::new(),
             grants: Vec::new(),
+            adopted: Vec::new(),
             needed,
             token: token.to_owned(),
         };
@@ -101,6 +103,11 @@ impl FakeGroup {
 
     pub fn grants(&self) -> Vec<(usize, u64)> {
         self.state.lock().expect("lock").grants.clone()
+    }
+
+    /// Who was told of which membership.
+    pub fn adopted(&self) -> Vec<(usize, AdoptMembershipRequest)> {
+        self.state.lock().expect("lock").adopted.clone()
     }
 }
 
@@ -212,14 +219,6 @@ impl Control for FakeBroker {
         Ok(Response::new(GrantLeaseResponse { accepted, reason: String::new() }))
     }
 
-    async fn step_down(
-        &self,
-        request: Request<StepDownRequest>,
-    ) -> Result<Response<StepDownResponse>, Status> {
-        self.authorized(request).map_err(|status| *status)?;
-        Err(Status::unimplemented("not in this test"))
-    }
-
     async fn change_membership(
         &self,
         request: Request<ChangeMembershipRequest>,
@@ -232,6 +231,23 @@ impl Control for FakeBroker {
         &self,
         request: Request<AbandonChangeRequest>,
     ) -> Result<Response<OrderResponse>, Status> {
+        self.authorized(request).map_err(|status| *status)?;
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn adopt_membership(
+        &self,
+        request: Request<AdoptMembershipRequest>,
+    ) -> Result<Response<OrderResponse>, Status> {
+        let named = self.authorized(request).map_err(|status| *status)?;
+        self.state.lock().expect("lock").adopted.push((self.ordinal, named));
+        Ok(Response::new(OrderResponse { accepted: true, ..OrderResponse::default() }))
+    }
+
+    async fn step_down(
+        &self,
+        request: Request<StepDownRequest>,
+    ) -> Result<Response<StepDownResponse>, Status> {
         self.authorized(request).map_err(|status| *status)?;
         Err(Status::unimplemented("not in this test"))
     }

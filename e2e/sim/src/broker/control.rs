@@ -76,6 +76,7 @@ impl Broker {
             serving: self.view.serving && self.caught_up && self.failed.is_none(),
             writable: self.view.quorum_reachable && self.failed.is_none(),
             membership_version: view.membership.version(),
+            write_quorum: view.membership.write_quorum(),
             voters: view.members.iter().map(|member| operator::NodeId(member.id.get())).collect(),
             changing: false,
             quarantined: self.quarantined(),

@@ -159,7 +159,10 @@ impl Acting {
                 Some(scene.api(request, API))
             }
             // Nobody waits to be taken in here: a node whose volume is lost stays out.
-            Action::ChangeMembership { .. } | Action::Event { .. } => None,
+            Action::ChangeMembership { .. }
+            | Action::NameMembership { .. }
+            | Action::AdoptMembership { .. }
+            | Action::Event { .. } => None,
         };
         if self.call.is_none() {
             self.step = Step::Nothing;

@@ -295,7 +295,11 @@ fn urgent_first(mut actions: Vec<Action>) -> VecDeque<Action> {
         Action::GrantLease { .. } => 0,
         Action::Order { .. } => 1,
         Action::Label { .. } => 2,
-        Action::StepDown { .. } | Action::ChangeMembership { .. } | Action::DeletePod { .. } => 3,
+        Action::StepDown { .. }
+        | Action::ChangeMembership { .. }
+        | Action::NameMembership { .. }
+        | Action::AdoptMembership { .. }
+        | Action::DeletePod { .. } => 3,
         Action::Publish(_) => 4,
         Action::Event { .. } => 5,
     });
