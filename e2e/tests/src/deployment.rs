@@ -26,6 +26,17 @@ pub(crate) struct Broker {
     pub(crate) problem: String,
 }
 
+/// A member of a group, or a broker that waits to be one (`mainstay member list`).
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Member {
+    /// Absent for a node that no broker is any more.
+    pub(crate) member: Option<String>,
+    pub(crate) node_id: Option<String>,
+    pub(crate) part: String,
+    pub(crate) leads: bool,
+    pub(crate) changing: bool,
+}
+
 /// Who leads a group, and on which node it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
@@ -150,6 +161,11 @@ impl<'w> Deployment<'w> {
         serde_json::from_str(&printed).context("understand `mainstay cluster status --output json`")
     }
 
+    pub(crate) fn members(&self) -> Result<Vec<Member>> {
+        let printed = self.mainstay(&["member", "list", "--output", "json"])?;
+        serde_json::from_str(&printed).context("understand `mainstay member list --output json`")
+    }
+
     /// The serving leader of a group, as the brokers say.
     pub fn leader(&self, group: u32) -> Result<Leader> {
         let brokers = self.brokers()?;
@@ -186,6 +202,44 @@ impl<'w> Deployment<'w> {
             .cluster()
             .kubectl(&[&["--namespace", self.namespace.as_str()][..], &arguments].concat())?;
         Ok(killed)
+    }
+
+    /// Kills a broker and takes its volume away: the StatefulSet gives the next pod of this name another one. The claim
+    /// goes when no pod uses it any more, and until then no pod is made.
+    pub(crate) fn lose_volume(&self, pod: &str) -> Result<Moment> {
+        let claim = format!("pvc/data-{pod}");
+        let before = text(&self.get(&claim)?["metadata"]["uid"]);
+        let arguments = ["delete", &claim, "--wait=false"];
+        self.world
+            .cluster()
+            .kubectl(&[&["--namespace", self.namespace.as_str()][..], &arguments].concat())?;
+        let killed = self.kill(pod)?;
+        until(&format!("another volume for {pod}"), Duration::from_secs(60), || {
+            Ok(match self.get(&claim) {
+                Ok(now) if text(&now["metadata"]["uid"]) == before => Some("the old claim is there".into()),
+                Ok(_) => None,
+                Err(error) => Some(format!("{error:#}")),
+            })
+        })?;
+        Ok(killed)
+    }
+
+    /// Waits until the pod is another node than `old`, and this one a member in its place.
+    pub(crate) fn wait_replaced(&self, pod: &str, old: &str, deadline: Duration) -> Result<Duration> {
+        until(&format!("another node in the place of {pod}"), deadline, || {
+            let members = match self.members() {
+                Ok(members) => members,
+                Err(error) => return Ok(Some(format!("{error:#}"))),
+            };
+            let is = |member: &&Member| member.member.as_deref() == Some(pod);
+            let counts = |member: &Member| member.part == "voter" && !member.changing;
+            let replaced = members
+                .iter()
+                .filter(is)
+                .any(|member| counts(member) && member.node_id.as_deref().is_some_and(|node| node != old));
+            let gone = members.iter().all(|m| m.node_id.as_deref() != Some(old) || !counts(m));
+            Ok((!replaced || !gone).then(|| format!("{members:?}")))
+        })
     }
 
     /// Waits until every broker of the deployment takes part again: one leader a group, the rest its followers.

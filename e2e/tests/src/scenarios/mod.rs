@@ -7,6 +7,7 @@ mod operator_down;
 mod several_groups;
 mod sync_leader_cut_off;
 mod two_operators;
+mod volume_lost;
 
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub fn all() -> &'static [Scenario] {
         several_groups::SCENARIO,
         bad_specs::SCENARIO,
         two_operators::SCENARIO,
+        volume_lost::RAFT,
+        volume_lost::SYNC_PAIR,
     ]
 }
 
