@@ -236,6 +236,10 @@ impl Plan {
         if rng.chance(300) || bug.is_some_and(Bug::shows_in_a_hurry) {
             plan.hurry(rng);
         }
+        if bug == Some(Bug::ForgetUncovered) {
+            // Where snapshots are frequent they cover it by chance.
+            plan.snapshot_every = 4096 * 1024;
+        }
         if bug.is_some_and(Bug::is_about_leases) {
             use Fault::{Isolate, Kill, OneWay, OperatorCrash, OperatorPause, Pause};
             plan.faults = vec![Isolate, Kill, OneWay, OperatorCrash, OperatorPause, Pause];
