@@ -71,13 +71,15 @@ impl Disk {
         inputs: &mpsc::UnboundedSender<Input>,
     ) -> Result<Self, StartError> {
         let file = |name| StateFile::open(Arc::clone(fs), folder.path().join(name));
-        let (hard_state_file, standing_file) = (file("granted")?, file("standing")?);
+        let (hard_state_file, mut standing_file) = (file("granted")?, file("standing")?);
         let (membership_file, marker_file) = (file("membership")?, file("refill")?);
         let adopted_file = file("adopted")?;
-        let log_is_gone = loss::log_is_gone(&**fs, &folder);
+        let mut standing = load_standing(&standing_file, &folder)?;
+        if loss::log_is_gone(&**fs, &folder) && !is_alone(&membership_file, &folder)? {
+            standing = loss::note(&mut standing_file, standing)?;
+        }
         let (log, recovered) = open_log(config, fs, &folder, inputs.clone())?;
         let hard = load_hard_state(&hard_state_file, &folder)?;
-        let standing = load_standing(&standing_file, &folder)?;
         let membership = load_membership(&membership_file, &recovered, &folder)?;
         let adopted = adopted_file.load()?;
         let adopted = adopted.map(|bytes| decode_membership(&bytes, &folder, "adopted")).transpose()?;
@@ -105,7 +107,7 @@ impl Disk {
         };
         disk.begin_refill_again(begun);
         disk.load_state(config)?;
-        if disk.recovered.incomplete || log_is_gone {
+        if disk.recovered.incomplete {
             let membership = disk.membership.as_ref();
             disk.standing = loss::count(&mut disk.standing_file, disk.standing, membership, &disk.log)?;
         }
@@ -257,6 +259,12 @@ fn load_membership(
         (None, None) => return Ok(None),
     };
     decode_membership(&bytes, folder, "membership").map(Some)
+}
+
+/// Whether the membership that was agreed on at first is of one replica by itself.
+fn is_alone(file: &StateFile, folder: &DataFolder) -> Result<bool, StartError> {
+    let Some(bytes) = file.load()? else { return Ok(false) };
+    Ok(decode_membership(&bytes, folder, "membership")?.members().len() == 1)
 }
 
 fn decode_membership(bytes: &[u8], folder: &DataFolder, file: &str) -> Result<Membership, StartError> {

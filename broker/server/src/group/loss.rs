@@ -15,10 +15,12 @@ const STANDING: &str = "standing";
 /// The file that every log has.
 const MARK: &str = "log/mark";
 
-/// Whether a folder that belonged to a group has no log any more. To be asked before the log is opened, which makes one.
+/// Whether a folder that belonged to a group has no log any more. To be asked, and noted, before the log is opened: that
+/// makes one, and whoever starts after this process could not tell any more.
 pub(super) fn log_is_gone(fs: &dyn FileSystem, folder: &DataFolder) -> bool {
-    let exists = |name: &Path| fs.exists(&folder.path().join(name)).unwrap_or(false);
-    (exists(Path::new(MEMBERSHIP)) || exists(Path::new(STANDING))) && !exists(Path::new(MARK))
+    // One loss too many that is counted does no harm.
+    let exists = |name, doubtful| fs.exists(&folder.path().join(Path::new(name))).unwrap_or(doubtful);
+    (exists(MEMBERSHIP, true) || exists(STANDING, true)) && !exists(MARK, false)
 }
 
 /// Counts a loss. One replica by itself has nobody to catch up with: what flush Async lost is lost.
@@ -38,6 +40,11 @@ pub(super) fn count(
         log.set_complete();
         return Ok(standing);
     }
+    note(file, standing)
+}
+
+/// Stores one more loss.
+pub(super) fn note(file: &mut StateFile, standing: Standing) -> Result<Standing, StateError> {
     let standing = standing.after_loss();
     file.store(&standing.encode())?;
     tracing::warn!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mainstay_messaging::{Restore, State};
 use mainstay_record::{EntryId, GroupId, LogIndex, LogPosition};
-use mainstay_storage::{Log, LogBase, Snapshot, SnapshotStore};
+use mainstay_storage::{LogBase, Snapshot, SnapshotStore};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -189,11 +189,9 @@ fn restore(store: &SnapshotStore, snapshot: &Snapshot, group: GroupId, groups: u
 /// Writes a frozen state. Blocks on the disk.
 fn write(
     store: &SnapshotStore,
-    log: &Log,
-    last: LogIndex,
+    base: LogBase,
     frozen: mainstay_messaging::Frozen,
 ) -> Result<Snapshot, String> {
-    let base = log.base_at(last).map_err(|error| error.to_string())?;
     let mut writer = store.write(base).map_err(|error| error.to_string())?;
     for part in frozen.into_parts() {
         writer.write(&part).map_err(|error| error.to_string())?;
@@ -217,14 +215,20 @@ impl Driver {
         if !due {
             return;
         }
+        // At once: a log that is cut meanwhile may have other batches at the same place by the time it is written.
+        let base = match tokio::task::block_in_place(|| self.log.base_at(self.applied)) {
+            Ok(base) => base,
+            Err(error) => {
+                self.snapshots.retry_at = Some(now + RETRY_AFTER);
+                warn!(group = %self.identity.group, %error, "a snapshot could not be begun");
+                return;
+            }
+        };
         (self.snapshots.writing, self.snapshots.wanted) = (true, false);
-        let (frozen, last) = (self.state.freeze(), self.applied);
-        let (store, log) = (self.snapshots.store.clone(), self.log.clone());
+        let (frozen, store) = (self.state.freeze(), self.snapshots.store.clone());
         let (inputs, rollbacks) = (self.snapshots.inputs.clone(), self.snapshots.rollbacks);
         tokio::task::spawn_blocking(move || {
-            let result = write(&store, &log, last, frozen);
-            // A log that is being closed is not held up by this one.
-            drop(log);
+            let result = write(&store, base, frozen);
             if let Some(inputs) = inputs.upgrade() {
                 let _ = inputs.send(Input::Snapshot(Written { rollbacks, result }));
             }
