@@ -242,3 +242,31 @@ async fn a_volume_that_lost_its_log_is_such_a_replica() {
     .await;
     assert_eq!(bodies(&group.handle(1)).await, ["kept"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_gone_is_counted_however_often_the_start_fails() {
+    let mut group = Group::start(Plan::raft()).await;
+    let gone = (group.leader().await + 1) % 3;
+    group.kill(gone);
+    let folder = std::path::Path::new("/data/log");
+    for name in group.nodes[gone].fs.list(folder).unwrap() {
+        group.nodes[gone].fs.remove(&folder.join(name)).unwrap();
+    }
+    group.nodes[gone].fs.sync_dir(folder).unwrap();
+    let mut change = 0;
+    while {
+        group.nodes[gone].fs.cut_power_at(change);
+        let fs: Arc<dyn FileSystem> = Arc::new(group.nodes[gone].fs.clone());
+        group.start_node_on(gone, fs).await.is_err()
+    } {
+        group.nodes[gone].fs = group.nodes[gone].fs.crash();
+        change += 1;
+    }
+    println!("the start failed {change} times");
+    assert!(change > 5);
+    group.nodes[gone].broker = None;
+    group.nodes[gone].fs = group.nodes[gone].fs.crash();
+    group.start_node(gone).await;
+    let standing = until("it takes part", async || Some(group.status(gone).await.consensus?.standing)).await;
+    assert!(standing.losses > 0, "{standing:?}");
+}

@@ -84,15 +84,19 @@ impl Log {
     }
 
     /// Empties the log and lets it begin behind `base`: at once for readers, durably before anything appended later. The
-    /// event `Durable { last: base.last }` tells that it is done. Before that, what is behind `set_aside_after` is copied
+    /// event [`LogEvent::Restarted`] tells that it is done, and a `Durable` of what the log then holds follows. Before that, what is behind `set_aside_after` is copied
     /// into a quarantine file.
     pub fn restart_at(&self, base: LogBase, set_aside_after: Option<LogIndex>) {
         self.inner.view.restart_at(base, set_aside_after);
     }
 
-    /// Notes durably that the log has all that was ever acknowledged: see [`Recovered::incomplete`].
+    /// Notes durably that the log has all that was ever acknowledged: see [`Recovered::incomplete`]. Waits for the writer,
+    /// and so for the disk.
     pub fn set_complete(&self) {
-        self.inner.view.ask(Command::SetComplete);
+        let (done, noted) = channel();
+        self.inner.view.ask(Command::SetComplete(done));
+        // A log that has stopped says so itself.
+        let _ = noted.recv();
     }
 
     /// Looks whether batches from `from` on, about `max_bytes` of them, are still on the disk as they were written.

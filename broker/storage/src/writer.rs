@@ -26,6 +26,8 @@ pub enum LogEvent {
     Written { last: EntryId },
     /// Everything through `last` survives a power cut.
     Durable { last: EntryId },
+    /// The log has started over, durably. What was reported before was of the log as it was.
+    Restarted,
     /// What is left has changed; [`Space::Plenty`] until the first of these.
     Space(Space),
     /// The log has stopped for good.
@@ -128,7 +130,10 @@ impl Writer {
                     core.forget(through)?;
                     self.view.forgot(core.base());
                 }
-                Command::SetComplete => core.set_complete()?,
+                Command::SetComplete(done) => {
+                    core.set_complete()?;
+                    let _ = done.send(());
+                }
                 Command::Repair(batch, reply) => {
                     self.write_run(core, generation)?;
                     let repaired = core.repair(&batch);
@@ -143,6 +148,7 @@ impl Writer {
                     self.write_run(core, generation)?;
                     core.restart_at(*base, set_aside_after)?;
                     self.view.set_quarantined(core.quarantined());
+                    (self.events)(LogEvent::Restarted);
                     generation = generation.next();
                 }
             }

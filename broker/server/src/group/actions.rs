@@ -5,7 +5,7 @@ use std::time::Instant;
 use mainstay_consensus::{Action, Append, AppendHeader, Event, Membership, Message, Mode, TailFate};
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{Batch, BatchBuilder, BatchKind, LogIndex, LogPosition, NodeId};
-use mainstay_storage::ReadError;
+use mainstay_storage::{ReadError, StateError};
 
 use super::driver::{Driver, Tail};
 
@@ -30,11 +30,14 @@ impl Driver {
                 stored.map_err(|error| format!("cannot store the granted epoch: {error}"))?;
             }
             Action::StoreStanding(standing) => {
-                let stored = tokio::task::block_in_place(|| self.standing.store(&standing.encode()));
+                let stored = tokio::task::block_in_place(|| {
+                    self.standing.store(&standing.encode())?;
+                    if standing.caught_up {
+                        self.log.set_complete();
+                    }
+                    Ok::<_, StateError>(())
+                });
                 stored.map_err(|error| format!("cannot store that the log has caught up: {error}"))?;
-                if standing.caught_up {
-                    self.log.set_complete();
-                }
             }
             Action::Append(batches) => self.append(batches),
             Action::Truncate { keep, fate } => self.truncate(keep, fate)?,

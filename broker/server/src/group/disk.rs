@@ -45,6 +45,8 @@ pub enum StartError {
 pub(super) struct Disk {
     pub(super) folder: DataFolder,
     pub(super) log: Log,
+    /// How often it was to start over, without having told yet that it has.
+    pub(super) restarts: u64,
     pub(super) recovered: Recovered,
     pub(super) snapshots: Snapshots,
     pub(super) loaded: Loaded,
@@ -92,6 +94,7 @@ impl Disk {
         let mut disk = Self {
             folder,
             log,
+            restarts: 0,
             recovered,
             snapshots,
             loaded,
@@ -160,6 +163,7 @@ impl Disk {
 
     fn empty_log(&mut self) {
         self.log.restart_at(LogBase::default(), None);
+        self.restarts += 1;
         self.snapshots.forget();
         let recovered = &mut self.recovered;
         recovered.base = LogBase::default();

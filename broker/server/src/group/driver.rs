@@ -80,6 +80,8 @@ pub(super) struct Driver {
     /// Set while the log is being taken over from the leader.
     pub(super) taking: Option<Taking>,
     pub(super) marker: Marker,
+    /// How often the log is to start over, without having told yet that it has: until then it tells of what it was.
+    pub(super) restarts: u64,
     /// The file of the newest membership that the operator named.
     pub(super) adopted: StateFile,
     /// Tells the others which membership is in force here.
@@ -269,6 +271,7 @@ impl Driver {
                 }
             }
             (LogEvent::Durable { .. } | LogEvent::Written { .. }, _) => {}
+            (LogEvent::Restarted, _) => {}
             (LogEvent::Space(space), _) => self.take_space(space),
             (LogEvent::Failed(error), _) => self.fail(&format!("the log failed: {error}")),
         }

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use mainstay_consensus::{Config as CoreConfig, Core, LogSummary, Membership, Mode, Timing};
 use mainstay_messaging::{LogClock, Retention};
 use mainstay_record::{Epoch, LogIndex, NodeId};
-use mainstay_storage::{DataFolder, FileSystem, SnapshotStore, Space};
+use mainstay_storage::{DataFolder, FileSystem, LogEvent, SnapshotStore, Space};
 use tokio::sync::{mpsc, watch};
 
 use super::bootstrap::{Decision, decide};
@@ -264,7 +264,8 @@ impl Runner {
                 };
                 let _ = reply.send(status);
             }
-            Input::Log(mainstay_storage::LogEvent::Failed(error)) => {
+            Input::Log(LogEvent::Restarted) => self.disk.restarts = self.disk.restarts.saturating_sub(1),
+            Input::Log(LogEvent::Failed(error)) => {
                 self.publisher.fatal.send_replace(Some(format!("the log failed: {error}").into()));
             }
             Input::Drain(drained) => drop(drained.send(())),
@@ -341,6 +342,7 @@ impl Runner {
             keeping: Keeping::new(retention(&self.config), std::time::Instant::now()),
             taking: None,
             marker: disk.marker,
+            restarts: disk.restarts,
             adopted: disk.adopted_file,
             adopt: self.adopt,
             refills: 0,

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Forget(LogIndex),
     /// Start over behind a base, after what is behind the index was set aside.
     Restart(Box<LogBase>, Option<LogIndex>),
-    SetComplete,
+    SetComplete(Sender<()>),
     Repair(Batch, Sender<Result<(), RepairError>>),
 }
 

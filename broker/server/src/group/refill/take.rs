@@ -166,6 +166,7 @@ impl Driver {
         let adopted = adopted.map(|bytes| Membership::decode(&bytes)).transpose();
         let adopted = adopted.map_err(|error| format!("the membership that the operator named: {error}"))?;
         self.log.restart_at(log_base.clone(), set_aside_after);
+        self.restarts += 1;
         let summary = LogSummary {
             base: EntryId::ZERO,
             last: EntryId::ZERO,
@@ -193,20 +194,25 @@ impl Driver {
         if let Some(taking) = self.taking.take() {
             warn!(group = %self.identity.group, from = %taking.offer.from, "a refill was not completed");
             self.log.restart_at(LogBase::default(), None);
+            self.restarts += 1;
             self.publish();
         }
     }
 
-    /// True when the event is about a log that is being taken over.
+    /// True when the event is not about the core's log: about one that is being taken over, or one that is gone.
     pub(in crate::group) fn refill_progress(&mut self, event: &LogEvent, now: Instant) -> bool {
-        let Some(taking) = &mut self.taking else {
-            // The log is the core's again, whatever it holds.
-            if self.marker.is_set() && matches!(event, LogEvent::Written { .. } | LogEvent::Durable { .. }) {
+        if matches!(event, LogEvent::Restarted) {
+            self.restarts = self.restarts.saturating_sub(1);
+            if self.restarts == 0 && self.taking.is_none() {
+                // The log is the core's again, whatever it holds.
                 self.clear_marker();
             }
-            return false;
-        };
-        // What comes from the log as it was before is of other entries.
+            return true;
+        }
+        if self.restarts > 0 && matches!(event, LogEvent::Written { .. } | LogEvent::Durable { .. }) {
+            return true;
+        }
+        let Some(taking) = &mut self.taking else { return false };
         match event {
             LogEvent::Written { last } | LogEvent::Durable { last } if *last == taking.last => {
                 if let Some(waiting) = taking.waiting.take() {
@@ -223,7 +229,7 @@ impl Driver {
                 true
             }
             LogEvent::Written { .. } | LogEvent::Durable { .. } => true,
-            LogEvent::Failed(_) | LogEvent::Space(_) => false,
+            LogEvent::Restarted | LogEvent::Failed(_) | LogEvent::Space(_) => false,
         }
     }
 
