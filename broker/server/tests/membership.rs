@@ -241,9 +241,9 @@ async fn where_every_member_is_needed_a_lost_one_is_replaced_by_name() {
         let second = group.handle(survivor).adopt_membership(other).await;
         // What was named may be settled already, by the membership after it.
         let stale = StepError::StaleMembership { offered: 2, known: 2 };
-        let settled = StepError::StaleMembership { offered: 2, known: 3 };
+        let newer = StepError::StaleMembership { offered: 2, known: 3 };
         assert!(
-            matches!(&second, Err(OrderError::Refused(error)) if *error == stale || *error == settled),
+            matches!(&second, Err(OrderError::Refused(error)) if *error == stale || *error == newer),
             "{second:?}"
         );
         sent(&group, 5..10).await;

@@ -122,6 +122,26 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_gives_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_flight_when_leadership_was_lost_is_told_as_not_certain() {
+    let plan = Plan { replication: "mode = \"raft\"\nack_timeout = \"20s\"", ..Plan::raft() };
+    let group = Group::start(plan).await;
+    let old = group.leader().await;
+    prepare_topic(&group.handle(old)).await;
+    let before = group.status(old).await.consensus.unwrap().last;
+    group.network.isolate(old).await;
+    let handle = group.handle(old);
+    let sending = tokio::spawn(async move { handle.propose(publish("letters", "lost?"), soon()).await });
+    until("it is in the log", async || {
+        (group.status(old).await.consensus?.last.index > before.index).then_some(())
+    })
+    .await;
+    until("another leads", async || (0..3).find(|node| *node != old && group.view(*node).serving)).await;
+    group.network.heal(old);
+    let answer = sending.await.unwrap();
+    assert!(matches!(answer, Err(ProposeError::LeadershipLost)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_graceful_stop_hands_leadership_over() {
     let mut group = Group::start(Plan::raft()).await;
     let old = group.leader().await;

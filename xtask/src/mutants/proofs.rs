@@ -108,6 +108,7 @@ pub(super) static ALL: &[Proof] = &[
     unit(MESSAGING, "messaging", Tests::Without(&["history::"])),
     unit(OPERATOR, "decide", Tests::Without(&[ORDERS])),
     unit(BROKER, "orders", Tests::All),
+    unit(BROKER, "raft", Tests::All),
     unit(BROKER, "disk", Tests::Without(&[POWER])),
 ];
 
@@ -160,7 +161,11 @@ fn hint(fault: Fault) -> (&'static str, &'static str, &'static str) {
             (CONSENSUS, "model", "scopes::raft_3_copy_of_a_commit_lost")
         }
         Fault::PromoteWithinPromise | Fault::DiscardTail => (CONSENSUS, "simulation", ASYNC),
-        Fault::AnswerEarly | Fault::TellUnknownAsRefused => (PROCESSES, PROCESSES, "leader_cut_off"),
+        Fault::AnswerEarly => (PROCESSES, PROCESSES, "leader_cut_off"),
+        // Real processes see it only where a send is in flight at the right moment.
+        Fault::TellUnknownAsRefused => {
+            (BROKER, "raft", "what_was_in_flight_when_leadership_was_lost_is_told_as_not_certain")
+        }
         Fault::ForgetUncovered => (BROKER, "snapshots", SNAPSHOTS[0]),
         Fault::IgnoreLease => {
             (BROKER, "orders", "in_async_mode_a_lone_leader_serves_under_the_operators_lease_only")
