@@ -56,18 +56,13 @@ pub(crate) async fn abandon(group: &GroupHandle) -> Result<(), WishError> {
 
 /// Takes the membership that the operator has named. Nothing happens when it has been taken before.
 pub(crate) async fn adopt(group: &GroupHandle, named: AdoptMembershipRequest) -> Result<(), WishError> {
-    let current = current(group).await?;
-    let mode = match (current.mode(), named.min_in_sync) {
+    let mode = match (current(group).await?.mode(), named.min_in_sync) {
         (Mode::Sync { .. }, Some(min_in_sync)) => Mode::Sync { min_in_sync },
         (Mode::Sync { .. }, None) => return Err(WishError::NoMinInSync),
         (mode, None) => mode,
         (_, Some(_)) => return Err(WishError::NotSync),
     };
     let membership = Membership::new(named.version, mode, nodes(named.node_ids)?)?;
-    if membership == current {
-        // The leader's log was faster.
-        return Ok(());
-    }
     Ok(group.adopt_membership(membership).await?)
 }
 
