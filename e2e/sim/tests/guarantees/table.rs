@@ -229,7 +229,8 @@ pub(crate) const CELLS: [Cell; 25] = [
         loss: Loss::TailWithDisk,
         promise: "lost at most: what lay on the lost disk only, because it had not been shipped; the others \
             serve on, with one replica less",
-        report: "nobody can count it afterwards; the new volume's broker stays out of the group and says why",
+        report: "nobody can count it afterwards; the new volume's broker says that it waits to be taken in, an \
+            event `ReplacingMember` that the operator puts it in the place of the lost node",
         test: "async_replication_disk_lost",
     },
     Cell {
@@ -273,10 +274,10 @@ pub(crate) const CELLS: [Cell; 25] = [
         row: Row::QuorumFlushAsync,
         column: Column::DiskLost,
         loss: Loss::Nothing,
-        promise: "kept on the others, which serve on with one replica less; the lost replica is **not refilled \
-            yet** and stays out",
-        report: "the new volume's broker stays out of the group and says why: its volume is not the one that \
-            joined",
+        promise: "kept on the others, which serve on with one replica less until the operator has put the new \
+            volume in the place of the lost one and it is refilled",
+        report: "the new volume's broker says that it waits to be taken in; an event `ReplacingMember` or \
+            `MembershipNamed`",
         test: "quorum_flush_async_disk_lost",
     },
     Cell {
@@ -315,10 +316,10 @@ pub(crate) const CELLS: [Cell; 25] = [
         row: Row::QuorumFlushSync,
         column: Column::DiskLost,
         loss: Loss::Nothing,
-        promise: "kept on the others, which serve on with one replica less; the lost replica is **not refilled \
-            yet** and stays out",
-        report: "the new volume's broker stays out of the group and says why: its volume is not the one that \
-            joined",
+        promise: "kept on the others, which serve on with one replica less until the operator has put the new \
+            volume in the place of the lost one and it is refilled",
+        report: "the new volume's broker says that it waits to be taken in; an event `ReplacingMember` or \
+            `MembershipNamed`",
         test: "quorum_flush_sync_disk_lost",
     },
     Cell {
