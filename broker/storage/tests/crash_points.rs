@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use mainstay_record::LogIndex;
@@ -246,10 +246,17 @@ fn cut_power_everywhere(workload: &[Step], at_least: u64) {
             }
         }
     }
+    tell(&format!("power cut at each of {changes} changes of the disk, {} ways each", ALL.len()));
+}
+
+/// Past the capture of the test harness: how much was tried is of interest when all passes, too.
+fn tell(what: &str) {
+    let _ = writeln!(std::io::stderr(), "crash points: {what}");
 }
 
 #[test]
 fn a_power_cut_during_recovery_is_no_different() {
+    let mut tried = 0;
     for workload in [workload(), long_workload()] {
         let fs = MemFileSystem::new(0);
         run(open_core(&fs, DIRECTORY).unwrap().0, &workload, 1, &mut Expected::default());
@@ -266,9 +273,11 @@ fn a_power_cut_during_recovery_is_no_different() {
                 let _ = open_core(&after, DIRECTORY);
                 let context = format!("power cuts at {first} and, recovering, {second}");
                 check(&after.crash(), &mut expected, &context);
+                tried += 1;
             }
         }
     }
+    tell(&format!("{tried} pairs of power cuts, the second during recovery"));
 }
 
 /// Runs the workload while the `nth` operation of this kind fails. Tells whether there was one so late.
