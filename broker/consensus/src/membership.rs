@@ -70,6 +70,11 @@ impl Membership {
         Self::of(0, Voters::nobody(mode), None)
     }
 
+    /// `None` of a node that belongs to no group yet.
+    pub fn known(self) -> Option<Self> {
+        (!self.members.is_empty()).then_some(self)
+    }
+
     fn of(version: u64, voters: Voters, old: Option<Voters>) -> Self {
         let mut members = voters.members().to_vec();
         members.extend(old.iter().flat_map(Voters::members));

@@ -8,7 +8,7 @@ use mainstay_record::{EntryId, Epoch, LogIndex, NodeId};
 
 use crate::core::Core;
 use crate::log::LogTable;
-use crate::{Action, AppendHeader, LogBase, Mode, Moment, StepError};
+use crate::{Action, AppendHeader, LogBase, LogSummary, Mode, Moment, Standing, StepError};
 
 /// A snapshot that is on the disk, but not in force.
 #[derive(Debug, Clone)]
@@ -26,6 +26,22 @@ impl Core {
         let base = self.log.entry(index).filter(|base| base.index <= self.commit)?;
         let (membership_at, membership) = self.memberships.at(index)?.clone();
         Some(LogBase { base, epochs: self.log.epochs_through(index).to_vec(), membership, membership_at })
+    }
+
+    /// This member as it starts after its log has gone. What it granted must be stored: the log may have been all that
+    /// proved it.
+    #[must_use]
+    pub fn without_log(&self, standing: Standing, now: Moment) -> Self {
+        let log = LogSummary {
+            base: EntryId::ZERO,
+            last: EntryId::ZERO,
+            epochs: Vec::new(),
+            memberships: Vec::new(),
+            membership: self.membership().clone(),
+            adopted: self.memberships.adopted().cloned(),
+            standing,
+        };
+        Self::new(self.config.clone(), self.hard, log, now)
     }
 
     /// The last index, at or below `through`, at which a log with these epochs has the same entry as the own one.

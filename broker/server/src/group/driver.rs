@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mainstay_consensus::{Action, Config as CoreConfig, Core, Event, StepError, View};
+use mainstay_consensus::{Action, Core, Event, StepError, View};
 use mainstay_messaging::{LogClock, State};
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
@@ -60,8 +60,6 @@ pub(super) struct Driver {
     pub(super) flush: Flush,
     pub(super) inputs: mpsc::UnboundedReceiver<Input>,
     pub(super) core: Core,
-    /// For a core that begins anew, with another log.
-    pub(super) core_config: CoreConfig,
     /// The core's view as of the last change it reported.
     pub(super) view: View,
     pub(super) log: Log,

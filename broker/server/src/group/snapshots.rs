@@ -267,22 +267,30 @@ impl Driver {
             return Ok(());
         }
         self.snapshots.rollbacks += 1;
-        let (first, identity) = (self.log.first(), self.identity);
-        let snapshots = &mut self.snapshots;
-        let load = || snapshots.load(through, first, (identity.group, identity.groups));
-        let loaded = match tokio::task::block_in_place(load) {
+        let loaded = match self.load_state(through) {
             Ok(loaded) => loaded,
             Err(error) if self.view.membership.members().len() > 1 => {
-                warn!(group = %identity.group, %error, "the log is cut before what its snapshots are of: it begins anew");
+                warn!(group = %self.identity.group, %error, "the log is cut before what its snapshots are of: it begins anew");
                 return self.begin_anew(&LogBase::default(), None, Instant::now());
             }
             Err(error) => return Err(error.to_string()),
         };
-        self.state = loaded.state;
-        self.applied = loaded.applied.index;
-        self.applied_end = loaded.end;
+        self.take_state(loaded);
         self.committed = self.committed.min(through);
         self.caught_up = false;
         Ok(())
+    }
+
+    /// The newest state of nothing behind `through` that the log goes on behind.
+    pub(super) fn load_state(&mut self, through: LogIndex) -> Result<Loaded, NoState> {
+        let (first, identity) = (self.log.first(), self.identity);
+        let snapshots = &mut self.snapshots;
+        tokio::task::block_in_place(|| snapshots.load(through, first, (identity.group, identity.groups)))
+    }
+
+    pub(super) fn take_state(&mut self, loaded: Loaded) {
+        self.state = loaded.state;
+        self.applied = loaded.applied.index;
+        self.applied_end = loaded.end;
     }
 }

@@ -312,10 +312,9 @@ impl Runner {
             standing: disk.standing,
         };
         let now = self.clock.now();
-        let core_config = core.clone();
         let core = Core::new(core, disk.hard, summary, now);
         let view = core.view(now);
-        let known = Some(view.membership.clone()).filter(|membership| !membership.members().is_empty());
+        let known = view.membership.clone().known();
         self.adopt.send_replace(Adoption { membership: known, takes_part: true });
         let sender =
             RefillSender::new(&self.config.own_group().members, Bearer::new(self.config.secret.as_ref()));
@@ -328,7 +327,6 @@ impl Runner {
             inputs: self.inputs,
             view,
             core,
-            core_config,
             log: disk.log,
             hard_state: disk.hard_state_file,
             standing: disk.standing_file,

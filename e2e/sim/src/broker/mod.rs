@@ -17,7 +17,7 @@ mod start;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mainstay_consensus::{Action, Config, Core, Event, Message, Moment, Role, View};
+use mainstay_consensus::{Action, Core, Event, Message, Moment, Role, View};
 use mainstay_messaging::{Command, LogClock, State};
 use mainstay_record::{BatchKind, EntryId, GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{DataFolder, Flush, MemFileSystem, StateFile};
@@ -147,8 +147,6 @@ pub(crate) struct Broker {
     fs: MemFileSystem,
     _folder: DataFolder,
     core: Core,
-    /// For a core that begins anew, with another log.
-    core_config: Config,
     view: View,
     disk: Option<Disk>,
     hard_state: StateFile,

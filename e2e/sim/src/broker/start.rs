@@ -94,7 +94,7 @@ impl Broker {
             seed,
             max_inflight_batches: scene.plan.inflight_batches,
         };
-        let core = Core::new(config.clone(), hard, summary, scene.now);
+        let core = Core::new(config, hard, summary, scene.now);
         Ok(Self {
             id,
             clock,
@@ -102,7 +102,6 @@ impl Broker {
             _folder: folder,
             view: core.view(scene.now),
             core,
-            core_config: config,
             disk: Some(Disk::new(log, scene.plan.flush, scene.plan.cached_batches)),
             hard_state: volume.hard_state,
             standing: volume.standing_file,

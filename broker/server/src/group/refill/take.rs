@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use mainstay_consensus::{Core, Event, HardState, LogSummary, Membership, Mode, StepError};
-use mainstay_messaging::State;
+use mainstay_consensus::{Event, HardState, Membership, Mode, StepError};
 use mainstay_record::{Batch, EntryId, Epoch, GroupId, LogIndex, LogPosition};
 use mainstay_storage::{LogBase, LogEvent, Snapshot};
 use tokio::sync::oneshot;
@@ -12,6 +11,7 @@ use tracing::{info, warn};
 use super::marker::Begun;
 use super::{Offer, RefillError, RefillId, RefillStep};
 use crate::group::driver::{Driver, Tail};
+use crate::group::snapshots::Loaded;
 
 type Reply = oneshot::Sender<Result<(), RefillError>>;
 
@@ -149,39 +149,23 @@ impl Driver {
         now: Instant,
     ) -> Result<(), String> {
         let view = self.core.view(self.clock.moment(now));
-        let membership = view.membership.clone();
-        let known = Some(membership.clone()).filter(|membership| !membership.members().is_empty());
-        let begun = Begun { log_base: log_base.clone(), membership: known };
+        let begun = Begun { log_base: log_base.clone(), membership: view.membership.known() };
         let held_something = view.last != EntryId::ZERO;
         let standing = if held_something { view.standing.after_loss() } else { view.standing };
         // A log proves what was granted. It goes.
         let hard = HardState { granted: view.granted };
-        let adopted = tokio::task::block_in_place(|| {
+        tokio::task::block_in_place(|| {
             self.marker.set(&begun)?;
             self.hard_state.store(&hard.encode())?;
-            self.standing.store(&standing.encode())?;
-            self.adopted.load()
+            self.standing.store(&standing.encode())
         })
         .map_err(|error| format!("cannot note that the log begins anew: {error}"))?;
-        let adopted = adopted.map(|bytes| Membership::decode(&bytes)).transpose();
-        let adopted = adopted.map_err(|error| format!("the membership that the operator named: {error}"))?;
-        self.log.restart_at(log_base.clone(), set_aside_after);
-        self.restarts += 1;
-        let summary = LogSummary {
-            base: EntryId::ZERO,
-            last: EntryId::ZERO,
-            epochs: Vec::new(),
-            memberships: Vec::new(),
-            membership,
-            adopted,
-            standing,
-        };
-        self.core = Core::new(self.core_config.clone(), hard, summary, self.clock.moment(now));
+        self.restart_log(log_base.clone(), set_aside_after);
+        self.core = self.core.without_log(standing, self.clock.moment(now));
         self.actions.clear();
         self.snapshots.forget();
         // What it knows of topics and consumer groups stays published: it is out of date, not wrong.
-        self.state = State::new(self.identity.group, self.identity.groups);
-        (self.applied, self.applied_end) = (LogIndex::ZERO, LogPosition(0));
+        self.take_state(Loaded::nothing(self.identity.group, self.identity.groups));
         (self.committed, self.persisted) = (LogIndex::ZERO, LogIndex::ZERO);
         self.tail = Tail { end: LogPosition(0) };
         self.caught_up = false;
@@ -189,12 +173,17 @@ impl Driver {
         Ok(())
     }
 
+    /// What the log tells from now on is of what it was, until it says that it has started over.
+    fn restart_log(&mut self, base: LogBase, set_aside_after: Option<LogIndex>) {
+        self.log.restart_at(base, set_aside_after);
+        self.restarts += 1;
+    }
+
     /// Leaves an empty log behind.
     pub(in crate::group) fn give_up_refill(&mut self) {
         if let Some(taking) = self.taking.take() {
             warn!(group = %self.identity.group, from = %taking.offer.from, "a refill was not completed");
-            self.log.restart_at(LogBase::default(), None);
-            self.restarts += 1;
+            self.restart_log(LogBase::default(), None);
             self.publish();
         }
     }
@@ -273,13 +262,8 @@ impl Driver {
         let Some(taking) = self.taking.take().filter(|taking| taking.last == base) else {
             return Err(format!("a snapshot at {base} is to be put in force that has not arrived"));
         };
-        let (first, identity) = (self.log.first(), self.identity);
-        let snapshots = &mut self.snapshots;
-        let load = || snapshots.load(base.index, first, (identity.group, identity.groups));
-        let loaded = tokio::task::block_in_place(load).map_err(|error| error.to_string())?;
-        self.state = loaded.state;
-        self.applied = loaded.applied.index;
-        self.applied_end = loaded.end;
+        let loaded = self.load_state(base.index).map_err(|error| error.to_string())?;
+        self.take_state(loaded);
         self.persisted = base.index;
         self.tail = Tail { end: taking.end };
         self.log_clock.note(taking.offer.snapshot_base.timestamp, self.clock.now().0);

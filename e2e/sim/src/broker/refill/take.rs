@@ -1,6 +1,6 @@
 //! The follower's side: empties its log, takes what the leader gives in place of it, and puts it in force.
 
-use mainstay_consensus::{Core, Event, HardState, LogSummary, Membership, Mode, Moment, StepError};
+use mainstay_consensus::{Event, HardState, Membership, Mode, Moment, StepError};
 use mainstay_messaging::State;
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex, LogPosition, NodeId};
 use mainstay_storage::{LogBase, Snapshot, SnapshotReceiver};
@@ -197,16 +197,7 @@ impl Broker {
         }
         let set_aside_after = set_aside_after.filter(|_| scene.plan.bug != Some(Bug::DropRefilledTail));
         self.restart_log(log_base.clone(), set_aside_after, scene);
-        let summary = LogSummary {
-            base: EntryId::ZERO,
-            last: EntryId::ZERO,
-            epochs: Vec::new(),
-            memberships: Vec::new(),
-            adopted: None,
-            membership: begun.membership,
-            standing,
-        };
-        self.core = Core::new(self.core_config.clone(), hard, summary, scene.now);
+        self.core = self.core.without_log(standing, scene.now);
         self.actions.clear();
         self.snapshots.forget();
         self.state = State::new(GROUP, 1);
