@@ -8,7 +8,7 @@ use mainstay_broker::group::{OrderError, Role};
 use mainstay_consensus::{Membership, Mode, StepError, View};
 use mainstay_record::NodeId;
 use mainstay_storage::MemFileSystem;
-use support::{Group, PATIENCE, Plan, bodies, prepare_topic, send, until};
+use support::{Group, PATIENCE, Plan, bodies, lead, prepare_topic, send, until};
 
 const SYNC: &str = "mode = \"sync\"\nmin_in_sync = 2";
 
@@ -267,13 +267,4 @@ async fn where_every_member_is_needed_a_lost_one_is_replaced_by_name() {
             has_all(&group, node, &numbered(15)).await;
         }
     }
-}
-
-async fn lead(group: &Group, node: usize, epoch: u64) {
-    let handle = group.handle(node);
-    until("the order is taken", async || {
-        handle.campaign(epoch, handle.clock_now().plus(PATIENCE)).await.ok()
-    })
-    .await;
-    until("it leads", async || (group.leader().await == node).then_some(())).await;
 }

@@ -12,18 +12,16 @@ use mainstay_consensus::Mode;
 use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
 use mainstay_record::{GroupId, LogIndex};
 use mainstay_storage::{FileSystem, Flush, Log, LogOptions, MemFileSystem, TailFate};
-use support::{Group, PATIENCE, Plan, bodies, prepare_topic, receive, send, soon, until};
+use support::{
+    Group, PATIENCE, Plan, bodies, large, lead, prepare_topic, random, receive, send, soon, until,
+};
 
 /// Little is kept, so that the beginning of the log goes soon.
 const LITTLE: &str = "snapshot_every = \"1MiB\"\nretention = {size = \"2MiB\"}";
 
-fn body(number: usize) -> String {
-    format!("{number:05}-{}", "x".repeat(50_000))
-}
-
 async fn fill(handle: &GroupHandle, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        send(handle, &body(number)).await;
+        send(handle, &large(number)).await;
     }
 }
 
@@ -81,13 +79,16 @@ async fn move_on(group: &Group, leader: usize, numbers: std::ops::Range<usize>, 
     .await;
 }
 
-async fn lead(group: &Group, node: usize, epoch: u64) {
+/// The node leads by force, and serves.
+async fn promoted(group: &Group, node: usize) {
     let handle = group.handle(node);
-    until("the order is taken", async || {
-        handle.campaign(epoch, handle.clock_now().plus(PATIENCE)).await.ok()
+    until("it is promoted", async || {
+        let _ = handle.promote(2, handle.clock_now().plus(PATIENCE)).await;
+        (group.view(node).role == Role::Leader).then_some(())
     })
     .await;
-    until("it leads", async || (group.leader().await == node).then_some(())).await;
+    vouch(group, node).await;
+    until("it serves", async || group.view(node).serving.then_some(())).await;
 }
 
 /// The operator's part of the lease.
@@ -125,7 +126,7 @@ async fn a_follower_that_was_away_for_long_takes_over_log_and_state() {
     group.kill(leader);
     let next = group.leader().await;
     let held = bodies(&group.handle(next)).await;
-    assert_eq!(held.last(), Some(&body(139)), "nothing acknowledged is lost");
+    assert_eq!(held.last(), Some(&large(139)), "nothing acknowledged is lost");
     send(&group.handle(next), "with the refilled one").await;
     // Alone with the refilled one, the new node has nothing else to take it from.
     group.kill(third);
@@ -136,12 +137,6 @@ async fn a_follower_that_was_away_for_long_takes_over_log_and_state() {
     group.kill(behind);
     group.start_node(behind).await;
     whole(&group, behind, next).await;
-}
-
-/// A random number of the round.
-fn random(seed: u64) -> u64 {
-    let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,13 +199,7 @@ async fn what_only_the_follower_had_is_set_aside() {
     group.kill(0);
     group.network.heal(0);
     let handle = group.handle(1);
-    until("it is promoted", async || {
-        let _ = handle.promote(2, handle.clock_now().plus(PATIENCE)).await;
-        (group.view(1).role == Role::Leader).then_some(())
-    })
-    .await;
-    vouch(&group, 1).await;
-    until("it serves", async || group.view(1).serving.then_some(())).await;
+    promoted(&group, 1).await;
     fill(&handle, 5..130).await;
     consume(&handle, 100).await;
     until("its log begins late", async || (group.status(1).await.first > LogIndex(20)).then_some(())).await;
@@ -248,13 +237,7 @@ async fn overtaken() -> (Group, LogIndex) {
     let shipped = group.status(1).await.applied;
     group.kill(0);
     let handle = group.handle(1);
-    until("it is promoted", async || {
-        let _ = handle.promote(2, handle.clock_now().plus(PATIENCE)).await;
-        (group.view(1).role == Role::Leader).then_some(())
-    })
-    .await;
-    vouch(&group, 1).await;
-    until("it serves", async || group.view(1).serving.then_some(())).await;
+    promoted(&group, 1).await;
     send(&handle, "after").await;
     (group, shipped)
 }

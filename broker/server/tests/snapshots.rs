@@ -12,13 +12,11 @@ use mainstay_broker::group::{GroupHandle, Role};
 use mainstay_messaging::{Ack, Command, GroupName, Outcome, QueueId, QueueOffset, TopicName};
 use mainstay_record::LogIndex;
 use mainstay_storage::FileSystem;
-use support::{Group, PATIENCE, Plan, bodies, prepare_topic, publish, receive, send, soon, until};
+use support::{
+    Group, PATIENCE, Plan, bodies, large, prepare_topic, publish, random, receive, send, soon, until,
+};
 
 const OFTEN: &str = "snapshot_every = \"1MiB\"";
-
-fn body(number: usize) -> String {
-    format!("{number:05}-{}", "x".repeat(50_000))
-}
 
 async fn single(storage: &'static str) -> Group {
     let group = Group::start(Plan { storage, ..Plan::single() }).await;
@@ -30,7 +28,7 @@ async fn single(storage: &'static str) -> Group {
 /// Sends so many messages, numbered from `from`.
 async fn fill(handle: &GroupHandle, from: usize, count: usize) {
     for number in from..from + count {
-        send(handle, &body(number)).await;
+        send(handle, &large(number)).await;
     }
 }
 
@@ -73,7 +71,7 @@ async fn a_restart_applies_only_what_came_after_the_newest_snapshot() {
     );
     assert!(after.replayed < 60, "less than the whole log: {after:?}");
     assert!(group.handle(0).metadata().topic("letters").is_some());
-    assert_eq!(bodies(&group.handle(0)).await, (0..90).map(body).collect::<Vec<_>>());
+    assert_eq!(bodies(&group.handle(0)).await, (0..90).map(large).collect::<Vec<_>>());
     let next = group.handle(0).receive(receive("letters", "readers", 60_000), soon()).await.unwrap();
     assert_eq!(next[0].offset.0 as usize, taken.len(), "what was acknowledged stays acknowledged");
 }
@@ -90,7 +88,7 @@ async fn a_damaged_snapshot_is_passed_over() {
     group.nodes[0].fs.flip_bit(&newest, 700, 3).unwrap();
     group.start_node(0).await;
     group.leader().await;
-    assert_eq!(bodies(&group.handle(0)).await, (0..70).map(body).collect::<Vec<_>>());
+    assert_eq!(bodies(&group.handle(0)).await, (0..70).map(large).collect::<Vec<_>>());
     for file in files(&group, 0) {
         let _ = group.nodes[0].fs.flip_bit(&file, 700, 3);
     }
@@ -137,15 +135,9 @@ async fn above_its_size_the_log_loses_what_everybody_has_consumed() {
     group.leader().await;
     assert!(group.status(0).await.first >= first);
     let held = bodies(&group.handle(0)).await;
-    assert_eq!(held.last().unwrap(), &body(99));
-    assert_eq!(held.first().unwrap(), &body(100 - held.len()), "no gap");
+    assert_eq!(held.last().unwrap(), &large(99));
+    assert_eq!(held.first().unwrap(), &large(100 - held.len()), "no gap");
     send(&group.handle(0), "after").await;
-}
-
-/// A random number of the round.
-fn random(seed: u64) -> u64 {
-    let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
 }
 
 /// Power fails at random changes of the disk while snapshots are written and the log's beginning is removed; every
@@ -162,7 +154,7 @@ async fn whenever_the_power_fails(storage: &'static str) {
             // On a fast machine the power would always fail before something is old enough to go.
             let (first, deadline) = (group.status(0).await.first, Instant::now() + PATIENCE);
             while group.status(0).await.first == first {
-                let text = body(number);
+                let text = large(number);
                 let stored = handle.propose(publish("letters", &text), soon()).await;
                 let Ok(Outcome::Published { offset }) = stored else { panic!("{stored:?}") };
                 acknowledged.push((offset.0, text));
@@ -173,7 +165,7 @@ async fn whenever_the_power_fails(storage: &'static str) {
         group.nodes[0].fs.cut_power_at(change);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = body(number);
+            let text = large(number);
             match handle.propose(publish("letters", &text), Instant::now() + Duration::from_secs(2)).await {
                 Ok(Outcome::Published { offset }) => acknowledged.push((offset.0, text)),
                 Ok(other) => panic!("{other:?}"),

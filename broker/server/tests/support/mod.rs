@@ -303,3 +303,24 @@ pub(crate) async fn bodies_of(handle: &GroupHandle, deliveries: &[Delivery]) -> 
     }
     bodies
 }
+
+/// A body that fills a log soon, and tells which it is.
+pub(crate) fn large(number: usize) -> String {
+    format!("{number:05}-{}", "x".repeat(50_000))
+}
+
+/// A random number of the round.
+pub(crate) fn random(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40
+}
+
+/// The node leads by order of the operator.
+pub(crate) async fn lead(group: &Group, node: usize, epoch: u64) {
+    let handle = group.handle(node);
+    until("the order is taken", async || {
+        handle.campaign(epoch, handle.clock_now().plus(PATIENCE)).await.ok()
+    })
+    .await;
+    until("it leads", async || (group.leader().await == node).then_some(())).await;
+}
