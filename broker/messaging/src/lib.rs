@@ -20,6 +20,7 @@ mod query;
 mod retention;
 mod salvage;
 mod snapshot;
+pub mod sql;
 mod state;
 mod subscription;
 mod tags;

@@ -12,5 +12,6 @@ mod receiving;
 mod salvage;
 mod snapshot;
 mod speed;
+mod sql;
 mod trimming;
 mod waiting;
