@@ -159,8 +159,12 @@ pub(crate) async fn run(command: GroupCommand, target: &Target, format: Format) 
             )
         }
         GroupCommand::Reset { name, topic, to } => {
-            let request =
-                ResetConsumerGroupRequest { group: name.clone(), topic: topic.clone(), to: to.wire() };
+            let request = ResetConsumerGroupRequest {
+                group: name.clone(),
+                topic: topic.clone(),
+                to: to.wire(),
+                to_time_ms: None,
+            };
             admin.reset_consumer_group(request).await.map_err(|s| refused(&s))?;
             let sentence = format!("consumer group {name} reset in topic {topic}");
             print_done(format, &sentence, &serde_json::json!({ "reset": name, "topic": topic }))

@@ -27,6 +27,9 @@ pub(super) fn kind(kind: control::TopicType) -> Result<TopicKind, Status> {
         control::TopicType::Delay => TopicKind::Delay,
         control::TopicType::Transaction => TopicKind::Transaction,
         control::TopicType::Mixed => TopicKind::Mixed,
+        control::TopicType::Priority => {
+            return Err(Status::unimplemented("topic.type PRIORITY is not supported yet"));
+        }
         control::TopicType::Unspecified => return Err(Status::invalid_argument("topic.type is not given")),
     })
 }
@@ -71,6 +74,7 @@ pub(super) fn group_to_wire(group: &ConsumerGroup) -> control::ConsumerGroup {
         max_attempts: group.max_attempts,
         revision: group.revision.0,
         created_at_ms: group.created_at.0,
+        ..control::ConsumerGroup::default()
     }
 }
 
