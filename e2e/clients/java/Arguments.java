@@ -1,4 +1,5 @@
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -7,20 +8,24 @@ import org.apache.rocketmq.client.apis.ClientConfiguration;
 
 /** The command line. */
 final class Arguments {
-    private static final Set<String> COMMANDS = Set.of("produce", "consume", "smoke");
+    private static final Set<String> COMMANDS = Set.of("produce", "consume", "smoke", "scenario");
     private static final Set<String> COMMON = Set.of("endpoints", "topic", "group", "name", "tls", "start-timeout");
     private static final Set<String> RECEIVING = Set.of("invisible", "batch", "wait", "filter");
     private static final Set<String> HISTORY = Set.of("history", "progress", "count", "in-flight");
     private static final Map<String, Set<String>> OWN = Map.of(
         "produce", Set.of("rate", "size"),
         "consume", Set.of("kind", "until-idle", "duration"),
-        "smoke", Set.of());
+        "smoke", Set.of(),
+        "scenario", Set.of("access-endpoints", "access-key", "secret-key"));
 
     final String command;
+    /** Of the scenarios to run. */
+    final List<String> names;
     private final Map<String, String> values;
 
-    private Arguments(String command, Map<String, String> values) {
+    private Arguments(String command, List<String> names, Map<String, String> values) {
         this.command = command;
+        this.names = names;
         this.values = values;
     }
 
@@ -28,6 +33,7 @@ final class Arguments {
     static Arguments parse(String[] words) {
         Map<String, String> values = new HashMap<>();
         String command = null;
+        List<String> names = new ArrayList<>();
         for (int at = 0; at < words.length; at++) {
             String word = words[at];
             if (word.equals("--tls")) {
@@ -35,13 +41,15 @@ final class Arguments {
             } else if (word.startsWith("--")) {
                 require(at + 1 < words.length, word + " needs a value");
                 values.put(word.substring(2), words[++at]);
+            } else if ("scenario".equals(command)) {
+                names.add(word);
             } else {
                 require(command == null && COMMANDS.contains(word), "there is to be one command of " + COMMANDS);
                 command = word;
             }
         }
         require(command != null, "there is to be one command of " + COMMANDS);
-        Arguments arguments = new Arguments(command, values);
+        Arguments arguments = new Arguments(command, names, values);
         arguments.check();
         return arguments;
     }
@@ -49,15 +57,20 @@ final class Arguments {
     private void check() {
         for (String name : values.keySet()) {
             boolean known = COMMON.contains(name) || OWN.get(command).contains(name)
-                || !command.equals("produce") && RECEIVING.contains(name)
-                || !command.equals("smoke") && HISTORY.contains(name);
+                || (command.equals("consume") || command.equals("smoke")) && RECEIVING.contains(name)
+                || writesHistory() && HISTORY.contains(name);
             require(known, command + " has no option --" + name);
         }
         for (String name : List.of("endpoints", "topic")) {
             require(values.containsKey(name), "--" + name + " is missing");
         }
-        require(command.equals("smoke") || values.containsKey("history"), "--history is missing");
+        require(!writesHistory() || values.containsKey("history"), "--history is missing");
+        require(command.equals("scenario") != names.isEmpty(), "scenario takes names, other commands none");
         require(!command.equals("consume") || values.containsKey("group"), "--group is missing");
+    }
+
+    private boolean writesHistory() {
+        return command.equals("produce") || command.equals("consume");
     }
 
     private static void require(boolean condition, String problem) {

@@ -18,6 +18,7 @@ final class Client {
             switch (arguments.command) {
                 case "produce" -> Produce.run(arguments, stop);
                 case "consume" -> Consume.run(arguments, stop);
+                case "scenario" -> code = Scenario.run(arguments) ? 0 : 1;
                 default -> Smoke.run(arguments, stop);
             }
         } catch (Exception problem) {

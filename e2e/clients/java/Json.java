@@ -2,7 +2,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.stream.Collectors;
 
-/** A flat JSON object of texts, whole numbers and truth values, in the order of adding. Absent values are left out. */
+/** A flat JSON object of texts, numbers and truth values, in the order of adding. Absent values are left out. */
 final class Json {
     private final Map<String, Object> fields = new LinkedHashMap<>();
 
@@ -16,6 +16,14 @@ final class Json {
 
     Json put(String name, boolean value) {
         return set(name, value);
+    }
+
+    Json put(String name, double value) {
+        return set(name, value);
+    }
+
+    boolean has(String name, String value) {
+        return value.equals(fields.get(name));
     }
 
     Json putAll(Json other) {

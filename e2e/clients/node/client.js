@@ -36,6 +36,7 @@ const COMMANDS = {
     'in-flight': { type: 'string', default: '8' },
   },
   smoke: RECEIVING,
+  scenario: { 'access-endpoints': text, 'access-key': text, 'secret-key': text },
 };
 const NUMBERS = [
   'count', 'rate', 'in-flight', 'size', 'until-idle', 'duration', 'invisible', 'batch', 'wait', 'progress',
@@ -44,16 +45,19 @@ const NUMBERS = [
 
 function parse(words) {
   // Which word is the command shows only with every option known; the second look has just those of the command.
-  const every = { ...COMMON, ...COMMANDS.produce, ...COMMANDS.consume };
+  const every = { ...COMMON, ...COMMANDS.produce, ...COMMANDS.consume, ...COMMANDS.scenario };
   const { positionals } = parseArgs({ args: words, options: every, allowPositionals: true });
-  const command = positionals[0];
-  if (positionals.length !== 1 || !Object.hasOwn(COMMANDS, command)) {
+  const [command, ...names] = positionals;
+  if (!Object.hasOwn(COMMANDS, command)) {
     throw new TypeError(`there is to be one command of ${Object.keys(COMMANDS).join(', ')}`);
+  }
+  if ((command === 'scenario') !== names.length > 0) {
+    throw new TypeError('scenario takes names, other commands none');
   }
   const options = { ...COMMON, ...COMMANDS[command] };
   const { values } = parseArgs({ args: words, options, allowPositionals: true });
   const required = ['endpoints', 'topic'];
-  if (command !== 'smoke') required.push('history');
+  if (command === 'produce' || command === 'consume') required.push('history');
   if (command === 'consume') required.push('group');
   for (const name of required) {
     if (!values[name]) throw new TypeError(`--${name} is missing`);
@@ -64,7 +68,10 @@ function parse(words) {
     if (!Number.isFinite(number) || number < 0) throw new TypeError(`--${name} ${values[name]} is no number`);
     values[name.replace(/-(.)/g, (_, letter) => letter.toUpperCase())] = number;
   }
-  return { ...values, command };
+  for (const name of ['access-endpoints', 'access-key', 'secret-key']) {
+    values[name.replace(/-(.)/g, (_, letter) => letter.toUpperCase())] = values[name];
+  }
+  return { ...values, command, names };
 }
 
 async function main() {
@@ -83,6 +90,9 @@ async function main() {
   }
   try {
     const run = require(`./${parsed.command}`)[parsed.command];
+    if (parsed.command === 'scenario') {
+      process.exit((await run(parsed)) ? 0 : 1);
+    }
     const client = await run(parsed, stop.signal);
     // Saying goodbye must not outlive an unreachable broker.
     const limit = new Promise(resolve => setTimeout(resolve, 3000));

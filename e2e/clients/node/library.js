@@ -133,4 +133,6 @@ function explain(error) {
   return { code, text, certain };
 }
 
-module.exports = { explain, newProducer, newPushConsumer, newSimpleConsumer, sendCounted, version };
+module.exports = {
+  explain, newProducer, newPushConsumer, newSimpleConsumer, options, sendCounted, started, version,
+};

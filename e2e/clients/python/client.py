@@ -45,6 +45,12 @@ def parse(arguments):
     receiving(smoke)
     smoke.set_defaults(filter="*")
 
+    scenario = commands.add_parser("scenario", help="run scenarios, each with a topic and a group of its own")
+    scenario.add_argument("names", nargs="+", metavar="NAME")
+    scenario.add_argument("--access-endpoints", metavar="HOST:PORT", help="of a broker with access control")
+    scenario.add_argument("--access-key")
+    scenario.add_argument("--secret-key")
+
     parsed = parser.parse_args(arguments)
     if parsed.command == "consume" and not parsed.group:
         parser.error("consume needs --group")
@@ -73,6 +79,10 @@ def main():
     from smoke import smoke
 
     try:
+        if arguments.command == "scenario":
+            from scenario import scenario
+
+            leave(0 if scenario(arguments) else 1)
         if arguments.command == "smoke":
             client = smoke(arguments)
         else:

@@ -12,7 +12,20 @@ from importlib.metadata import version
 
 import grpc
 import rocketmq.v5.consumer.consumer as consumer_module
-from rocketmq import ClientConfiguration, Credentials, FilterExpression, Message, Producer, SimpleConsumer
+from rocketmq import (
+    ClientConfiguration,
+    ConsumeResult,
+    Credentials,
+    FilterExpression,
+    Message,
+    MessageListener,
+    Producer,
+    PushConsumer,
+    SimpleConsumer,
+    TransactionChecker,
+    TransactionResolution,
+)
+from rocketmq.grpc_protocol import FilterType
 
 VERSION = version("rocketmq-python-client")
 
@@ -78,7 +91,7 @@ def new_producer(arguments):
     def create():
         return ObservedProducer(configuration(arguments.endpoints), [arguments.topic], tls_enable=arguments.tls)
 
-    return started(create, arguments)
+    return started(create, arguments.topic, arguments.start_timeout)
 
 
 def new_consumer(arguments):
@@ -91,18 +104,18 @@ def new_consumer(arguments):
             tls_enable=arguments.tls,
         )
 
-    return started(create, arguments)
+    return started(create, arguments.topic, arguments.start_timeout)
 
 
-def started(create, arguments):
+def started(create, topic, timeout):
     """A client that knows the way to the topic; the broker may still be on its way up."""
-    deadline = time.monotonic() + arguments.start_timeout
+    deadline = time.monotonic() + timeout
     while True:
         client = create()
         try:
             client.startup()
             # The library starts without a route too, and then fails every call.
-            client._retrieve_topic_route_data(arguments.topic)
+            client._retrieve_topic_route_data(topic)
             return client
         except Exception:
             if client.is_running:
