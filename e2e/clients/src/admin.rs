@@ -1,0 +1,67 @@
+//! Topics and consumer groups that scenarios need, made over a broker's internal port.
+
+use anyhow::{Context, Result};
+use mainstay_proto::control::admin_client::AdminClient;
+use mainstay_proto::control::retry_policy::Policy;
+use mainstay_proto::control::{
+    ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, DeliveryOrder, RetryDelays, RetryPolicy,
+    StartPosition, Topic,
+};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::scenarios::{RETRY_DELAY, Scenario};
+
+/// A connection to a broker that asks for no secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin {
+    client: AdminClient<Channel>,
+}
+
+impl Admin {
+    pub(crate) fn new(address: &str) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+        Ok(Self { client: AdminClient::new(endpoint.connect_lazy()) })
+    }
+
+    /// Makes the topic and the groups that the scenario of the programs works with.
+    pub(crate) async fn prepare(&self, prefix: &str, scenario: &Scenario) -> Result<()> {
+        let name = format!("{prefix}-{}", scenario.name);
+        self.topic(&name, scenario).await.with_context(|| format!("create topic {name}"))?;
+        self.group(&name, scenario.order, scenario.attempts).await?;
+        if scenario.dead_letters {
+            self.group(&format!("{name}-reader"), DeliveryOrder::Concurrent, scenario.attempts).await?;
+        }
+        Ok(())
+    }
+
+    async fn topic(&self, name: &str, scenario: &Scenario) -> Result<()> {
+        let topic = Topic {
+            name: name.to_owned(),
+            r#type: scenario.topic.into(),
+            queues: scenario.queues,
+            revision: 0,
+        };
+        self.client.clone().create_topic(CreateTopicRequest { topic: Some(topic) }).await?;
+        Ok(())
+    }
+
+    async fn group(&self, name: &str, order: DeliveryOrder, max_attempts: u32) -> Result<()> {
+        let delay = u64::try_from(RETRY_DELAY.as_millis())?;
+        let delays = RetryDelays { delays_ms: vec![delay; max_attempts as usize - 1] };
+        let group = ConsumerGroup {
+            name: name.to_owned(),
+            start: StartPosition::Earliest.into(),
+            max_attempts,
+            order: order.into(),
+            retry: Some(RetryPolicy { policy: Some(Policy::Delays(delays)) }),
+            ..ConsumerGroup::default()
+        };
+        let request = CreateConsumerGroupRequest { group: Some(group) };
+        self.client
+            .clone()
+            .create_consumer_group(request)
+            .await
+            .with_context(|| format!("create consumer group {name}"))?;
+        Ok(())
+    }
+}
