@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::retry_policy::Policy;
 use mainstay_proto::control::{
-    ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, DeliveryOrder, RetryDelays, RetryPolicy,
-    StartPosition, Topic,
+    ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, CustomizedRetry, DeliveryOrder,
+    RetryPolicy, StartPosition, Topic,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -47,13 +47,13 @@ impl Admin {
 
     async fn group(&self, name: &str, order: DeliveryOrder, max_attempts: u32) -> Result<()> {
         let delay = u64::try_from(RETRY_DELAY.as_millis())?;
-        let delays = RetryDelays { delays_ms: vec![delay; max_attempts as usize - 1] };
+        let delays = CustomizedRetry { delays_ms: vec![delay; max_attempts as usize - 1] };
         let group = ConsumerGroup {
             name: name.to_owned(),
             start: StartPosition::Earliest.into(),
             max_attempts,
             order: order.into(),
-            retry: Some(RetryPolicy { policy: Some(Policy::Delays(delays)) }),
+            retry: Some(RetryPolicy { policy: Some(Policy::Customized(delays)) }),
             ..ConsumerGroup::default()
         };
         let request = CreateConsumerGroupRequest { group: Some(group) };

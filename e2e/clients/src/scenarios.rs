@@ -40,11 +40,11 @@ pub(crate) const ALL: [Scenario; 17] = [
     Scenario { name: "normal", ..PLAIN },
     Scenario { name: "async", ..PLAIN },
     Scenario { name: "one-way", ..PLAIN },
-    Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::Fifo, ..PLAIN },
+    Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::InOrder, ..PLAIN },
     Scenario {
         name: "fifo-dead-letter",
         topic: TopicType::Fifo,
-        order: DeliveryOrder::Fifo,
+        order: DeliveryOrder::InOrder,
         attempts: ATTEMPTS,
         dead_letters: true,
         ..PLAIN
