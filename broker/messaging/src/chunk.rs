@@ -1,11 +1,13 @@
 //! A part of one queue's index: up to 1024 messages in a row, 16 bytes each.
 //!
 //! Log index and timestamp are counted from those of the first message that the chunk was made for, so that both fit
-//! into four bytes.
+//! into four bytes. What few messages have is kept beside: the record of a body that came into the log before its
+//! place in the queue, and the lane of a FIFO message.
 
 use bytes::{BufMut, BytesMut};
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
+use crate::lane::Lane;
 use crate::tags::{TagId, TagTable};
 use crate::wire::{DecodeError, Reader};
 
@@ -22,6 +24,14 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == ENTRY_LEN);
 
+/// A message whose body is not in the record that put it into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moved {
+    /// Its number within the chunk.
+    at: u32,
+    body: RecordId,
+}
+
 /// Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chunk {
@@ -29,21 +39,31 @@ pub(crate) struct Chunk {
     index: u64,
     millis: u64,
     entries: Vec<Entry>,
+    /// Ascending.
+    moved: Vec<Moved>,
+    /// One for each message, or none at all where no message has one; zero for a message without.
+    lanes: Vec<u64>,
 }
 
 /// What the index knows of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Indexed {
+    /// The record that put it into the queue.
     pub(crate) record: RecordId,
     pub(crate) stored_at: Timestamp,
     pub(crate) tag: TagId,
+    pub(crate) lane: Option<Lane>,
+    /// The record it was published in; not after the other.
+    pub(crate) body: RecordId,
 }
 
 impl Chunk {
     pub(crate) fn new(offset: u64, message: Indexed) -> Self {
-        let Indexed { record, stored_at, tag } = message;
-        let entry = Entry { index: 0, slot: record.slot, millis: 0, tag };
-        Self { first: offset, index: record.index.0, millis: stored_at.0, entries: vec![entry] }
+        let (index, millis) = (message.record.index.0, message.stored_at.0);
+        let mut chunk =
+            Self { first: offset, index, millis, entries: Vec::new(), moved: Vec::new(), lanes: Vec::new() };
+        chunk.push(&message);
+        chunk
     }
 
     /// Whether the message fits: the chunk has room and its counts reach that far.
@@ -53,7 +73,17 @@ impl Chunk {
 
     /// Appends a message that [`Self::takes`] has said to fit; another one changes nothing.
     pub(crate) fn push(&mut self, message: &Indexed) {
-        self.entries.extend(self.entry(message));
+        let Some(entry) = self.entry(message) else { return };
+        if message.body != message.record {
+            self.moved.push(Moved { at: self.entries.len() as u32, body: message.body });
+        }
+        if let Some(lane) = message.lane {
+            self.lanes.resize(self.entries.len(), 0);
+            self.lanes.push(lane.get());
+        } else if !self.lanes.is_empty() {
+            self.lanes.push(0);
+        }
+        self.entries.push(entry);
     }
 
     fn entry(&self, message: &Indexed) -> Option<Entry> {
@@ -77,15 +107,30 @@ impl Chunk {
 
     pub(crate) fn get(&self, offset: u64) -> Option<Indexed> {
         let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
-        self.entries.get(at).map(|entry| self.message(entry))
+        self.message(at)
     }
 
     pub(crate) fn oldest(&self) -> Option<Indexed> {
-        self.entries.first().map(|entry| self.message(entry))
+        self.message(0)
     }
 
     pub(crate) fn newest(&self) -> Option<Indexed> {
-        self.entries.last().map(|entry| self.message(entry))
+        self.message(self.entries.len().checked_sub(1)?)
+    }
+
+    /// The lowest batch of the log that has the body of a message from `offset` on, where that is not the batch that put
+    /// it here.
+    pub(crate) fn lowest_moved(&self, offset: u64) -> Option<LogIndex> {
+        let from = offset.saturating_sub(self.first);
+        let moved = self.moved.iter().filter(|moved| u64::from(moved.at) >= from);
+        moved.map(|moved| moved.body.index).min()
+    }
+
+    /// The lanes in order, from `offset` on, each with its offset.
+    pub(crate) fn lanes_from(&self, offset: u64) -> impl Iterator<Item = (u64, Lane)> + '_ {
+        let skip = offset.saturating_sub(self.first) as usize;
+        let lanes = (self.first..).zip(&self.lanes).skip(skip);
+        lanes.filter_map(|(offset, lane)| Some((offset, Lane::from_raw(*lane)?)))
     }
 
     /// The tags in order, from `offset` on, each with its offset.
@@ -96,24 +141,55 @@ impl Chunk {
 
     /// The first offset whose message is not `before`, which holds for a leading part of the chunk.
     pub(crate) fn partition_point(&self, before: impl Fn(Indexed) -> bool) -> u64 {
-        self.first + self.entries.partition_point(|entry| before(self.message(entry))) as u64
+        let mut low = 0;
+        let mut high = self.entries.len();
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.message(middle).is_some_and(&before) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.first + low as u64
     }
 
     /// The messages from `offset` on; all of them when it is before the first.
     pub(crate) fn tail(&self, offset: u64) -> Self {
         let skip = (offset.saturating_sub(self.first) as usize).min(self.entries.len());
-        Self { first: self.first + skip as u64, entries: self.entries[skip..].to_vec(), ..*self }
-    }
-
-    fn message(&self, entry: &Entry) -> Indexed {
-        Indexed {
-            record: RecordId { index: LogIndex(self.index + u64::from(entry.index)), slot: entry.slot },
-            stored_at: Timestamp(self.millis + u64::from(entry.millis)),
-            tag: entry.tag,
+        let moved = self
+            .moved
+            .iter()
+            .filter_map(|moved| Some(Moved { at: moved.at.checked_sub(skip as u32)?, ..*moved }));
+        let mut lanes = self.lanes.get(skip..).unwrap_or_default().to_vec();
+        if lanes.iter().all(|lane| *lane == 0) {
+            lanes.clear();
+        }
+        Self {
+            first: self.first + skip as u64,
+            index: self.index,
+            millis: self.millis,
+            entries: self.entries[skip..].to_vec(),
+            moved: moved.collect(),
+            lanes,
         }
     }
 
-    /// Appends first offset, index and time as they are counted from, the number of messages, and the messages.
+    fn message(&self, at: usize) -> Option<Indexed> {
+        let entry = self.entries.get(at)?;
+        let record = RecordId { index: LogIndex(self.index + u64::from(entry.index)), slot: entry.slot };
+        let moved = self.moved.binary_search_by_key(&(at as u32), |moved| moved.at).ok();
+        Some(Indexed {
+            record,
+            stored_at: Timestamp(self.millis + u64::from(entry.millis)),
+            tag: entry.tag,
+            lane: self.lanes.get(at).and_then(|lane| Lane::from_raw(*lane)),
+            body: moved.and_then(|moved| self.moved.get(moved)).map_or(record, |moved| moved.body),
+        })
+    }
+
+    /// Appends first offset, index and time as they are counted from, the number of messages, and the messages; then
+    /// the number of moved ones and those, and whether there are lanes and those.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
         out.put_u64_le(self.first);
         out.put_u64_le(self.index);
@@ -128,6 +204,14 @@ impl Chunk {
             raw[12..].copy_from_slice(&entry.tag.get().to_le_bytes());
             out.put_slice(&raw);
         }
+        out.put_u32_le(self.moved.len() as u32);
+        for moved in &self.moved {
+            out.put_u32_le(moved.at);
+            out.put_u64_le(moved.body.index.0);
+            out.put_u32_le(moved.body.slot);
+        }
+        out.put_u8((!self.lanes.is_empty()).into());
+        self.lanes.iter().for_each(|lane| out.put_u64_le(*lane));
     }
 
     /// Takes a chunk whose messages have no tags but those of their topic.
@@ -141,7 +225,7 @@ impl Chunk {
         }
         let (raw, _) = input.bytes(count * ENTRY_LEN, "messages")?.as_chunks::<ENTRY_LEN>();
         let entries: Vec<Entry> = raw.iter().map(entry_of).collect();
-        if !entries.is_sorted_by(|a, b| (a.index, a.slot) < (b.index, b.slot)) {
+        if !entries.is_sorted_by(|a, b| (a.index, a.slot) <= (b.index, b.slot)) {
             return Err(DecodeError::Invalid("order of records"));
         }
         let reach = |of: fn(&Entry) -> u32| entries.iter().map(of).max().unwrap_or(0);
@@ -155,8 +239,51 @@ impl Chunk {
         if entries.chunk_by(|a, b| a.tag == b.tag).any(|run| illegal(run[0].tag)) {
             return Err(DecodeError::Invalid("tag"));
         }
-        Ok(Self { first, index, millis, entries })
+        let moved = moved(input, count)?;
+        let lanes = lanes(input, count)?;
+        let chunk = Self { first, index, millis, entries, moved, lanes };
+        let misplaced = |moved: &Moved| {
+            chunk.entries.get(moved.at as usize).is_none_or(|entry| {
+                let record = RecordId { index: LogIndex(index + u64::from(entry.index)), slot: entry.slot };
+                moved.body >= record
+            })
+        };
+        if chunk.moved.iter().any(misplaced) {
+            return Err(DecodeError::Invalid("moved message"));
+        }
+        Ok(chunk)
     }
+}
+
+fn moved(input: &mut Reader<'_>, count: usize) -> Result<Vec<Moved>, DecodeError> {
+    const FIELD: &str = "moved message";
+    let moved = input.u32_le(FIELD)? as usize;
+    if moved > count {
+        return Err(DecodeError::Invalid(FIELD));
+    }
+    let mut list: Vec<Moved> = Vec::with_capacity(moved);
+    for _ in 0..moved {
+        let at = input.u32_le(FIELD)?;
+        let body = RecordId { index: LogIndex(input.u64_le(FIELD)?), slot: input.u32_le(FIELD)? };
+        if list.last().is_some_and(|last| last.at >= at) {
+            return Err(DecodeError::Invalid(FIELD));
+        }
+        list.push(Moved { at, body });
+    }
+    Ok(list)
+}
+
+fn lanes(input: &mut Reader<'_>, count: usize) -> Result<Vec<u64>, DecodeError> {
+    const FIELD: &str = "lane";
+    if !input.flag(FIELD)? {
+        return Ok(Vec::new());
+    }
+    let (raw, _) = input.bytes(count * 8, FIELD)?.as_chunks::<8>();
+    let lanes: Vec<u64> = raw.iter().map(|lane| u64::from_le_bytes(*lane)).collect();
+    if lanes.iter().all(|lane| *lane == 0) {
+        return Err(DecodeError::Invalid(FIELD));
+    }
+    Ok(lanes)
 }
 
 fn entry_of(raw: &[u8; ENTRY_LEN]) -> Entry {

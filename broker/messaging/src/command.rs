@@ -4,8 +4,10 @@ use bytes::Bytes;
 use mainstay_record::{LogIndex, Timestamp};
 
 use crate::handle::ReceiptHandle;
-use crate::metadata::{Metadata, QueueCount, QueueId, StartPosition, TopicKind};
+use crate::metadata::{DeliveryOrder, Metadata, QueueCount, QueueId, QueueOffset, StartPosition, TopicKind};
 use crate::names::{GroupName, TopicName};
+use crate::retry::RetryPolicy;
+use crate::ticket::{RecallHandle, TransactionId};
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,12 @@ pub enum Command {
     Receive(Receive),
     Ack(Ack),
     ChangeInvisible(ChangeInvisible),
+    DeadLetter(DeadLetter),
+    SetOffset(SetOffset),
+    EndTransaction(EndTransaction),
+    NoteChecks(NoteChecks),
+    Recall(Recall),
+    Elapse(Elapse),
     /// Every group but the metadata group.
     SyncMetadata(SyncMetadata),
     Trim(Trim),
@@ -47,7 +55,10 @@ pub struct DeleteTopic {
 pub struct CreateGroup {
     pub name: GroupName,
     pub start: StartPosition,
+    pub order: DeliveryOrder,
+    /// Deliveries of a message before it becomes a dead letter.
     pub max_attempts: u32,
+    pub retry: RetryPolicy,
 }
 
 /// Deletes a consumer group with its progress.
@@ -57,12 +68,23 @@ pub struct DeleteGroup {
 }
 
 /// Sets a consumer group's place in all queues of a topic in this broker group. What is in flight is forgotten and its
-/// handles are void. [`StartPosition::Latest`] means after the newest message.
+/// handles are void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResetGroup {
     pub group: GroupName,
     pub topic: TopicName,
-    pub to: StartPosition,
+    pub to: ResetTo,
+}
+
+/// Where a reset puts a consumer group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ResetTo {
+    /// At the oldest message kept.
+    Earliest,
+    /// After the newest message.
+    Latest,
+    /// At the first message that its queue got at this time or later.
+    Time(Timestamp),
 }
 
 /// What sort of message it is, with what only that sort has.
@@ -78,7 +100,14 @@ pub enum MessageKind {
         deliver_at: Timestamp,
     },
     /// Not delivered before it is committed.
-    Transaction,
+    Transaction {
+        /// Until its producer is asked for the first time what became of it, in milliseconds.
+        check_after_ms: Option<u64>,
+    },
+    /// Delivered before those of lower priority.
+    Priority {
+        priority: u32,
+    },
 }
 
 impl MessageKind {
@@ -88,7 +117,8 @@ impl MessageKind {
             Self::Normal => TopicKind::Normal,
             Self::Fifo { .. } => TopicKind::Fifo,
             Self::Delay { .. } => TopicKind::Delay,
-            Self::Transaction => TopicKind::Transaction,
+            Self::Transaction { .. } => TopicKind::Transaction,
+            Self::Priority { .. } => TopicKind::Priority,
         }
     }
 }
@@ -147,8 +177,10 @@ pub struct Receive {
     pub filter: Filter,
     /// How long the messages stay hidden.
     pub invisible_ms: u64,
-    /// Repeated by the client when it repeats the call; has a meaning for FIFO only.
+    /// Repeated by the client when it repeats the call: in a group of order FIFO it then gets the same messages again.
     pub attempt_id: Option<String>,
+    /// The client, for people who ask who got a message.
+    pub by: String,
 }
 
 /// Acknowledges deliveries, each on its own.
@@ -157,6 +189,8 @@ pub struct Ack {
     pub group: GroupName,
     pub topic: TopicName,
     pub handles: Vec<ReceiptHandle>,
+    /// The client.
+    pub by: String,
 }
 
 /// Hides a delivered message for another while, counted from now. Zero makes it visible at once.
@@ -166,6 +200,81 @@ pub struct ChangeInvisible {
     pub topic: TopicName,
     pub handle: ReceiptHandle,
     pub invisible_ms: u64,
+    /// The consumer group's own delay for this attempt is the least.
+    pub at_least_retry_delay: bool,
+    /// The client.
+    pub by: String,
+}
+
+/// Makes a delivered message a dead letter of the group at once, which settles it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub group: GroupName,
+    pub topic: TopicName,
+    pub handle: ReceiptHandle,
+    /// The client.
+    pub by: String,
+}
+
+/// Sets a consumer group's place in one queue, as readers do that keep track by themselves. What is in flight there is
+/// forgotten. An offset outside of the queue is moved to its nearer end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetOffset {
+    pub group: GroupName,
+    pub topic: TopicName,
+    pub queue: QueueId,
+    pub offset: QueueOffset,
+}
+
+/// What becomes of a half message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// It is delivered.
+    Commit,
+    /// It is dropped.
+    Rollback,
+}
+
+/// Decides about a half message. Deciding the same again changes nothing and has the same outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndTransaction {
+    pub topic: TopicName,
+    pub transaction: TransactionId,
+    pub decision: Decision,
+    /// The client.
+    pub by: String,
+}
+
+/// Producers were asked about half messages whose check was due, or there was nobody to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoteChecks {
+    pub topic: TopicName,
+    pub checks: Vec<Check>,
+}
+
+/// One half message that was looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    pub transaction: TransactionId,
+    /// Only a check that a producer was sent counts against the limit.
+    pub asked: bool,
+}
+
+/// Takes a delayed message back before it is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    pub topic: TopicName,
+    pub handle: RecallHandle,
+    /// The client.
+    pub by: String,
+}
+
+/// Does what has fallen due by the time of the record: delayed messages come into their queues, half messages that were
+/// asked about too often, or are too old, are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapse {
+    /// Messages at most.
+    pub max: u32,
 }
 
 /// Brings a broker group to a version of the metadata. One that is not newer changes nothing.

@@ -1,18 +1,20 @@
 //! One consumer group in one queue: how far it has looked, and what it was given and has not acknowledged.
 //!
-//! Every offset below `next` was delivered or skipped; the leases are those delivered and not acknowledged, and
-//! `due` holds each lease once, by its expiry.
+//! What both orders of delivery share. Every offset below `next` was delivered, skipped or, in order, left waiting; the
+//! leases are those delivered and not acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, Timestamp};
 
+use crate::concurrent::Concurrent;
 use crate::handle::{ReceiptHandle, Token};
 use crate::index::{Indexed, QueueIndex};
-use crate::metadata::{QueueId, QueueOffset, Revision};
+use crate::lane::Lane;
+use crate::metadata::{DeliveryOrder, QueueId, QueueOffset, Revision};
+use crate::ordered::Ordered;
 use crate::outcome::{AckError, Delivery};
 use crate::tags::TagMatch;
 
@@ -30,6 +32,22 @@ pub(crate) struct Lease {
 /// By offset.
 pub(crate) type Leases = BTreeMap<u64, Lease>;
 
+/// The lease that `token` still holds.
+pub(crate) fn held(leases: &Leases, offset: u64, token: Token, now: Timestamp) -> Result<Lease, AckError> {
+    let lease = *leases.get(&offset).ok_or(AckError::NotInFlight)?;
+    if lease.token != token && !planted(Fault::AcceptReplacedHandle) {
+        return Err(AckError::Replaced);
+    }
+    if lease.expires_at <= now {
+        return Err(AckError::Expired);
+    }
+    Ok(lease)
+}
+
+pub(crate) fn is_due(at: Timestamp, now: Timestamp) -> bool {
+    at <= now || planted(Fault::EarlyRedelivery) && at <= now.plus_millis(1)
+}
+
 /// A receive at work: what all of its deliveries have in common.
 #[derive(Debug)]
 pub(crate) struct Taking {
@@ -41,19 +59,48 @@ pub(crate) struct Taking {
     pub(crate) tags: TagMatch,
     /// Deliveries at most.
     pub(crate) max: usize,
+    /// After so many deliveries a message becomes a dead letter.
+    pub(crate) max_attempts: u32,
+}
+
+/// What a receive took.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) deliveries: Vec<Delivery>,
+    /// Those that had had all their attempts; they are settled.
+    pub(crate) dead: Vec<Indexed>,
 }
 
 impl Taking {
-    const fn now(&self) -> Timestamp {
+    pub(crate) const fn now(&self) -> Timestamp {
         self.token.made_at
     }
 
-    fn delivery(&self, queue: QueueId, offset: u64, message: Indexed, attempt: u32) -> Delivery {
+    pub(crate) const fn is_full(&self, taken: &Taken) -> bool {
+        taken.deliveries.len() >= self.max
+    }
+
+    pub(crate) const fn is_exhausted(&self, attempt: u32) -> bool {
+        attempt >= self.max_attempts
+    }
+
+    pub(crate) const fn lease(&self, attempt: u32) -> Lease {
+        Lease { token: self.token, expires_at: self.expires_at, attempt }
+    }
+
+    pub(crate) fn deliver(
+        &self,
+        queue: QueueId,
+        offset: u64,
+        message: Indexed,
+        attempt: u32,
+        taken: &mut Taken,
+    ) {
         let offset = QueueOffset(offset);
-        Delivery {
+        taken.deliveries.push(Delivery {
             queue,
             offset,
-            record: message.record,
+            record: message.body,
             stored_at: message.stored_at,
             attempt,
             handle: ReceiptHandle {
@@ -65,106 +112,113 @@ impl Taking {
                 token: self.token,
             },
             expires_at: self.expires_at,
-        }
+        });
     }
+}
+
+/// What a delivery's lease is changed to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Changed {
+    pub(crate) token: Token,
+    pub(crate) expires_at: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cursor {
-    next: u64,
-    /// Shared with a frozen state, and copied before the first change while it is.
-    leases: Arc<Leases>,
-    due: BTreeSet<(Timestamp, u64)>,
+pub(crate) enum Cursor {
+    Concurrent(Concurrent),
+    Ordered(Ordered),
+}
+
+/// Calls the same on whichever it is.
+macro_rules! either {
+    ($cursor:expr, $each:ident => $call:expr) => {
+        match $cursor {
+            Cursor::Concurrent($each) => $call,
+            Cursor::Ordered($each) => $call,
+        }
+    };
 }
 
 impl Cursor {
-    pub(crate) fn new(next: u64) -> Self {
-        Self::with_leases(next, Leases::new())
-    }
-
-    /// With these leases, all of offsets below `next`.
-    pub(crate) fn with_leases(next: u64, leases: Leases) -> Self {
-        let due = leases.iter().map(|(offset, lease)| (lease.expires_at, *offset)).collect();
-        Self { next, leases: Arc::new(leases), due }
+    pub(crate) fn new(order: DeliveryOrder, next: u64) -> Self {
+        match order {
+            DeliveryOrder::Concurrent => Self::Concurrent(Concurrent::restored(next, Leases::new())),
+            DeliveryOrder::Fifo => Self::Ordered(Ordered::new(next)),
+        }
     }
 
     pub(crate) const fn leases(&self) -> &Arc<Leases> {
-        &self.leases
+        either!(self, cursor => cursor.leases())
+    }
+
+    /// The lanes that messages are in flight or waiting of, each with its first message not looked at.
+    pub(crate) fn lanes(&self) -> Vec<(Lane, u64)> {
+        match self {
+            Self::Concurrent(_) => Vec::new(),
+            Self::Ordered(cursor) => cursor.lanes(),
+        }
     }
 
     /// The next offset not looked at.
     pub(crate) const fn next(&self) -> u64 {
-        self.next
+        either!(self, cursor => cursor.next())
+    }
+
+    /// Messages before [`Self::next`] that wait for others of their lane.
+    pub(crate) fn waiting(&self, index: &QueueIndex) -> u64 {
+        match self {
+            Self::Concurrent(_) => 0,
+            Self::Ordered(cursor) => cursor.waiting(index),
+        }
     }
 
     /// The lowest offset that is not consumed: in flight, or not looked at yet.
-    pub(crate) fn unconsumed(&self) -> u64 {
-        self.leases.first_key_value().map_or(self.next, |(offset, _)| *offset)
+    pub(crate) fn unconsumed(&self, index: &QueueIndex) -> u64 {
+        let first_lease = self.leases().first_key_value().map(|(offset, _)| *offset);
+        let first = first_lease.map_or(self.next(), |lease| lease.min(self.next()));
+        match self {
+            Self::Concurrent(_) => first,
+            Self::Ordered(cursor) => cursor.first_waiting(index).map_or(first, |waiting| waiting.min(first)),
+        }
     }
 
-    /// Settles everything below `start`, the oldest offset still kept.
-    pub(crate) fn trim(&mut self, start: u64) {
-        if self.unconsumed() >= start {
-            return;
+    /// Settles everything below the oldest offset still kept.
+    pub(crate) fn trim(&mut self, index: &QueueIndex) {
+        if self.unconsumed(index) < index.start() {
+            either!(self, cursor => cursor.trim(index));
         }
-        self.next = self.next.max(start);
-        let kept = Arc::make_mut(&mut self.leases).split_off(&start);
-        self.leases = Arc::new(kept);
-        self.due.retain(|(_, offset)| *offset >= start);
     }
 
     pub(crate) fn unacked(&self) -> usize {
-        self.leases.len()
+        self.leases().len()
     }
 
-    fn is_full(&self) -> bool {
-        self.leases.len() >= MAX_UNACKED
-    }
-
-    /// Whether a lease has expired at `now`.
-    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        self.due.first().is_some_and(|(at, _)| is_due(*at, now))
+    /// Whether something that was in flight, or waited for it, can be delivered at `now`.
+    pub(crate) fn has_due(&self, now: Timestamp) -> bool {
+        either!(self, cursor => cursor.has_due(now))
     }
 
     /// Whether there is something new that the filter takes, and room for it.
     pub(crate) fn has_new(&self, index: &QueueIndex, tags: &TagMatch) -> bool {
-        !self.is_full() && index.has_match(self.next, tags)
+        either!(self, cursor => cursor.has_new(index, tags))
     }
 
     /// The earliest expiry after `now`.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let after = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
-        self.due.range(after).next().map(|(at, _)| *at)
+        either!(self, cursor => cursor.next_due(now))
     }
 
-    /// Delivers expired messages again, longest overdue first. Those that the filter does not take are settled.
-    pub(crate) fn take_expired(
+    /// Delivers what has expired again, longest overdue first. What the filter does not take is settled.
+    pub(crate) fn take_due(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
         taking: &Taking,
-        out: &mut Vec<Delivery>,
+        taken: &mut Taken,
     ) {
-        if !self.has_expired(taking.now()) {
-            return;
+        if self.has_due(taking.now()) {
+            either!(self, cursor => cursor.take_due(queue, index, taking, taken));
         }
-        let leases = Arc::make_mut(&mut self.leases);
-        let first = out.len();
-        while out.len() < taking.max
-            && let Some((_, offset)) = self.due.first().copied().filter(|(at, _)| is_due(*at, taking.now()))
-        {
-            self.due.pop_first();
-            let message = index.get(offset).filter(|message| taking.tags.takes(message.tag));
-            let (Some(message), Some(lease)) = (message, leases.get_mut(&offset)) else {
-                leases.remove(&offset);
-                continue;
-            };
-            let attempt = lease.attempt.saturating_add(u32::from(!planted(Fault::AttemptNotCounted)));
-            *lease = Lease { token: taking.token, expires_at: taking.expires_at, attempt };
-            out.push(taking.delivery(queue, offset, message, attempt));
-        }
-        // Only now, since with no invisible time at all they are due again at once.
-        self.due.extend(out[first..].iter().map(|delivery| (taking.expires_at, delivery.offset.0)));
     }
 
     /// Delivers messages not looked at yet, in order. Those that the filter does not take are skipped for good.
@@ -173,71 +227,49 @@ impl Cursor {
         queue: QueueId,
         index: &QueueIndex,
         taking: &Taking,
-        out: &mut Vec<Delivery>,
+        taken: &mut Taken,
     ) {
-        self.next = self.next.max(index.start());
-        while out.len() < taking.max && !self.is_full() {
-            let Some((offset, message)) = index.next_match(self.next, &taking.tags) else {
-                self.next = index.end();
-                return;
-            };
-            self.next = offset + 1;
-            if planted(Fault::SkipMessage) && out.len() + 1 == taking.max {
-                self.next = (offset + 2).min(index.end());
-            }
-            let lease = Lease { token: taking.token, expires_at: taking.expires_at, attempt: 1 };
-            Arc::make_mut(&mut self.leases).insert(offset, lease);
-            self.due.insert((taking.expires_at, offset));
-            out.push(taking.delivery(queue, offset, message, 1));
+        either!(self, cursor => cursor.take_new(queue, index, taking, taken));
+    }
+
+    /// Gives what was delivered under `before`, and is in flight, to the same client once more.
+    pub(crate) fn take_again(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        before: Token,
+        taking: &Taking,
+        taken: &mut Taken,
+    ) {
+        if let Self::Ordered(cursor) = self {
+            cursor.take_again(queue, index, before, taking, taken);
         }
     }
 
-    /// Settles a delivery. Doing so again is fine: a client that missed the answer asks again.
-    pub(crate) fn acknowledge(&mut self, offset: u64, token: Token, now: Timestamp) -> Result<(), AckError> {
-        match self.lease(offset, token, now) {
+    /// Settles a delivery. Doing so again is fine: a client that missed the answer asks again. True when it was in
+    /// flight until now.
+    pub(crate) fn acknowledge(
+        &mut self,
+        index: &QueueIndex,
+        offset: u64,
+        token: Token,
+        now: Timestamp,
+    ) -> Result<bool, AckError> {
+        match held(self.leases(), offset, token, now) {
             Ok(lease) => {
-                if planted(Fault::DeliverAcknowledged) {
-                    return Ok(());
+                if !planted(Fault::DeliverAcknowledged) {
+                    either!(self, cursor => cursor.settle(index, offset, lease));
                 }
-                self.due.remove(&(lease.expires_at, offset));
-                Arc::make_mut(&mut self.leases).remove(&offset);
-                Ok(())
+                Ok(true)
             }
-            Err(AckError::NotInFlight) if offset < self.next => Ok(()),
+            Err(AckError::NotInFlight) if offset < self.next() => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Gives a delivery another expiry and another token.
-    pub(crate) fn change(
-        &mut self,
-        offset: u64,
-        token: Token,
-        now: Timestamp,
-        changed: Token,
-        expires_at: Timestamp,
-    ) -> Result<(), AckError> {
-        let lease = self.lease(offset, token, now)?;
-        self.due.remove(&(lease.expires_at, offset));
-        self.due.insert((expires_at, offset));
-        Arc::make_mut(&mut self.leases)
-            .insert(offset, Lease { token: changed, expires_at, attempt: lease.attempt });
-        Ok(())
+    /// Gives a delivery that is in flight another expiry and another token.
+    pub(crate) fn change(&mut self, index: &QueueIndex, offset: u64, lease: Lease, changed: Changed) {
+        let changed = Lease { token: changed.token, expires_at: changed.expires_at, attempt: lease.attempt };
+        either!(self, cursor => cursor.change(index, offset, lease, changed));
     }
-
-    /// The lease that `token` still holds.
-    fn lease(&self, offset: u64, token: Token, now: Timestamp) -> Result<Lease, AckError> {
-        let lease = *self.leases.get(&offset).ok_or(AckError::NotInFlight)?;
-        if lease.token != token && !planted(Fault::AcceptReplacedHandle) {
-            return Err(AckError::Replaced);
-        }
-        if lease.expires_at <= now {
-            return Err(AckError::Expired);
-        }
-        Ok(lease)
-    }
-}
-
-fn is_due(at: Timestamp, now: Timestamp) -> bool {
-    at <= now || planted(Fault::EarlyRedelivery) && at <= now.plus_millis(1)
 }

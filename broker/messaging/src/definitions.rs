@@ -7,7 +7,9 @@ use mainstay_record::{GroupId, RecordId, Timestamp};
 
 use crate::command::{CreateGroup, CreateTopic};
 use crate::index::QueueIndex;
-use crate::metadata::{ConsumerGroup, Metadata, Revision, StartPosition, Topic, queue_share};
+use crate::metadata::{
+    ConsumerGroup, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind, queue_share,
+};
 use crate::names::{GroupName, TopicName};
 use crate::outcome::{Outcome, Refusal};
 use crate::state::{State, TopicState};
@@ -42,6 +44,9 @@ impl GroupState {
 impl State {
     pub(crate) fn create_topic(&mut self, create: &CreateTopic) -> Result<Outcome, Refusal> {
         self.require_metadata_group()?;
+        if create.name.is_derived() {
+            return Err(Refusal::DerivedTopic(create.name.clone()));
+        }
         if let Some(TopicState { topic, .. }) = self.topics.get(&create.name) {
             if topic.kind == create.kind && topic.queues == create.queues {
                 return Ok(Outcome::TopicCreated { created: false });
@@ -56,7 +61,10 @@ impl State {
 
     pub(crate) fn delete_topic(&mut self, name: &TopicName) -> Result<Outcome, Refusal> {
         self.require_metadata_group()?;
-        if self.topics.remove(name).is_none() {
+        if name.is_derived() {
+            return Err(Refusal::DerivedTopic(name.clone()));
+        }
+        if !self.remove_topic(name) {
             return Err(Refusal::UnknownTopic(name.to_string()));
         }
         self.next_version();
@@ -71,14 +79,26 @@ impl State {
     ) -> Result<Outcome, Refusal> {
         self.require_metadata_group()?;
         if let Some(GroupState { group, .. }) = self.groups.get(&create.name) {
-            if group.start == create.start && group.max_attempts == create.max_attempts {
+            let CreateGroup { name: _, start, order, max_attempts, retry } = create;
+            if (group.start, group.order, group.max_attempts) == (*start, *order, *max_attempts)
+                && group.retry == *retry
+            {
                 return Ok(Outcome::GroupCreated { created: false });
             }
             return Err(Refusal::GroupExistsDifferently { existing: group.clone() });
         }
         let revision = self.next_version();
-        let CreateGroup { name, start, max_attempts } = create.clone();
-        let group = ConsumerGroup { name: name.clone(), start, max_attempts, revision, created_at: now };
+        let CreateGroup { name, start, order, max_attempts, retry } = create.clone();
+        self.insert_topic(self.dead_letter_topic(&name, revision));
+        let group = ConsumerGroup {
+            name: name.clone(),
+            start,
+            order,
+            max_attempts,
+            retry,
+            revision,
+            created_at: now,
+        };
         self.groups.insert(name, GroupState { group, since: Since::Record(record) });
         Ok(Outcome::GroupCreated { created: true })
     }
@@ -89,6 +109,7 @@ impl State {
             return Err(Refusal::UnknownGroup(name.to_string()));
         };
         self.forget_subscriptions(group.revision);
+        self.remove_topic(&TopicName::dead_letters_of(name));
         self.next_version();
         Ok(Outcome::GroupDeleted)
     }
@@ -109,7 +130,11 @@ impl State {
     fn sync_topics(&mut self, topics: &[Topic]) {
         let kept: foldhash::HashMap<&TopicName, Revision> =
             topics.iter().map(|topic| (&topic.name, topic.revision)).collect();
-        self.topics.retain(|name, state| kept.get(name) == Some(&state.topic.revision));
+        let gone = self.topics.iter().filter(|(name, state)| kept.get(name) != Some(&state.topic.revision));
+        let gone: Vec<TopicName> = gone.map(|(name, _)| name.clone()).collect();
+        for name in gone {
+            self.remove_topic(&name);
+        }
         for topic in topics {
             if !self.topics.contains_key(&topic.name) {
                 self.insert_topic(topic.clone());
@@ -153,7 +178,29 @@ impl State {
             subscriptions: foldhash::HashMap::default(),
             topic,
         };
+        self.names.insert(state.topic.revision, state.topic.name.clone());
         self.topics.insert(state.topic.name.clone(), state);
+    }
+
+    /// With all that is not in its queues yet. False when there is no such topic.
+    fn remove_topic(&mut self, name: &TopicName) -> bool {
+        let Some(removed) = self.topics.remove(name) else { return false };
+        let revision = removed.topic.revision;
+        self.names.remove(&revision);
+        self.timers.forget_topic(revision);
+        self.halves.forget_topic(revision);
+        true
+    }
+
+    /// One queue in each broker group, since each has dead letters of its own. It comes and goes with its group, and
+    /// has the same revision.
+    fn dead_letter_topic(&self, group: &GroupName, revision: Revision) -> Topic {
+        Topic {
+            name: TopicName::dead_letters_of(group),
+            kind: TopicKind::Normal,
+            queues: QueueCount::clamped(self.broker_groups),
+            revision,
+        }
     }
 
     fn forget_subscriptions(&mut self, group: Revision) {

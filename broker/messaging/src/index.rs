@@ -1,13 +1,17 @@
 //! Index of one queue: for each offset where its message lies in the log, when it was stored and its tag, 16 bytes in
-//! all. Kept in chunks, so that growing never moves more than one chunk.
+//! all. Kept in chunks, so that growing never moves more than one chunk. FIFO messages cost 16 bytes more: their lanes,
+//! and the lanes' messages.
 //!
-//! Offsets run without gaps; records and timestamps ascend with them.
+//! Offsets run without gaps; records and timestamps ascend with them, since both are those of the record that put the
+//! message into the queue.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
 use crate::chunk::Chunk;
+use crate::lane::Lane;
 use crate::metadata::QueueOffset;
 use crate::tags::{TagId, TagMatch, TagTable};
 
@@ -23,6 +27,8 @@ pub(crate) struct QueueIndex {
     end: u64,
     /// Newest offset of each tag, so that a filter that nothing new matches is seen at once.
     newest_of_tag: foldhash::HashMap<TagId, u64>,
+    /// The offsets of each lane, ascending.
+    lanes: foldhash::HashMap<Lane, VecDeque<u64>>,
 }
 
 impl QueueIndex {
@@ -37,21 +43,18 @@ impl QueueIndex {
     }
 
     /// Appends a message whose tag, if it has one, `tags` knows.
-    pub(crate) fn push(
-        &mut self,
-        record: RecordId,
-        now: Timestamp,
-        tag: TagId,
-        tags: &mut TagTable,
-    ) -> QueueOffset {
+    pub(crate) fn push(&mut self, message: Indexed, tags: &mut TagTable) -> QueueOffset {
         let offset = self.end;
-        let message = Indexed { record, stored_at: now, tag };
+        let tag = message.tag;
         match self.chunks.last_mut() {
             Some(chunk) if chunk.takes(&message) => Arc::make_mut(chunk).push(&message),
             _ => self.chunks.push(Arc::new(Chunk::new(offset, message))),
         }
         if tag != TagId::NONE && self.newest_of_tag.insert(tag, offset).is_none() {
             tags.hold(tag);
+        }
+        if let Some(lane) = message.lane {
+            self.lanes.entry(lane).or_default().push_back(offset);
         }
         self.end = offset + 1;
         QueueOffset(offset)
@@ -60,10 +63,11 @@ impl QueueIndex {
     /// Forgets the messages of batches up to `through`, and tells how many they were.
     pub(crate) fn trim(&mut self, through: LogIndex, tags: &mut TagTable) -> u64 {
         let before = self.start();
-        let start = self.first_after(RecordId { index: through, slot: u32::MAX });
+        let start = self.first_after_batch(through);
         if start == before {
             return 0;
         }
+        self.trim_lanes(start);
         self.chunks.drain(..self.chunks.partition_point(|chunk| chunk.end() <= start));
         if let Some(first) = self.chunks.first_mut()
             && first.first() < start
@@ -76,8 +80,40 @@ impl QueueIndex {
         start - before
     }
 
-    pub(crate) fn oldest(&self) -> Option<Indexed> {
-        self.chunks.first()?.oldest()
+    fn trim_lanes(&mut self, start: u64) {
+        let gone = self.chunks.iter().take_while(|chunk| chunk.first() < start);
+        let gone: Vec<Lane> = gone
+            .flat_map(|chunk| chunk.lanes_from(chunk.first()).take_while(|(offset, _)| *offset < start))
+            .map(|(_, lane)| lane)
+            .collect();
+        for lane in gone {
+            if let Some(offsets) = self.lanes.get_mut(&lane) {
+                offsets.pop_front();
+                if offsets.is_empty() {
+                    self.lanes.remove(&lane);
+                }
+            }
+        }
+    }
+
+    /// The first message of the lane from `offset` on.
+    pub(crate) fn next_in_lane(&self, lane: Lane, offset: u64) -> Option<u64> {
+        let offsets = self.lanes.get(&lane)?;
+        offsets.get(offsets.partition_point(|other| *other < offset)).copied()
+    }
+
+    /// How many messages of the lane are from `from` on and before `end`.
+    pub(crate) fn lane_between(&self, lane: Lane, from: u64, end: u64) -> u64 {
+        let Some(offsets) = self.lanes.get(&lane) else { return 0 };
+        let before = |end: u64| offsets.partition_point(|other| *other < end) as u64;
+        before(end).saturating_sub(before(from))
+    }
+
+    /// The lowest batch of the log with the body of a message from `offset` on, where that is not the batch that put
+    /// it here.
+    pub(crate) fn lowest_moved(&self, offset: u64) -> Option<LogIndex> {
+        let first = self.chunks.partition_point(|chunk| chunk.end() <= offset);
+        self.chunks.get(first..)?.iter().filter_map(|chunk| chunk.lowest_moved(offset)).min()
     }
 
     pub(crate) fn get(&self, offset: u64) -> Option<Indexed> {
@@ -94,7 +130,7 @@ impl QueueIndex {
     pub(crate) fn restore_chunk(&mut self, chunk: Chunk) -> bool {
         let newest = self.chunks.last().and_then(|last| last.newest());
         let follows = newest.is_none_or(|newest| {
-            chunk.first() == self.end && chunk.oldest().is_some_and(|oldest| oldest.record > newest.record)
+            chunk.first() == self.end && chunk.oldest().is_some_and(|oldest| oldest.record >= newest.record)
         });
         if !follows || chunk.end() > MAX_OFFSET {
             return false;
@@ -107,6 +143,9 @@ impl QueueIndex {
             }
         }
         drop(tags);
+        for (offset, lane) in chunk.lanes_from(chunk.first()) {
+            self.lanes.entry(lane).or_default().push_back(offset);
+        }
         self.end = chunk.end();
         self.chunks.push(Arc::new(chunk));
         true
@@ -150,6 +189,11 @@ impl QueueIndex {
         self.partition_point(|message| message.record <= record)
     }
 
+    /// The first offset whose message came after the batch.
+    pub(crate) fn first_after_batch(&self, batch: LogIndex) -> u64 {
+        self.first_after(RecordId { index: batch, slot: u32::MAX })
+    }
+
     /// The first offset whose message was stored at `time` or later.
     pub(crate) fn first_stored_since(&self, time: Timestamp) -> u64 {
         self.partition_point(|message| message.stored_at < time)
@@ -182,16 +226,16 @@ mod tests {
         RecordId { index: LogIndex(index), slot }
     }
 
+    fn message(record: RecordId, stored_at: Timestamp, tag: TagId) -> Indexed {
+        Indexed { record, stored_at, tag, lane: None, body: record }
+    }
+
     /// Offset n lies at index 10 + n / 2, slot n % 2, stored at 1000 + n.
     fn filled(messages: u64, tag: impl Fn(u64) -> TagId) -> QueueIndex {
         let mut index = QueueIndex::default();
         for n in 0..messages {
-            let offset = index.push(
-                record(10 + n / 2, (n % 2) as u32),
-                Timestamp(1000 + n),
-                tag(n),
-                &mut TagTable::default(),
-            );
+            let message = message(record(10 + n / 2, (n % 2) as u32), Timestamp(1000 + n), tag(n));
+            let offset = index.push(message, &mut TagTable::default());
             assert_eq!(offset, QueueOffset(n));
         }
         index
@@ -219,7 +263,7 @@ mod tests {
         let places =
             [(1, 0), (u64::from(u32::MAX) + 2, 5), (u64::from(u32::MAX) + 3, 1 << 40), (u64::MAX, u64::MAX)];
         for (at, time) in places {
-            index.push(record(at, 7), Timestamp(time), TagId::NONE, &mut TagTable::default());
+            index.push(message(record(at, 7), Timestamp(time), TagId::NONE), &mut TagTable::default());
         }
         for (offset, (at, time)) in places.into_iter().enumerate() {
             let message = index.get(offset as u64).unwrap();

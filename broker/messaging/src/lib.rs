@@ -8,42 +8,60 @@
 mod chunk;
 mod codec;
 mod command;
+mod concurrent;
+mod consuming;
 mod cursor;
 mod definitions;
+mod elapse;
+mod halves;
 mod handle;
 mod index;
+mod lane;
 mod log_clock;
 mod metadata;
 mod names;
+mod ordered;
 mod outcome;
+mod publishing;
 mod query;
 mod retention;
+mod retry;
+mod runs;
 mod salvage;
 mod snapshot;
 pub mod sql;
 mod state;
 mod subscription;
 mod tags;
+mod ticket;
+mod timers;
+mod transactions;
 mod trim;
+mod window;
 mod wire;
 
 pub use codec::DecodeError;
 pub use command::{
-    Ack, ChangeInvisible, Command, CreateGroup, CreateTopic, DeleteGroup, DeleteTopic, Encoding, Filter,
-    MessageKind, Publish, QueueSelection, Receive, ResetGroup, SyncMetadata, Trim,
+    Ack, ChangeInvisible, Check, Command, CreateGroup, CreateTopic, DeadLetter, Decision, DeleteGroup,
+    DeleteTopic, Elapse, Encoding, EndTransaction, Filter, MessageKind, NoteChecks, Publish, QueueSelection,
+    Recall, Receive, ResetGroup, ResetTo, SetOffset, SyncMetadata, Trim,
 };
 pub use cursor::MAX_UNACKED;
+pub use halves::{FIRST_CHECK_MS, MAX_CHECKS, MAX_HALF_AGE_MS};
 pub use handle::{HandleError, ReceiptHandle};
 pub use log_clock::LogClock;
 pub use metadata::{
-    ConsumerGroup, MAX_QUEUES, Metadata, QueueCount, QueueCountError, QueueId, QueueOffset, Revision,
-    StartPosition, Topic, TopicKind, queue_share,
+    ConsumerGroup, DeliveryOrder, MAX_QUEUES, Metadata, QueueCount, QueueCountError, QueueId, QueueOffset,
+    Revision, StartPosition, Topic, TopicKind, queue_share,
 };
 pub use names::{GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, NameError, NameProblem, TopicName};
-pub use outcome::{AckError, Delivery, Outcome, Refusal, Wake};
+pub use outcome::{AckError, Delivery, Ended, Outcome, Place, RecallError, Refusal, TransactionError, Wake};
 pub use query::QueueProgress;
 pub use retention::{Retention, SegmentInfo, plan};
+pub use retry::{DEFAULT_MAX_ATTEMPTS, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, RetryPolicy, RetryPolicyError};
 pub use salvage::{RecordKind, Salvage};
 pub use snapshot::{Frozen, Parts, Restore, SnapshotError};
 pub use state::State;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS};
+pub use ticket::{RecallHandle, TicketError, TransactionId};
+pub use transactions::HalfMessage;

@@ -3,7 +3,9 @@
 
 use mainstay_record::{GroupId, Timestamp};
 
+use crate::lane;
 use crate::names::{GroupName, TopicName};
+use crate::retry::RetryPolicy;
 
 /// Queues that one topic may have over all broker groups.
 pub const MAX_QUEUES: u32 = 1024;
@@ -28,7 +30,8 @@ pub enum TopicKind {
     Fifo,
     Delay,
     Transaction,
-    /// All of them.
+    Priority,
+    /// All of them but those with a priority.
     Mixed,
 }
 
@@ -39,6 +42,7 @@ impl TopicKind {
             Self::Fifo => "FIFO",
             Self::Delay => "DELAY",
             Self::Transaction => "TRANSACTION",
+            Self::Priority => "PRIORITY",
             Self::Mixed => "MIXED",
         }
     }
@@ -60,6 +64,11 @@ impl QueueCount {
         if queues == 0 || queues > MAX_QUEUES { Err(QueueCountError(queues)) } else { Ok(Self(queues)) }
     }
 
+    /// The nearest that is in bounds.
+    pub(crate) fn clamped(queues: u32) -> Self {
+        Self(queues.clamp(1, MAX_QUEUES))
+    }
+
     pub const fn get(self) -> u32 {
         self.0
     }
@@ -74,6 +83,15 @@ pub struct Topic {
     pub revision: Revision,
 }
 
+impl Topic {
+    /// Where the messages of a message group are, of `groups` broker groups: the same whoever asks, for ever.
+    pub fn home_of(&self, message_group: &str, groups: u32) -> (GroupId, QueueId) {
+        let queue = (lane::hash(message_group) % u64::from(self.queues.get())) as u32;
+        let groups = groups.max(1);
+        (GroupId(queue % groups), QueueId(queue / groups))
+    }
+}
+
 /// Where a consumer group begins in a queue it has not read yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StartPosition {
@@ -83,13 +101,31 @@ pub enum StartPosition {
     Latest,
 }
 
+/// In which order a consumer group gets messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryOrder {
+    /// In about the order they were stored; what failed comes back later.
+    Concurrent,
+    /// Messages of one message group one after the other: the next ones wait until those before are settled. Messages
+    /// without a message group wait for nothing.
+    Fifo,
+}
+
+impl DeliveryOrder {
+    pub(crate) const fn is_fifo(self) -> bool {
+        matches!(self, Self::Fifo)
+    }
+}
+
 /// A consumer group that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerGroup {
     pub name: GroupName,
     pub start: StartPosition,
-    /// Deliveries of a message before it counts as undeliverable.
+    pub order: DeliveryOrder,
+    /// Deliveries of a message before it becomes a dead letter.
     pub max_attempts: u32,
+    pub retry: RetryPolicy,
     pub revision: Revision,
     /// When it was created, by the clock of the metadata's log.
     pub created_at: Timestamp,
@@ -140,6 +176,25 @@ mod tests {
             }
         }
         assert_eq!(queue_share(QueueCount(8), GroupId(3), 2), 0);
+    }
+
+    #[test]
+    fn every_message_group_has_its_home_in_a_queue_that_exists() {
+        for queues in [1, 2, 7, 8, 1024] {
+            for groups in 1..=9 {
+                let queues = QueueCount::new(queues).unwrap();
+                let topic = Topic {
+                    name: TopicName::new("t").unwrap(),
+                    kind: TopicKind::Fifo,
+                    queues,
+                    revision: Revision(1),
+                };
+                for n in 0..100 {
+                    let (group, queue) = topic.home_of(&n.to_string(), groups);
+                    assert!(queue.0 < queue_share(queues, group, groups), "{group:?} {queue:?}");
+                }
+            }
+        }
     }
 
     #[test]

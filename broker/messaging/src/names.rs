@@ -12,7 +12,8 @@ pub const MAX_GROUP_LEN: usize = 120;
 /// Characters of a topic that belongs to a consumer group.
 const MAX_DERIVED_TOPIC_LEN: usize = 255;
 
-const DERIVED_TOPIC_PREFIXES: [&str; 2] = ["%RETRY%", "%DLQ%"];
+const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+const DERIVED_TOPIC_PREFIXES: [&str; 2] = ["%RETRY%", DEAD_LETTER_PREFIX];
 const SYSTEM_TOPICS: [&str; 5] =
     ["TBW102", "SCHEDULE_TOPIC_XXXX", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "TRANS_CHECK_MAX_TIME_TOPIC"];
 const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
@@ -71,6 +72,23 @@ fn check_characters(name: &str, max: usize) -> Result<(), NameProblem> {
 
 fn starts_with_ignoring_case(name: &str, prefix: &str) -> bool {
     name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+impl TopicName {
+    /// The topic of the dead letters of a consumer group.
+    pub fn dead_letters_of(group: &GroupName) -> Self {
+        Self(format!("{DEAD_LETTER_PREFIX}{group}").into())
+    }
+
+    /// The consumer group whose dead letters are in this topic, if it is such a topic.
+    pub fn dead_letter_group(&self) -> Option<GroupName> {
+        self.as_str().strip_prefix(DEAD_LETTER_PREFIX)?.parse().ok()
+    }
+
+    /// Whether the name belongs to a consumer group: nobody but the broker creates such a topic or publishes into it.
+    pub fn is_derived(&self) -> bool {
+        DERIVED_TOPIC_PREFIXES.iter().any(|prefix| self.as_str().starts_with(prefix))
+    }
 }
 
 fn check_topic(name: &str) -> Result<(), NameProblem> {

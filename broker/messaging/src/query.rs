@@ -21,7 +21,7 @@ pub struct QueueProgress {
     pub end: QueueOffset,
     /// Delivered, not acknowledged.
     pub in_flight: u64,
-    /// Messages not looked at yet. A filter may still skip some of them.
+    /// Messages not looked at yet, or that wait for others of their message group. A filter may still skip some of them.
     pub lag: u64,
 }
 
@@ -62,7 +62,7 @@ impl State {
     /// Where the message at `offset` lies in the log.
     pub fn locate(&self, topic: &str, queue: QueueId, offset: QueueOffset) -> Option<RecordId> {
         let index = self.topics.get(topic)?.queues.get(queue.0 as usize)?;
-        index.get(offset.0).map(|message| message.record)
+        index.get(offset.0).map(|message| message.body)
     }
 
     /// The topics that the group has received from or was reset on, sorted.
@@ -80,16 +80,16 @@ impl State {
         let view = self.view(group, topic)?;
         let progress = |queue: u32| {
             let index = view.topic.queues.get(queue as usize)?;
-            let (next, in_flight) = match view.cursor(queue) {
-                Some(cursor) => (cursor.next().max(index.start()), cursor.unacked()),
-                None => (view.group.start(index), 0),
+            let (next, in_flight, waiting) = match view.cursor(queue) {
+                Some(cursor) => (cursor.next().max(index.start()), cursor.unacked(), cursor.waiting(index)),
+                None => (view.group.start(index), 0, 0),
             };
             Some(QueueProgress {
                 queue: QueueId(queue),
                 next: QueueOffset(next),
                 end: QueueOffset(index.end()),
                 in_flight: in_flight as u64,
-                lag: index.end() - next,
+                lag: index.end() - next + waiting,
             })
         };
         Some((0..view.topic.queues.len() as u32).filter_map(progress).collect())
@@ -110,7 +110,7 @@ impl State {
         let ready = |queue: u32| {
             let Some(index) = view.topic.queues.get(queue as usize) else { return false };
             match view.cursor(queue) {
-                Some(cursor) => cursor.has_expired(now) || cursor.has_new(index, &tags),
+                Some(cursor) => cursor.has_due(now) || cursor.has_new(index, &tags),
                 None => index.has_match(view.group.start(index), &tags),
             }
         };

@@ -19,6 +19,13 @@ pub enum RecordKind {
     Receive,
     Ack,
     ChangeInvisible,
+    DeadLetter,
+    /// A half message ended, or its producer asked.
+    Transaction,
+    Recall,
+    /// Delayed messages that came into their queues, which they do again by themselves.
+    Elapse,
+    /// A consumer group's place set.
     ResetGroup,
     /// A topic created or deleted.
     Topic,
@@ -39,7 +46,11 @@ impl RecordKind {
             Command::Receive(_) => Self::Receive,
             Command::Ack(_) => Self::Ack,
             Command::ChangeInvisible(_) => Self::ChangeInvisible,
-            Command::ResetGroup(_) => Self::ResetGroup,
+            Command::DeadLetter(_) => Self::DeadLetter,
+            Command::EndTransaction(_) | Command::NoteChecks(_) => Self::Transaction,
+            Command::Recall(_) => Self::Recall,
+            Command::Elapse(_) => Self::Elapse,
+            Command::ResetGroup(_) | Command::SetOffset(_) => Self::ResetGroup,
             Command::CreateTopic(_) | Command::DeleteTopic(_) => Self::Topic,
             Command::CreateGroup(_) | Command::DeleteGroup(_) => Self::ConsumerGroup,
             Command::SyncMetadata(_) => Self::SyncMetadata,
@@ -53,6 +64,10 @@ impl RecordKind {
             Self::Receive => "receive",
             Self::Ack => "acknowledgement",
             Self::ChangeInvisible => "change of invisible time",
+            Self::DeadLetter => "dead letter",
+            Self::Transaction => "end or check of a transaction",
+            Self::Recall => "recall",
+            Self::Elapse => "delivery of delayed messages",
             Self::ResetGroup => "reset of a consumer group",
             Self::Topic => "topic created or deleted",
             Self::ConsumerGroup => "consumer group created or deleted",

@@ -1,12 +1,27 @@
 //! One consumer group on one topic: a cursor for each queue, and whose turn it is.
 
+use std::collections::VecDeque;
+
 use mainstay_record::Timestamp;
 
 use crate::command::QueueSelection;
-use crate::cursor::{Cursor, Taking};
+use crate::cursor::{Cursor, Taken, Taking};
+use crate::handle::Token;
 use crate::index::QueueIndex;
-use crate::metadata::QueueId;
-use crate::outcome::Delivery;
+use crate::lane;
+use crate::metadata::{DeliveryOrder, QueueId};
+
+/// Receives whose attempt ids are remembered.
+pub(crate) const MAX_ATTEMPTS: usize = 128;
+
+/// The order in which queues are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Precedence {
+    /// In turn, so that none waits for ever.
+    Equal,
+    /// Those of higher numbers before the others.
+    Highest,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subscription {
@@ -14,17 +29,24 @@ pub(crate) struct Subscription {
     cursors: Vec<Cursor>,
     /// The queue that the next receive begins with.
     turn: u32,
+    /// The last receives that had an attempt id, by its hash. Only groups that get messages in order have any.
+    attempts: VecDeque<(u64, Token)>,
 }
 
 impl Subscription {
     /// Begins each queue where `start` says.
-    pub(crate) fn new(queues: &[QueueIndex], start: impl Fn(&QueueIndex) -> u64) -> Self {
-        Self { cursors: queues.iter().map(|index| Cursor::new(start(index))).collect(), turn: 0 }
+    pub(crate) fn new(
+        order: DeliveryOrder,
+        queues: &[QueueIndex],
+        start: impl Fn(&QueueIndex) -> u64,
+    ) -> Self {
+        let cursors = queues.iter().map(|index| Cursor::new(order, start(index))).collect();
+        Self { cursors, turn: 0, attempts: VecDeque::new() }
     }
 
     /// With these cursors, one for each local queue.
-    pub(crate) const fn restored(cursors: Vec<Cursor>, turn: u32) -> Self {
-        Self { cursors, turn }
+    pub(crate) const fn restored(cursors: Vec<Cursor>, turn: u32, attempts: VecDeque<(u64, Token)>) -> Self {
+        Self { cursors, turn, attempts }
     }
 
     pub(crate) fn cursors(&self) -> &[Cursor] {
@@ -33,6 +55,10 @@ impl Subscription {
 
     pub(crate) const fn turn(&self) -> u32 {
         self.turn
+    }
+
+    pub(crate) const fn attempts(&self) -> &VecDeque<(u64, Token)> {
+        &self.attempts
     }
 
     pub(crate) fn cursor(&self, queue: u32) -> Option<&Cursor> {
@@ -46,7 +72,7 @@ impl Subscription {
     /// Settles what the queues do not keep any more.
     pub(crate) fn trim(&mut self, queues: &[QueueIndex]) {
         for (cursor, index) in self.cursors.iter_mut().zip(queues) {
-            cursor.trim(index.start());
+            cursor.trim(index);
         }
     }
 
@@ -54,29 +80,70 @@ impl Subscription {
         self.cursors.iter().filter_map(|cursor| cursor.next_due(now)).min()
     }
 
-    /// Takes messages: first what has expired in any of the queues, then new ones. Each receive begins with the queue
-    /// after the last one that gave something, so that no queue waits for ever.
+    /// Takes messages. Where all queues are equal, first what has expired in any of them, then new ones, beginning
+    /// with the queue after the last one that gave something.
     pub(crate) fn receive(
         &mut self,
         queues: &[QueueIndex],
         selection: &QueueSelection,
+        precedence: Precedence,
         taking: &Taking,
-    ) -> Vec<Delivery> {
+    ) -> Taken {
+        let mut taken = Taken::default();
         let order = self.order(selection);
-        let mut out = Vec::new();
-        for take in [Cursor::take_expired, Cursor::take_new] {
-            for &queue in &order {
-                if let Some(cursor) = self.cursors.get_mut(queue as usize)
-                    && let Some(index) = queues.get(queue as usize)
-                {
-                    take(cursor, QueueId(queue), index, taking, &mut out);
+        match precedence {
+            Precedence::Equal => {
+                for take in [Cursor::take_due, Cursor::take_new] {
+                    for &queue in &order {
+                        self.at(queues, queue, |cursor, index| {
+                            take(cursor, QueueId(queue), index, taking, &mut taken);
+                        });
+                    }
+                }
+                if let Some(last) = taken.deliveries.last() {
+                    self.turn = last.queue.0 + 1;
+                }
+            }
+            Precedence::Highest => {
+                let mut order = order;
+                order.sort_unstable_by_key(|queue| std::cmp::Reverse(*queue));
+                for queue in order {
+                    self.at(queues, queue, |cursor, index| {
+                        cursor.take_due(QueueId(queue), index, taking, &mut taken);
+                        cursor.take_new(QueueId(queue), index, taking, &mut taken);
+                    });
                 }
             }
         }
-        if let Some(last) = out.last() {
-            self.turn = last.queue.0 + 1;
+        taken
+    }
+
+    /// Takes what an earlier receive with the same attempt id took and still holds. Remembers this one.
+    pub(crate) fn repeat(&mut self, queues: &[QueueIndex], attempt_id: &str, taking: &Taking) -> Taken {
+        let hash = lane::hash(attempt_id);
+        let mut taken = Taken::default();
+        if let Some(at) = self.attempts.iter().position(|(other, _)| *other == hash)
+            && let Some((_, before)) = self.attempts.remove(at)
+        {
+            for queue in 0..self.cursors.len() as u32 {
+                self.at(queues, queue, |cursor, index| {
+                    cursor.take_again(QueueId(queue), index, before, taking, &mut taken);
+                });
+            }
         }
-        out
+        if self.attempts.len() >= MAX_ATTEMPTS {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back((hash, taking.token));
+        taken
+    }
+
+    fn at(&mut self, queues: &[QueueIndex], queue: u32, act: impl FnOnce(&mut Cursor, &QueueIndex)) {
+        if let (Some(cursor), Some(index)) =
+            (self.cursors.get_mut(queue as usize), queues.get(queue as usize))
+        {
+            act(cursor, index);
+        }
     }
 
     /// The selected queues in ascending order, beginning with the one whose turn it is.

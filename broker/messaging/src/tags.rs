@@ -45,7 +45,7 @@ pub(crate) struct TagTable {
     /// All texts by their numbers, from 1; the last is not free. A part that is changed while a frozen state shares
     /// it is copied first.
     parts: Vec<Arc<TagTexts>>,
-    /// By number: how many queues keep messages with the tag.
+    /// By number: how many queues keep messages with the tag, and how many messages with it are not in a queue yet.
     holders: Vec<u32>,
     free: BTreeSet<TagId>,
     bytes: usize,
@@ -105,6 +105,11 @@ impl TagTable {
     pub(crate) fn is_complete(&self) -> bool {
         let unused = self.holders.iter().filter(|holders| **holders == 0).count();
         unused == self.free.len() && self.holders.last().is_none_or(|holders| *holders > 0)
+    }
+
+    pub(crate) fn text(&self, id: TagId) -> Option<Arc<str>> {
+        let at = id.place()?;
+        self.parts.get(at / PART_TEXTS)?.get(at % PART_TEXTS)?.clone()
     }
 
     pub(crate) fn knows(&self, id: TagId) -> bool {

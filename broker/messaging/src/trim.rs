@@ -1,4 +1,7 @@
 //! Forgetting old messages, and what must not be forgotten yet.
+//!
+//! A message whose body came into the log long before its place in a queue keeps the log from its body on, and so does
+//! one that waits for its time or for its producer's decision.
 
 use mainstay_planted::{Fault, planted};
 use mainstay_record::LogIndex;
@@ -10,6 +13,7 @@ use crate::state::{State, TopicState};
 impl State {
     pub(crate) fn trim(&mut self, through: LogIndex) -> Outcome {
         let mut messages = 0;
+        let through = self.trimmable(through);
         let through = if planted(Fault::TrimOneTooMany) { through.next() } else { through };
         for TopicState { queues, tags, subscriptions, .. } in self.topics.values_mut() {
             let trimmed: u64 = queues.iter_mut().map(|index| index.trim(through, tags)).sum();
@@ -21,23 +25,44 @@ impl State {
         Outcome::Trimmed { messages }
     }
 
+    /// Through which batch a trim that is asked for `through` goes: not as far as a body that is still needed then.
+    /// Looks at every chunk of 1024 messages that has moved ones, and at what is pending.
+    pub fn trimmable(&self, through: LogIndex) -> LogIndex {
+        let pending = [self.timers.lowest(), self.halves.lowest()].into_iter().flatten().min();
+        let before = |needed: Option<LogIndex>| {
+            needed.map_or(LogIndex(u64::MAX), |at| LogIndex(at.0.saturating_sub(1)))
+        };
+        let mut through = through.min(before(pending));
+        loop {
+            let kept = self.topics.values().flat_map(|topic| &topic.queues);
+            let moved = kept.filter_map(|index| index.lowest_moved(index.first_after_batch(through))).min();
+            let lower = through.min(before(moved));
+            if lower == through {
+                return through;
+            }
+            through = lower;
+        }
+    }
+
     /// The lowest batch of the log that holds a message still kept; `None` when none is kept. What lies below it is
-    /// needed only until a snapshot covers it. Looks at one message of each queue.
+    /// needed only until a snapshot covers it. Looks at one message of each queue, at every chunk of 1024 messages that
+    /// has moved ones, and at what is pending.
     pub fn first_needed(&self) -> Option<LogIndex> {
-        self.topics.values().filter_map(oldest).min()
+        let kept = self.topics.values().filter_map(oldest).min();
+        [kept, self.timers.lowest(), self.halves.lowest()].into_iter().flatten().min()
     }
 
     /// The lowest batch of the log that holds a message which a group has not consumed: any of the groups that have
     /// received from its topic or were reset on it, whatever their filters. A topic that no group has read yet is
-    /// unconsumed from its first message on. `None` when everything is consumed. Looks at one message for each
-    /// queue and group.
+    /// unconsumed from its first message on, and so is what is pending. `None` when everything is consumed.
     pub fn unconsumed_from(&self) -> Option<LogIndex> {
-        self.topics.values().filter_map(unconsumed).min()
+        let queued = self.topics.values().filter_map(unconsumed).min();
+        [queued, self.timers.lowest(), self.halves.lowest()].into_iter().flatten().min()
     }
 }
 
 fn oldest(topic: &TopicState) -> Option<LogIndex> {
-    topic.queues.iter().filter_map(QueueIndex::oldest).map(|message| message.record.index).min()
+    topic.queues.iter().filter_map(|index| from(index, index.start())).min()
 }
 
 fn unconsumed(topic: &TopicState) -> Option<LogIndex> {
@@ -46,7 +71,13 @@ fn unconsumed(topic: &TopicState) -> Option<LogIndex> {
     }
     let places = topic.subscriptions.values().flat_map(|subscription| {
         let cursors = subscription.cursors().iter().zip(&topic.queues);
-        cursors.filter_map(|(cursor, index)| index.get(cursor.unconsumed()))
+        cursors.filter_map(|(cursor, index)| from(index, cursor.unconsumed(index)))
     });
-    places.map(|message| message.record.index).min()
+    places.min()
+}
+
+/// The lowest batch with what is in the queue from `offset` on.
+fn from(index: &QueueIndex, offset: u64) -> Option<LogIndex> {
+    let first = index.get(offset)?.record.index;
+    Some(index.lowest_moved(offset).map_or(first, |moved| moved.min(first)))
 }

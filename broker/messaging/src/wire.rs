@@ -6,6 +6,7 @@ use std::str::FromStr;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::handle::{FIELDS_LEN, ReceiptHandle};
+use crate::ticket::{TICKET_LEN, Ticket};
 
 /// Why a record is not a command. Fields are named.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -163,6 +164,20 @@ impl<'a> Reader<'a> {
         let mut fields = [0; FIELDS_LEN];
         fields.copy_from_slice(self.bytes(FIELDS_LEN, "receipt handle")?);
         Ok(ReceiptHandle::from_fields(&fields))
+    }
+
+    pub(crate) fn ticket(&mut self, field: &'static str) -> Result<Ticket, DecodeError> {
+        let mut fields = [0; TICKET_LEN];
+        fields.copy_from_slice(self.bytes(TICKET_LEN, field)?);
+        Ok(Ticket::from_fields(&fields))
+    }
+
+    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        match self.byte(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::Invalid(field)),
+        }
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {

@@ -138,6 +138,20 @@ faults! {
         ForgetInFlight,
         /// Trimming takes one batch more than it was asked to.
         TrimOneTooMany,
+        /// A message of a message group is delivered while an earlier one of it is in flight.
+        FifoOvertakes,
+        /// A message that is sent again with the same id is stored again.
+        StoreTwice,
+        /// A delayed message is delivered a second before its time.
+        DeliverEarly,
+        /// A recalled message is delivered all the same.
+        IgnoreRecall,
+        /// A rollback delivers the half message.
+        CommitRolledBack,
+        /// A message becomes a dead letter twice.
+        BuryTwice,
+        /// A message becomes a dead letter one attempt too early.
+        OneAttemptLess,
     }
     Driver {
         /// A leader answers when it alone has persisted a batch.

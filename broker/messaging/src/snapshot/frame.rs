@@ -15,7 +15,7 @@ use super::SnapshotError;
 use crate::tags::MAX_TAG_BYTES;
 
 const MAGIC: [u8; 3] = *b"MSS";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER_LEN: usize = 16;
 
 /// A part is closed when it has so many bytes.

@@ -42,15 +42,28 @@ impl State {
         for topic in topics {
             freeze_topic(topic, &mut items);
         }
+        self.freeze_pending(&mut items);
         let totals = self.totals();
         items.push(Item::End(totals));
         Frozen { group: self.broker_group, items, messages: totals.messages }
+    }
+
+    fn freeze_pending(&self, items: &mut Vec<Item>) {
+        items.extend(self.timers.runs().cloned().map(Item::Timers));
+        items.push(Item::Halves(self.halves.by_record().clone()));
+        let skipped = |first: usize, n: usize| if n == 0 { first } else { 0 };
+        let (parts, first) = self.ended.parts();
+        items.extend(parts.cloned().enumerate().map(|(n, part)| Item::Ended(part, skipped(first, n))));
+        let (parts, first) = self.seen.parts();
+        items.extend(parts.cloned().enumerate().map(|(n, part)| Item::Seen(part, skipped(first, n))));
     }
 
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals {
             groups: self.groups.len() as u64,
             topics: self.topics.len() as u64,
+            pending: (self.timers.len() + self.half_count()) as u64,
+            remembered: (self.ended.len() + self.seen.len()) as u64,
             ..Totals::default()
         };
         for topic in self.topics.values() {
@@ -71,13 +84,18 @@ fn freeze_topic(state: &TopicState, items: &mut Vec<Item>) {
     let mut subscriptions: Vec<_> = state.subscriptions.iter().collect();
     subscriptions.sort_unstable_by_key(|(group, _)| **group);
     for (group, subscription) in subscriptions {
-        items.push(Item::Subscription(*group, subscription.turn()));
+        let attempts = subscription.attempts().iter().copied().collect();
+        items.push(Item::Subscription(*group, subscription.turn(), attempts));
         let cursors = subscription.cursors().iter();
         let leases = |cursor: &Cursor| match planted(Fault::ForgetInFlight) {
             true => Arc::default(),
             false => cursor.leases().clone(),
         };
-        items.extend(cursors.map(|cursor| Item::Cursor(cursor.next(), leases(cursor))));
+        let lanes = |cursor: &Cursor| match planted(Fault::ForgetInFlight) {
+            true => Vec::new(),
+            false => cursor.lanes(),
+        };
+        items.extend(cursors.map(|cursor| Item::Cursor(cursor.next(), leases(cursor), lanes(cursor))));
     }
 }
 

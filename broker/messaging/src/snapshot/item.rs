@@ -1,19 +1,28 @@
 //! What a snapshot is made of, in this order: the header; every consumer group by name; every topic by name, each with
-//! its tags and free tag numbers, then its queues with their chunks, then its subscriptions by the group's revision with their cursors; the
-//! end. An item is a byte for its kind and its fields.
+//! its tags and free tag numbers, then its queues with their chunks, then its subscriptions by the group's revision with
+//! their cursors; what is pending and what is remembered; the end. An item is a byte for its kind and its fields.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use mainstay_record::{GroupId, LogIndex, RecordId, Timestamp};
 
+use super::pending;
 use crate::chunk::Chunk;
 use crate::codec;
 use crate::cursor::{Lease, Leases};
 use crate::definitions::{GroupState, Since};
+use crate::halves::ByRecord;
 use crate::handle::Token;
+use crate::lane::Lane;
 use crate::metadata::{Revision, Topic};
+use crate::publishing::{MessageKey, Went};
+use crate::subscription::MAX_ATTEMPTS;
 use crate::tags::TagTexts;
+use crate::ticket::Ticket;
+use crate::timers::Timer;
+use crate::transactions::End;
+use crate::window::Part;
 use crate::wire::{DecodeError, Reader, WriteFields};
 
 pub(super) const HEADER: u8 = 1;
@@ -37,10 +46,18 @@ pub(super) enum Item {
     /// The offset after its newest message.
     Queue(u64),
     Chunk(Arc<Chunk>),
-    /// The consumer group, and the queue whose turn it is.
-    Subscription(Revision, u32),
-    /// The next offset, and what is in flight.
-    Cursor(u64, Arc<Leases>),
+    /// The consumer group, the queue whose turn it is, and the receives that can be repeated.
+    Subscription(Revision, u32, Vec<(u64, Token)>),
+    /// The next offset, what is in flight, and the lanes that are held up.
+    Cursor(u64, Arc<Leases>, Vec<(Lane, u64)>),
+    /// One item for each.
+    Timers(Arc<Vec<Timer>>),
+    /// One item for each.
+    Halves(Arc<ByRecord>),
+    /// One item for each but the first so many.
+    Ended(Arc<Part<Ticket, End>>, usize),
+    /// One item for each but the first so many.
+    Seen(Arc<Part<MessageKey, Went>>, usize),
     End(Totals),
 }
 
@@ -58,6 +75,8 @@ pub(super) struct Totals {
     pub(super) topics: u64,
     pub(super) subscriptions: u64,
     pub(super) messages: u64,
+    pub(super) pending: u64,
+    pub(super) remembered: u64,
 }
 
 impl Item {
@@ -97,15 +116,29 @@ impl Item {
                 out.put_u8(CHUNK);
                 chunk.encode(out);
             }
-            Self::Subscription(group, turn) => {
+            Self::Subscription(group, turn, attempts) => {
                 out.put_u8(SUBSCRIPTION);
                 out.put_u64_le(group.0);
                 out.put_u32_le(*turn);
+                put_attempts(attempts, out);
             }
-            Self::Cursor(next, leases) => {
+            Self::Cursor(next, leases, lanes) => {
                 out.put_u8(CURSOR);
                 out.put_u64_le(*next);
                 put_leases(leases, out);
+                put_lanes(lanes, out);
+            }
+            Self::Timers(timers) => timers.iter().for_each(|timer| pending::put_timer(timer, out)),
+            Self::Halves(halves) => {
+                halves.iter().for_each(|(record, half)| pending::put_half(*record, half, out));
+            }
+            Self::Ended(part, skipped) => {
+                let ended = part.iter().skip(*skipped);
+                ended.for_each(|(at, ticket, end)| pending::put_ended(*at, ticket, *end, out));
+            }
+            Self::Seen(part, skipped) => {
+                let seen = part.iter().skip(*skipped);
+                seen.for_each(|(at, key, went)| pending::put_seen(*at, *key, *went, out));
             }
             Self::End(totals) => {
                 out.put_u8(END);
@@ -113,6 +146,8 @@ impl Item {
                 out.put_u64_le(totals.topics);
                 out.put_u64_le(totals.subscriptions);
                 out.put_u64_le(totals.messages);
+                out.put_u64_le(totals.pending);
+                out.put_u64_le(totals.remembered);
             }
         }
     }
@@ -140,6 +175,8 @@ pub(super) fn totals(input: &mut Reader<'_>) -> Result<Totals, DecodeError> {
         topics: input.u64_le("number of topics")?,
         subscriptions: input.u64_le("number of subscriptions")?,
         messages: input.u64_le("number of messages")?,
+        pending: input.u64_le("number of pending messages")?,
+        remembered: input.u64_le("number of remembered messages")?,
     })
 }
 
@@ -201,11 +238,57 @@ pub(super) fn leases(input: &mut Reader<'_>, start: u64, next: u64) -> Result<Le
     Ok(leases)
 }
 
-fn put_record(record: RecordId, out: &mut BytesMut) {
+fn put_attempts(attempts: &[(u64, Token)], out: &mut BytesMut) {
+    out.put_u32_le(attempts.len() as u32);
+    for (hash, token) in attempts {
+        out.put_u64_le(*hash);
+        put_record(token.record, out);
+        out.put_u64_le(token.made_at.0);
+    }
+}
+
+pub(super) fn attempts(input: &mut Reader<'_>) -> Result<Vec<(u64, Token)>, DecodeError> {
+    const FIELD: &str = "attempts";
+    let count = input.u32_le(FIELD)? as usize;
+    if count > MAX_ATTEMPTS {
+        return Err(DecodeError::Invalid(FIELD));
+    }
+    let attempt = |_| {
+        let hash = input.u64_le(FIELD)?;
+        let token = Token { record: record(input, FIELD)?, made_at: Timestamp(input.u64_le(FIELD)?) };
+        Ok((hash, token))
+    };
+    (0..count).map(attempt).collect()
+}
+
+fn put_lanes(lanes: &[(Lane, u64)], out: &mut BytesMut) {
+    out.put_u32_le(lanes.len() as u32);
+    for (lane, from) in lanes {
+        out.put_u64_le(lane.get());
+        out.put_u64_le(*from);
+    }
+}
+
+/// Ascending, none twice.
+pub(super) fn lanes(input: &mut Reader<'_>) -> Result<Vec<(Lane, u64)>, DecodeError> {
+    const FIELD: &str = "lane";
+    let count = input.u32_le(FIELD)?;
+    let mut lanes: Vec<(Lane, u64)> = Vec::new();
+    for _ in 0..count {
+        let lane = Lane::from_raw(input.u64_le(FIELD)?).ok_or(DecodeError::Invalid(FIELD))?;
+        if lanes.last().is_some_and(|(last, _)| *last >= lane) {
+            return Err(DecodeError::Invalid(FIELD));
+        }
+        lanes.push((lane, input.u64_le(FIELD)?));
+    }
+    Ok(lanes)
+}
+
+pub(super) fn put_record(record: RecordId, out: &mut BytesMut) {
     out.put_u64_le(record.index.0);
     out.put_u32_le(record.slot);
 }
 
-fn record(input: &mut Reader<'_>, field: &'static str) -> Result<RecordId, DecodeError> {
+pub(super) fn record(input: &mut Reader<'_>, field: &'static str) -> Result<RecordId, DecodeError> {
     Ok(RecordId { index: LogIndex(input.u64_le(field)?), slot: input.u32_le(field)? })
 }

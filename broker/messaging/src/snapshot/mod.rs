@@ -12,6 +12,7 @@
 mod frame;
 mod freeze;
 mod item;
+mod pending;
 mod restore;
 #[cfg(test)]
 mod tests;

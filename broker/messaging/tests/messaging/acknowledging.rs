@@ -87,7 +87,8 @@ fn each_handle_of_one_acknowledgement_has_its_own_result() {
     let old = log.receive(receive(1))[0].handle;
     log.wait(INVISIBLE);
     let handles: Vec<ReceiptHandle> = log.receive(receive(3)).iter().map(|d| d.handle).collect();
-    let ack = Ack { group: group(GROUP), topic: topic(TOPIC), handles: vec![handles[2], old, handles[0]] };
+    let handles = vec![handles[2], old, handles[0]];
+    let ack = Ack { group: group(GROUP), topic: topic(TOPIC), handles, by: String::new() };
     assert_eq!(log.apply(Command::Ack(ack)), Outcome::Acked(vec![Ok(()), Err(AckError::Replaced), Ok(())]));
     log.wait(INVISIBLE);
     assert_eq!(log.take(receive(3)), [(0, 1, 2)]);
@@ -97,7 +98,7 @@ fn each_handle_of_one_acknowledgement_has_its_own_result() {
 fn handles_of_another_group_topic_or_broker_group_are_foreign() {
     let (mut log, handle) = delivered();
     log.apply(create_group("audit", StartPosition::Earliest));
-    let audit = Ack { group: group("audit"), topic: topic(TOPIC), handles: vec![handle] };
+    let audit = Ack { group: group("audit"), topic: topic(TOPIC), handles: vec![handle], by: String::new() };
     assert_eq!(log.apply(Command::Ack(audit)), Outcome::Acked(vec![Err(AckError::Foreign)]));
 
     let mut elsewhere = Log::empty(1, 2);

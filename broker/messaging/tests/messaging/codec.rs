@@ -2,17 +2,19 @@
 
 use bytes::{Bytes, BytesMut};
 use mainstay_messaging::{
-    Ack, ChangeInvisible, Command, ConsumerGroup, CreateGroup, CreateTopic, DecodeError, DeleteGroup,
-    DeleteTopic, Encoding, Filter, GroupName, MessageKind, Metadata, Publish, QueueCount, QueueId,
-    QueueSelection, ReceiptHandle, Receive, ResetGroup, Revision, StartPosition, SyncMetadata, Topic,
-    TopicKind, TopicName, Trim,
+    Ack, ChangeInvisible, Check, Command, ConsumerGroup, CreateGroup, CreateTopic, DeadLetter, Decision,
+    DecodeError, DeleteGroup, DeleteTopic, DeliveryOrder, Elapse, Encoding, EndTransaction, Filter,
+    GroupName, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, MessageKind, Metadata, NoteChecks, Outcome, Place,
+    Publish, QueueCount, QueueId, QueueOffset, QueueSelection, Recall, RecallHandle, ReceiptHandle, Receive,
+    ResetGroup, ResetTo, RetryPolicy, Revision, SetOffset, StartPosition, SyncMetadata, Topic, TopicKind,
+    TopicName, TransactionId, Trim,
 };
 use mainstay_record::{LogIndex, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::log::{Log, message, receive};
+use crate::log::{Log, TOPIC, message, receive, topic};
 
 fn encoded(command: &Command) -> Bytes {
     let mut bytes = BytesMut::new();
@@ -33,8 +35,8 @@ fn queue_count() -> impl Strategy<Value = QueueCount> {
 }
 
 fn topic_kind() -> impl Strategy<Value = TopicKind> {
-    use TopicKind::{Delay, Fifo, Mixed, Normal, Transaction};
-    prop::sample::select(vec![Normal, Fifo, Delay, Transaction, Mixed])
+    use TopicKind::{Delay, Fifo, Mixed, Normal, Priority, Transaction};
+    prop::sample::select(vec![Normal, Fifo, Delay, Transaction, Priority, Mixed])
 }
 
 fn start() -> impl Strategy<Value = StartPosition> {
@@ -54,7 +56,8 @@ fn handle() -> impl Strategy<Value = ReceiptHandle> {
 fn message_kind() -> impl Strategy<Value = MessageKind> {
     prop_oneof![
         Just(MessageKind::Normal),
-        Just(MessageKind::Transaction),
+        option::of(any::<u64>()).prop_map(|check_after_ms| MessageKind::Transaction { check_after_ms }),
+        any::<u32>().prop_map(|priority| MessageKind::Priority { priority }),
         ".{0,9}".prop_map(|message_group| MessageKind::Fifo { message_group }),
         any::<u64>().prop_map(|at| MessageKind::Delay { deliver_at: Timestamp(at) }),
     ]
@@ -96,26 +99,82 @@ fn receive_command() -> impl Strategy<Value = Command> {
     ];
     let filter = prop_oneof![Just(Filter::All), vec(".{0,9}", 0..4).prop_map(Filter::Tags)];
     let names = (group_name(), topic_name());
-    (names, queues, any::<u32>(), filter, any::<u64>(), option::of(".{0,9}")).prop_map(
-        |((group, topic), queues, max, filter, invisible_ms, attempt_id)| {
-            Command::Receive(Receive { group, topic, queues, max, filter, invisible_ms, attempt_id })
+    let rest = (any::<u64>(), option::of(".{0,9}"), ".{0,9}");
+    (names, queues, any::<u32>(), filter, rest).prop_map(
+        |((group, topic), queues, max, filter, (invisible_ms, attempt_id, by))| {
+            Command::Receive(Receive { group, topic, queues, max, filter, invisible_ms, attempt_id, by })
         },
     )
+}
+
+fn create_group() -> impl Strategy<Value = CreateGroup> {
+    let order = prop::sample::select(vec![DeliveryOrder::Concurrent, DeliveryOrder::Fifo]);
+    let retry = prop_oneof![
+        vec(0..=MAX_RETRY_DELAY_MS, 1..=MAX_RETRY_DELAYS).prop_map(RetryPolicy::Customized),
+        (0..1000u64, 1000..=MAX_RETRY_DELAY_MS, 1..=100u32)
+            .prop_map(|(initial, max, multiplier)| RetryPolicy::Exponential { initial, max, multiplier }),
+    ];
+    (group_name(), start(), order, any::<u32>(), retry).prop_map(
+        |(name, start, order, max_attempts, retry)| CreateGroup { name, start, order, max_attempts, retry },
+    )
+}
+
+/// Made by one state, like handles.
+fn tickets() -> impl Strategy<Value = (TransactionId, RecallHandle)> {
+    (0..u64::from(u32::MAX), 1..1000u64).prop_map(|(wait, delay)| {
+        let mut log = Log::empty(0, 1);
+        log.apply(Command::CreateTopic(CreateTopic {
+            name: topic(TOPIC),
+            kind: TopicKind::Mixed,
+            queues: QueueCount::new(1).unwrap(),
+        }));
+        log.wait(wait);
+        let kinds = [
+            MessageKind::Transaction { check_after_ms: None },
+            MessageKind::Delay { deliver_at: log.now.plus_millis(delay) },
+        ];
+        let places = kinds.map(|kind| {
+            let message_id = String::new();
+            let publish = Publish { kind, message_id, ..message(0, None) };
+            match log.apply(Command::Publish(publish)) {
+                Outcome::Published { place, .. } => place,
+                other => panic!("{other:?}"),
+            }
+        });
+        let [Place::Half(transaction), Place::Timer(recall)] = places else { panic!("{places:?}") };
+        (transaction, recall)
+    })
+}
+
+fn pending_command() -> impl Strategy<Value = Command> {
+    let decision = prop::sample::select(vec![Decision::Commit, Decision::Rollback]);
+    let checks = vec((tickets(), any::<bool>()), 0..4);
+    prop_oneof![
+        (topic_name(), tickets(), decision, ".{0,9}").prop_map(|(topic, (transaction, _), decision, by)| {
+            Command::EndTransaction(EndTransaction { topic, transaction, decision, by })
+        }),
+        (topic_name(), checks).prop_map(|(topic, checks)| {
+            let check = |((transaction, _), asked)| Check { transaction, asked };
+            Command::NoteChecks(NoteChecks { topic, checks: checks.into_iter().map(check).collect() })
+        }),
+        (topic_name(), tickets(), ".{0,9}").prop_map(|(topic, (_, handle), by)| Command::Recall(Recall {
+            topic,
+            handle,
+            by
+        })),
+        any::<u32>().prop_map(|max| Command::Elapse(Elapse { max })),
+    ]
 }
 
 fn sync() -> impl Strategy<Value = Command> {
     let topic = (topic_name(), topic_kind(), queue_count(), any::<u64>()).prop_map(
         |(name, kind, queues, revision)| Topic { name, kind, queues, revision: Revision(revision) },
     );
-    let group = (group_name(), start(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
-        |(name, start, max_attempts, revision, created_at)| ConsumerGroup {
-            name,
-            start,
-            max_attempts,
-            revision: Revision(revision),
-            created_at: Timestamp(created_at),
-        },
-    );
+    let group = (create_group(), any::<u64>(), any::<u64>()).prop_map(|(create, revision, created_at)| {
+        let CreateGroup { name, start, order, max_attempts, retry } = create;
+        let (revision, created_at) = (Revision(revision), Timestamp(created_at));
+        ConsumerGroup { name, start, order, max_attempts, retry, revision, created_at }
+    });
     (any::<u64>(), vec(topic, 0..4), vec(group, 0..4)).prop_map(|(version, topics, groups)| {
         Command::SyncMetadata(SyncMetadata {
             metadata: Metadata { version: Revision(version), topics, groups },
@@ -126,18 +185,29 @@ fn sync() -> impl Strategy<Value = Command> {
 fn command() -> impl Strategy<Value = Command> {
     let create_topic = (topic_name(), topic_kind(), queue_count())
         .prop_map(|(name, kind, queues)| Command::CreateTopic(CreateTopic { name, kind, queues }));
-    let create_group = (group_name(), start(), any::<u32>()).prop_map(|(name, start, max_attempts)| {
-        Command::CreateGroup(CreateGroup { name, start, max_attempts })
-    });
-    let reset = (group_name(), topic_name(), start())
+    let create_group = create_group().prop_map(Command::CreateGroup);
+    let to = prop_oneof![
+        Just(ResetTo::Earliest),
+        Just(ResetTo::Latest),
+        any::<u64>().prop_map(|time| ResetTo::Time(Timestamp(time))),
+    ];
+    let reset = (group_name(), topic_name(), to)
         .prop_map(|(group, topic, to)| Command::ResetGroup(ResetGroup { group, topic, to }));
-    let ack = (group_name(), topic_name(), vec(handle(), 0..4))
-        .prop_map(|(group, topic, handles)| Command::Ack(Ack { group, topic, handles }));
-    let change = (group_name(), topic_name(), handle(), any::<u64>()).prop_map(
-        |(group, topic, handle, invisible_ms)| {
-            Command::ChangeInvisible(ChangeInvisible { group, topic, handle, invisible_ms })
+    let ack = (group_name(), topic_name(), vec(handle(), 0..4), ".{0,9}")
+        .prop_map(|(group, topic, handles, by)| Command::Ack(Ack { group, topic, handles, by }));
+    let change = (group_name(), topic_name(), handle(), any::<u64>(), any::<bool>(), ".{0,9}").prop_map(
+        |(group, topic, handle, invisible_ms, at_least_retry_delay, by)| {
+            let change = ChangeInvisible { group, topic, handle, invisible_ms, at_least_retry_delay, by };
+            Command::ChangeInvisible(change)
         },
     );
+    let dead = (group_name(), topic_name(), handle(), ".{0,9}")
+        .prop_map(|(group, topic, handle, by)| Command::DeadLetter(DeadLetter { group, topic, handle, by }));
+    let set =
+        (group_name(), topic_name(), any::<u32>(), any::<u64>()).prop_map(|(group, topic, queue, offset)| {
+            let (queue, offset) = (QueueId(queue), QueueOffset(offset));
+            Command::SetOffset(SetOffset { group, topic, queue, offset })
+        });
     prop_oneof![
         1 => create_topic,
         1 => topic_name().prop_map(|name| Command::DeleteTopic(DeleteTopic { name })),
@@ -148,6 +218,9 @@ fn command() -> impl Strategy<Value = Command> {
         2 => receive_command(),
         1 => ack,
         1 => change,
+        1 => dead,
+        1 => set,
+        2 => pending_command(),
         1 => sync(),
         1 => any::<u64>().prop_map(|index| Command::Trim(Trim { through: LogIndex(index) })),
     ]
@@ -205,9 +278,9 @@ proptest! {
 #[test]
 fn a_trim_has_these_bytes() {
     let bytes = encoded(&Command::Trim(Trim { through: LogIndex(300) }));
-    assert_eq!(bytes, [1, 11, 0xac, 0x02][..]);
+    assert_eq!(bytes, [2, 11, 0xac, 0x02][..]);
     let largest = encoded(&Command::Trim(Trim { through: LogIndex(u64::MAX) }));
-    assert_eq!(largest, [&[1, 11][..], &[0xff; 9], &[0x01]].concat()[..]);
+    assert_eq!(largest, [&[2, 11][..], &[0xff; 9], &[0x01]].concat()[..]);
 }
 
 #[test]
@@ -224,13 +297,13 @@ fn errors_name_the_command_or_the_field() {
     let error = |bytes: &'static [u8]| Command::decode(&Bytes::from_static(bytes)).unwrap_err().to_string();
     assert_eq!(error(b""), "the record ends within its version");
     assert_eq!(error(&[9]), "command format 9 is unknown");
-    assert_eq!(error(&[1, 99]), "command 99 is unknown");
-    assert_eq!(error(&[1, 2, 3, b'a', b' ', b'b']), "the record's topic is not legal");
-    assert_eq!(error(&[1, 1, 1, b'a', 1, 0]), "the record's queues is not legal");
-    assert_eq!(error(&[1, 8, 1, b'g', 1, b't', 0xff, 0x7f]), "the record ends within its receipt handle");
-    assert_eq!(error(&[1, 2, 0xff, 0xff, 0xff, 0xff, 0x0f]), "the record ends within its topic");
-    let overflow = &[1, 9, 1, b'g', 1, b't'];
+    assert_eq!(error(&[2, 99]), "command 99 is unknown");
+    assert_eq!(error(&[2, 2, 3, b'a', b' ', b'b']), "the record's topic is not legal");
+    assert_eq!(error(&[2, 1, 1, b'a', 1, 0]), "the record's queues is not legal");
+    assert_eq!(error(&[2, 8, 1, b'g', 1, b't', 0xff, 0x7f]), "the record ends within its receipt handle");
+    assert_eq!(error(&[2, 2, 0xff, 0xff, 0xff, 0xff, 0x0f]), "the record ends within its topic");
+    let overflow = &[2, 9, 1, b'g', 1, b't'];
     let overflow = [&overflow[..], &[0; 52], &[0xff; 9], &[0x02]].concat();
     assert_eq!(Command::decode(&Bytes::from(overflow)), Err(DecodeError::Invalid("invisible time")));
-    assert_eq!(error(&[1, 6, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0x1f]), "the record's queue is not legal");
+    assert_eq!(error(&[2, 6, 1, b'a', 0xff, 0xff, 0xff, 0xff, 0x1f]), "the record's queue is not legal");
 }

@@ -2,7 +2,7 @@
 
 use mainstay_messaging::{
     Ack, ChangeInvisible, Command, Filter, Outcome, QueueId, QueueOffset, QueueSelection, ReceiptHandle,
-    Receive, ResetGroup, StartPosition, Trim,
+    Receive, ResetGroup, ResetTo, StartPosition, Trim,
 };
 use mainstay_record::LogIndex;
 use proptest::prelude::*;
@@ -155,6 +155,7 @@ impl World {
             filter: filter.clone(),
             invisible_ms,
             attempt_id: None,
+            by: String::new(),
         });
         assert!(ready || deliveries.is_empty());
         assert!(deliveries.iter().all(|d| d.expires_at == now.plus_millis(invisible_ms)));
@@ -169,7 +170,12 @@ impl World {
             return;
         }
         let handle = consumer.handles[handle.index(consumer.handles.len())];
-        let ack = Ack { group: group(consumer.name), topic: topic(TOPIC), handles: vec![handle] };
+        let ack = Ack {
+            group: group(consumer.name),
+            topic: topic(TOPIC),
+            handles: vec![handle],
+            by: String::new(),
+        };
         let Outcome::Acked(results) = self.log.apply(Command::Ack(ack)) else { panic!("refused") };
         consumer.model.acked(handle, self.log.now, results[0]);
     }
@@ -180,8 +186,14 @@ impl World {
             return;
         }
         let handle = consumer.handles[handle.index(consumer.handles.len())];
-        let change =
-            ChangeInvisible { group: group(consumer.name), topic: topic(TOPIC), handle, invisible_ms };
+        let change = ChangeInvisible {
+            group: group(consumer.name),
+            topic: topic(TOPIC),
+            handle,
+            invisible_ms,
+            at_least_retry_delay: false,
+            by: String::new(),
+        };
         let Outcome::Changed(result) = self.log.apply(Command::ChangeInvisible(change)) else {
             panic!("refused")
         };
@@ -191,7 +203,11 @@ impl World {
 
     fn reset(&mut self, late: bool, to: StartPosition) {
         let consumer = &mut self.consumers[usize::from(late)];
-        let reset = ResetGroup { group: group(consumer.name), topic: topic(TOPIC), to };
+        let place = match to {
+            StartPosition::Earliest => ResetTo::Earliest,
+            StartPosition::Latest => ResetTo::Latest,
+        };
+        let reset = ResetGroup { group: group(consumer.name), topic: topic(TOPIC), to: place };
         assert_eq!(self.log.apply(Command::ResetGroup(reset)), Outcome::GroupReset);
         consumer.model.reset(&self.queues, to);
         consumer.model.trimmed(&self.starts);
@@ -274,7 +290,12 @@ impl World {
                 }
                 for handle in self.consumers[usize::from(late)].handles.split_off(first) {
                     let name = self.consumers[usize::from(late)].name;
-                    let ack = Ack { group: group(name), topic: topic(TOPIC), handles: vec![handle] };
+                    let ack = Ack {
+                        group: group(name),
+                        topic: topic(TOPIC),
+                        handles: vec![handle],
+                        by: String::new(),
+                    };
                     assert_eq!(self.log.apply(Command::Ack(ack)), Outcome::Acked(vec![Ok(())]));
                     self.consumers[usize::from(late)].model.acked(handle, self.log.now, Ok(()));
                 }

@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use mainstay_messaging::{
-    Ack, AckError, ChangeInvisible, Command, CreateGroup, CreateTopic, Delivery, Encoding, Filter, GroupName,
-    MessageKind, Outcome, Publish, QueueCount, QueueId, QueueSelection, ReceiptHandle, Receive,
-    StartPosition, State, TopicKind, TopicName,
+    Ack, AckError, ChangeInvisible, Command, CreateGroup, CreateTopic, DEFAULT_MAX_ATTEMPTS, Delivery,
+    DeliveryOrder, Encoding, Filter, GroupName, MessageKind, Outcome, Place, Publish, QueueCount, QueueId,
+    QueueSelection, ReceiptHandle, Receive, RetryPolicy, StartPosition, State, TopicKind, TopicName,
 };
 use mainstay_record::{GroupId, LogIndex, RecordId, Timestamp};
 
@@ -44,7 +44,18 @@ pub(crate) fn create_topic(queues: u32) -> Command {
 }
 
 pub(crate) fn create_group(name: &str, start: StartPosition) -> Command {
-    Command::CreateGroup(CreateGroup { name: group(name), start, max_attempts: 16 })
+    Command::CreateGroup(CreateGroup { start, max_attempts: u32::MAX, ..defined_group(name) })
+}
+
+/// With what a group has by default, from the beginning.
+pub(crate) fn defined_group(name: &str) -> CreateGroup {
+    CreateGroup {
+        name: group(name),
+        start: StartPosition::Earliest,
+        order: DeliveryOrder::Concurrent,
+        max_attempts: DEFAULT_MAX_ATTEMPTS,
+        retry: RetryPolicy::default(),
+    }
 }
 
 pub(crate) fn receive(max: u32) -> Receive {
@@ -56,6 +67,7 @@ pub(crate) fn receive(max: u32) -> Receive {
         filter: Filter::All,
         invisible_ms: INVISIBLE,
         attempt_id: None,
+        by: "client".to_owned(),
     }
 }
 
@@ -103,8 +115,9 @@ impl Log {
     }
 
     pub(crate) fn publish(&mut self, queue: u32, tag: Option<&str>) -> u64 {
-        match self.apply(Command::Publish(message(queue, tag))) {
-            Outcome::Published { offset } => offset.0,
+        let message_id = self.records.len().to_string();
+        match self.apply(Command::Publish(Publish { message_id, ..message(queue, tag) })) {
+            Outcome::Published { place: Place::Queue { offset, .. }, duplicate: false } => offset.0,
             other => panic!("{other:?}"),
         }
     }
@@ -118,7 +131,7 @@ impl Log {
 
     pub(crate) fn receive(&mut self, receive: Receive) -> Vec<Delivery> {
         match self.apply(Command::Receive(receive)) {
-            Outcome::Received(deliveries) => deliveries,
+            Outcome::Received { deliveries, .. } => deliveries,
             other => panic!("{other:?}"),
         }
     }
@@ -129,7 +142,7 @@ impl Log {
     }
 
     pub(crate) fn ack(&mut self, handle: ReceiptHandle) -> Result<(), AckError> {
-        let ack = Ack { group: group(GROUP), topic: topic(TOPIC), handles: vec![handle] };
+        let ack = Ack { group: group(GROUP), topic: topic(TOPIC), handles: vec![handle], by: String::new() };
         match self.apply(Command::Ack(ack)) {
             Outcome::Acked(results) => {
                 assert_eq!(results.len(), 1);
@@ -144,7 +157,9 @@ impl Log {
         handle: ReceiptHandle,
         invisible_ms: u64,
     ) -> Result<ReceiptHandle, AckError> {
-        let change = ChangeInvisible { group: group(GROUP), topic: topic(TOPIC), handle, invisible_ms };
+        let (group, topic) = (group(GROUP), topic(TOPIC));
+        let by = String::new();
+        let change = ChangeInvisible { group, topic, handle, invisible_ms, at_least_retry_delay: false, by };
         match self.apply(Command::ChangeInvisible(change)) {
             Outcome::Changed(result) => result,
             other => panic!("{other:?}"),

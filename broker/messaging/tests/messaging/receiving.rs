@@ -2,7 +2,7 @@
 
 use mainstay_messaging::{
     Command, CreateTopic, Filter, MAX_UNACKED, MessageKind, Outcome, Publish, QueueCount, QueueId,
-    QueueOffset, QueueSelection, Receive, Refusal, ResetGroup, StartPosition, TopicKind,
+    QueueOffset, QueueSelection, Receive, Refusal, ResetGroup, ResetTo, StartPosition, TopicKind,
 };
 use mainstay_record::Timestamp;
 
@@ -158,10 +158,10 @@ fn a_reset_moves_the_group_and_voids_what_was_in_flight() {
     log.publish_to(0..2);
     let reset = |to| Command::ResetGroup(ResetGroup { group: group(GROUP), topic: topic(TOPIC), to });
     let before = log.receive(receive(10))[0];
-    assert_eq!(log.apply(reset(StartPosition::Earliest)), Outcome::GroupReset);
+    assert_eq!(log.apply(reset(ResetTo::Earliest)), Outcome::GroupReset);
     assert!(log.ack(before.handle).is_err());
     assert_eq!(log.take(receive(10)), [(0, 0, 1), (1, 0, 1)]);
-    assert_eq!(log.apply(reset(StartPosition::Latest)), Outcome::GroupReset);
+    assert_eq!(log.apply(reset(ResetTo::Latest)), Outcome::GroupReset);
     log.wait(INVISIBLE);
     assert_eq!(log.take(receive(10)), []);
     log.publish(1, None);
@@ -169,13 +169,14 @@ fn a_reset_moves_the_group_and_voids_what_was_in_flight() {
 }
 
 #[test]
-fn messages_go_to_topics_of_their_kind_and_only_normal_ones_are_implemented() {
+fn messages_go_to_topics_of_their_kind() {
     let mut log = Log::with_queues(1);
     let fifo = MessageKind::Fifo { message_group: "g".to_owned() };
     let kinds = [
         (fifo, TopicKind::Fifo),
         (MessageKind::Delay { deliver_at: Timestamp(9) }, TopicKind::Delay),
-        (MessageKind::Transaction, TopicKind::Transaction),
+        (MessageKind::Transaction { check_after_ms: None }, TopicKind::Transaction),
+        (MessageKind::Priority { priority: 1 }, TopicKind::Priority),
     ];
     for (kind, found) in kinds {
         let own = topic(found.as_str());
@@ -188,10 +189,7 @@ fn messages_go_to_topics_of_their_kind_and_only_normal_ones_are_implemented() {
         let wrong = Refusal::WrongKind { topic: topic(TOPIC), expected: TopicKind::Normal, found };
         assert_eq!(log.apply(Command::Publish(publish.clone())), Outcome::Refused(wrong));
         publish.topic = own.clone();
-        assert_eq!(
-            log.apply(Command::Publish(publish)),
-            Outcome::Refused(Refusal::KindNotImplemented(found))
-        );
+        assert!(matches!(log.apply(Command::Publish(publish)), Outcome::Published { .. }));
         let normal = Publish { topic: own.clone(), ..message(0, None) };
         let wrong = Refusal::WrongKind { topic: own, expected: found, found: TopicKind::Normal };
         assert_eq!(log.apply(Command::Publish(normal)), Outcome::Refused(wrong));

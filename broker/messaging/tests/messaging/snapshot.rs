@@ -160,7 +160,7 @@ fn errors_say_what_is_wrong() {
     let mut log = Log::with_queues(1);
     log.publish_to((0..140_000).map(|_| 0));
     let good = parts(&log.state);
-    assert_eq!(good.len(), 3);
+    assert!(good.len() > 2);
     let error = |parts: &[Bytes]| restored(parts).unwrap_err().to_string();
     assert_eq!(error(&[]), "the snapshot has no end");
     assert_eq!(error(&good[..2]), "the snapshot has no end");
@@ -187,7 +187,7 @@ fn a_part_of_another_snapshot_is_refused() {
         parts(&log.state)
     };
     let (one, other) = (snapshot(70_000), snapshot(70_001));
-    assert_eq!((one.len(), other.len()), (2, 2));
+    assert!(one.len() > 1 && other.len() == one.len());
     let mixed = restored(&[one[0].clone(), other[1].clone()]);
     assert!(matches!(mixed, Err(SnapshotError::BadChecksum { part: 1, .. })), "{mixed:?}");
 }

@@ -102,10 +102,10 @@ fn a_group_that_was_full_gets_what_is_new_and_its_waiters_are_woken() {
     assert!(!log.is_ready(&Filter::All));
     let command = Command::Trim(Trim { through: LogIndex(1) });
     let outcome = log.apply(command.clone());
-    assert_eq!(outcome.wakes(&command), Some(Wake::All));
+    assert!(outcome.wakes(&command).eq([Wake::All]));
     assert_eq!(log.take(all), [(0, mainstay_messaging::MAX_UNACKED as u64, 1)]);
     let outcome = log.apply(command.clone());
-    assert_eq!(outcome.wakes(&command), None);
+    assert_eq!(outcome.wakes(&command).next(), None);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn unconsumed_is_what_any_reader_has_not_acknowledged() {
     deliveries.iter().for_each(|d| log.ack(d.handle).unwrap());
     assert_eq!(from(&log), log.state.locate(TOPIC, QueueId(1), QueueOffset(0)).map(|r| r.index.0));
     let rest: Vec<_> = log.receive(receive(9)).iter().map(|d| d.handle).collect();
-    let ack = Ack { group: group(GROUP), topic: topic(TOPIC), handles: rest };
+    let ack = Ack { group: group(GROUP), topic: topic(TOPIC), handles: rest, by: String::new() };
     log.apply(Command::Ack(ack));
     assert_eq!(from(&log), None);
     log.apply(create_group("audit", StartPosition::Earliest));
@@ -199,7 +199,8 @@ fn of_several_topics_the_one_furthest_behind_counts() {
     let mut indexes = Vec::new();
     for name in [TOPIC, "other", TOPIC, "other"] {
         indexes.push(log.next_record().index);
-        let publish = Publish { topic: topic(name), ..message(0, None) };
+        let message_id = indexes.len().to_string();
+        let publish = Publish { topic: topic(name), message_id, ..message(0, None) };
         log.apply(Command::Publish(publish));
         // So that each message has a batch of its own.
         (0..3).for_each(|_| drop(log.apply(create_group(GROUP, StartPosition::Earliest))));

@@ -55,16 +55,16 @@ fn outcomes_say_whom_they_concern() {
     let (name, billing) = (topic(TOPIC), group(GROUP));
     let wakes = |log: &mut Log, command: Command| {
         let outcome = log.apply(command.clone());
-        outcome.wakes(&command).map(|wake| format!("{wake:?}"))
+        outcome.wakes(&command).next().map(|wake| format!("{wake:?}"))
     };
     let topic_wake = Some(format!("{:?}", Wake::Topic(&name)));
     let subscription_wake = Some(format!("{:?}", Wake::Subscription(&billing, &name)));
     assert_eq!(wakes(&mut log, Command::Publish(message(0, None))), topic_wake);
     assert_eq!(wakes(&mut log, Command::Publish(message(9, None))), None, "refused");
     let receive_all = Command::Receive(receive(9));
-    let Outcome::Received(deliveries) = log.apply(receive_all.clone()) else { panic!() };
+    let Outcome::Received { deliveries, .. } = log.apply(receive_all.clone()) else { panic!() };
     let handles = deliveries.iter().map(|d| d.handle).collect();
-    let ack = Ack { group: billing, topic: name.clone(), handles };
+    let ack = Ack { group: billing, topic: name.clone(), handles, by: String::new() };
     assert_eq!(wakes(&mut log, Command::Ack(ack)), subscription_wake);
     assert_eq!(wakes(&mut log, receive_all), None);
     assert_eq!(wakes(&mut log, Command::DeleteTopic(DeleteTopic { name })), topic_wake);

@@ -27,7 +27,9 @@ pub(super) async fn create(
     let command = Command::CreateGroup(CreateGroup {
         name: convert::group_name(&group.name)?,
         start: convert::start(group.start(), "group.start")?,
+        order: convert::order(group.order()),
         max_attempts: group.max_attempts,
+        retry: convert::retry(group.retry.as_ref())?,
     });
     let here = || async {
         match service.propose(command.clone()).await? {
@@ -143,7 +145,7 @@ pub(super) async fn reset(
     let command = Command::ResetGroup(ResetGroup {
         group: convert::group_name(&message.group)?,
         topic: convert::topic_name(&message.topic)?,
-        to: convert::start(message.to(), "to")?,
+        to: convert::reset_to(message.to(), "to")?,
     });
     let groups: Vec<GroupId> = match origin {
         Origin::Edge => service.all_groups().collect(),

@@ -1,10 +1,12 @@
 //! Between the words of the admin protocol and those of the state machine.
 
 use mainstay_messaging::{
-    ConsumerGroup, GroupName, Metadata, Refusal, Revision, StartPosition, Topic, TopicKind,
+    ConsumerGroup, DeliveryOrder, GroupName, Metadata, Refusal, ResetTo, RetryPolicy, Revision,
+    StartPosition, Topic, TopicKind,
 };
 use mainstay_messaging::{QueueCount, TopicName};
 use mainstay_proto::control;
+use mainstay_proto::control::retry_policy::Policy;
 use mainstay_record::Timestamp;
 use tonic::Status;
 
@@ -27,21 +29,28 @@ pub(super) fn kind(kind: control::TopicType) -> Result<TopicKind, Status> {
         control::TopicType::Delay => TopicKind::Delay,
         control::TopicType::Transaction => TopicKind::Transaction,
         control::TopicType::Mixed => TopicKind::Mixed,
-        control::TopicType::Priority => {
-            return Err(Status::unimplemented("topic.type PRIORITY is not supported yet"));
-        }
+        control::TopicType::Priority => TopicKind::Priority,
         control::TopicType::Unspecified => return Err(Status::invalid_argument("topic.type is not given")),
     })
 }
 
-const fn kind_to_wire(kind: TopicKind) -> control::TopicType {
+pub(crate) const fn kind_to_wire(kind: TopicKind) -> control::TopicType {
     match kind {
         TopicKind::Normal => control::TopicType::Normal,
         TopicKind::Fifo => control::TopicType::Fifo,
         TopicKind::Delay => control::TopicType::Delay,
         TopicKind::Transaction => control::TopicType::Transaction,
         TopicKind::Mixed => control::TopicType::Mixed,
+        TopicKind::Priority => control::TopicType::Priority,
     }
+}
+
+/// Where a reset puts a group.
+pub(super) fn reset_to(to: control::StartPosition, field: &str) -> Result<ResetTo, Status> {
+    Ok(match start(to, field)? {
+        StartPosition::Earliest => ResetTo::Earliest,
+        StartPosition::Latest => ResetTo::Latest,
+    })
 }
 
 pub(super) fn start(start: control::StartPosition, field: &str) -> Result<StartPosition, Status> {
@@ -52,6 +61,51 @@ pub(super) fn start(start: control::StartPosition, field: &str) -> Result<StartP
             return Err(Status::invalid_argument(format!("{field} is not given")));
         }
     })
+}
+
+pub(super) const fn order(order: control::DeliveryOrder) -> DeliveryOrder {
+    match order {
+        control::DeliveryOrder::InOrder => DeliveryOrder::Fifo,
+        control::DeliveryOrder::Concurrent | control::DeliveryOrder::Unspecified => DeliveryOrder::Concurrent,
+    }
+}
+
+pub(crate) const fn order_to_wire(order: DeliveryOrder) -> control::DeliveryOrder {
+    match order {
+        DeliveryOrder::Fifo => control::DeliveryOrder::InOrder,
+        DeliveryOrder::Concurrent => control::DeliveryOrder::Concurrent,
+    }
+}
+
+/// The default one where none is given.
+pub(super) fn retry(retry: Option<&control::RetryPolicy>) -> Result<RetryPolicy, Status> {
+    let policy = match retry.and_then(|retry| retry.policy.as_ref()) {
+        None => RetryPolicy::default(),
+        Some(Policy::Customized(customized)) => RetryPolicy::Customized(customized.delays_ms.clone()),
+        Some(Policy::Exponential(exponential)) => RetryPolicy::Exponential {
+            initial: exponential.initial_ms,
+            max: exponential.max_ms,
+            multiplier: exponential.multiplier,
+        },
+    };
+    policy.check().map_err(|error| Status::invalid_argument(format!("group.retry: {error}")))?;
+    Ok(policy)
+}
+
+pub(crate) fn retry_to_wire(retry: &RetryPolicy) -> control::RetryPolicy {
+    let policy = match retry {
+        RetryPolicy::Customized(delays) => {
+            Policy::Customized(control::CustomizedRetry { delays_ms: delays.clone() })
+        }
+        RetryPolicy::Exponential { initial, max, multiplier } => {
+            Policy::Exponential(control::ExponentialRetry {
+                initial_ms: *initial,
+                max_ms: *max,
+                multiplier: *multiplier,
+            })
+        }
+    };
+    control::RetryPolicy { policy: Some(policy) }
 }
 
 pub(super) fn topic_to_wire(topic: &Topic) -> control::Topic {
@@ -74,7 +128,8 @@ pub(super) fn group_to_wire(group: &ConsumerGroup) -> control::ConsumerGroup {
         max_attempts: group.max_attempts,
         revision: group.revision.0,
         created_at_ms: group.created_at.0,
-        ..control::ConsumerGroup::default()
+        order: order_to_wire(group.order).into(),
+        retry: Some(retry_to_wire(&group.retry)),
     }
 }
 
@@ -100,7 +155,9 @@ pub(super) fn metadata(answer: &control::WatchMetadataResponse) -> Result<Metada
         Ok(ConsumerGroup {
             name: group_name(&group.name)?,
             start: start(group.start(), "group.start")?,
+            order: order(group.order()),
             max_attempts: group.max_attempts,
+            retry: retry(group.retry.as_ref())?,
             revision: Revision(group.revision),
             created_at: Timestamp(group.created_at_ms),
         })
@@ -121,7 +178,7 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         Refusal::TopicExistsDifferently { .. } | Refusal::GroupExistsDifferently { .. } => {
             Status::already_exists(text)
         }
-        Refusal::KindNotImplemented(_) => Status::unimplemented(text),
+        Refusal::DerivedTopic(_) => Status::invalid_argument(text),
         Refusal::TooManyTags { .. } => Status::resource_exhausted(text),
         Refusal::WrongKind { .. } | Refusal::NotMetadataGroup | Refusal::IsMetadataGroup => {
             Status::failed_precondition(text)

@@ -5,7 +5,7 @@
 //! group is asked of that group's leader; an answer about a topic or a consumer group joins those of all groups.
 
 mod consumer_groups;
-mod convert;
+pub(crate) mod convert;
 mod follower;
 mod leaders;
 mod members;

@@ -63,7 +63,7 @@ impl Call for Changing<'_> {
     const REPEATABLE: bool = true;
 
     async fn here(&self) -> Result<Checked<ReceiptHandle>, Unanswered> {
-        self.api.change_here(self.request, self.shown, self.invisible, self.deadline).await
+        self.api.change_here(self.caller, self.request, self.shown, self.invisible, self.deadline).await
     }
 
     async fn there(&self, mut peer: Peer) -> Result<Checked<ReceiptHandle>, tonic::Status> {
@@ -165,6 +165,7 @@ impl ClientApi {
             group: self.inner.catalog.group_name(request.group.as_ref())?,
             topic: self.inner.catalog.topic_name(request.topic.as_ref())?,
             handles: entries.iter().map(|entry| entry.shown).collect(),
+            by: caller.client_id().unwrap_or_default().to_owned(),
         };
         match self.inner.group.propose(Command::Ack(ack), deadline).await {
             Ok(Outcome::Acked(results)) if results.len() == entries.len() => Ok(results
@@ -223,6 +224,7 @@ impl ClientApi {
 
     async fn change_here(
         &self,
+        caller: &Caller,
         request: &ChangeInvisibleDurationRequest,
         shown: ReceiptHandle,
         invisible: Duration,
@@ -233,6 +235,8 @@ impl ClientApi {
             topic: self.inner.catalog.topic_name(request.topic.as_ref())?,
             handle: shown,
             invisible_ms: u64::try_from(invisible.as_millis()).unwrap_or(u64::MAX),
+            at_least_retry_delay: false,
+            by: caller.client_id().unwrap_or_default().to_owned(),
         };
         match self.inner.group.propose(Command::ChangeInvisible(change), deadline).await {
             Ok(Outcome::Changed(changed)) => Ok(changed.map_err(outcome::handle)),

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::admin::convert;
 use mainstay_messaging::{
-    Command, ConsumerGroup, CreateGroup, CreateTopic, GroupName, Metadata, Outcome, QueueCount,
-    Refusal as StateRefusal, StartPosition, Topic, TopicKind, TopicName,
+    Command, ConsumerGroup, CreateGroup, CreateTopic, DeliveryOrder, GroupName, Metadata, Outcome,
+    QueueCount, Refusal as StateRefusal, RetryPolicy, StartPosition, Topic, TopicKind, TopicName,
 };
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::{self, WatchMetadataRequest};
@@ -88,10 +89,11 @@ impl Entry for ConsumerGroup {
             DeliveryStart::Latest => StartPosition::Latest,
         };
         let max_attempts = config.consumer_groups.max_attempts;
-        config
-            .consumer_groups
-            .auto_create
-            .then(|| Command::CreateGroup(CreateGroup { name: name.clone(), start, max_attempts }))
+        config.consumer_groups.auto_create.then(|| {
+            let (name, order) = (name.clone(), DeliveryOrder::Concurrent);
+            let retry = RetryPolicy::default();
+            Command::CreateGroup(CreateGroup { name, start, order, max_attempts, retry })
+        })
     }
 }
 
@@ -281,17 +283,10 @@ const fn exists(refusal: &StateRefusal) -> bool {
 }
 
 fn topic_request(create: &CreateTopic) -> control::CreateTopicRequest {
-    let kind = match create.kind {
-        TopicKind::Normal => control::TopicType::Normal,
-        TopicKind::Fifo => control::TopicType::Fifo,
-        TopicKind::Delay => control::TopicType::Delay,
-        TopicKind::Transaction => control::TopicType::Transaction,
-        TopicKind::Mixed => control::TopicType::Mixed,
-    };
     control::CreateTopicRequest {
         topic: Some(control::Topic {
             name: create.name.as_str().to_owned(),
-            r#type: kind as i32,
+            r#type: convert::kind_to_wire(create.kind).into(),
             queues: create.queues.get(),
             ..control::Topic::default()
         }),
@@ -308,6 +303,8 @@ fn group_request(create: &CreateGroup) -> control::CreateConsumerGroupRequest {
             name: create.name.as_str().to_owned(),
             start: start as i32,
             max_attempts: create.max_attempts,
+            order: convert::order_to_wire(create.order).into(),
+            retry: Some(convert::retry_to_wire(&create.retry)),
             ..control::ConsumerGroup::default()
         }),
     }

@@ -38,6 +38,7 @@ pub(crate) const fn accepted_types(kind: TopicKind) -> &'static [MessageType] {
         TopicKind::Fifo => &[MessageType::Fifo],
         TopicKind::Delay => &[MessageType::Delay],
         TopicKind::Transaction => &[MessageType::Transaction],
+        TopicKind::Priority => &[MessageType::Priority],
         TopicKind::Mixed => {
             &[MessageType::Normal, MessageType::Fifo, MessageType::Delay, MessageType::Transaction]
         }
@@ -141,7 +142,8 @@ fn system_properties(stored: Publish) -> SystemProperties {
         MessageKind::Normal => (MessageType::Normal, None, None),
         MessageKind::Fifo { message_group } => (MessageType::Fifo, Some(message_group), None),
         MessageKind::Delay { deliver_at } => (MessageType::Delay, None, Some(deliver_at)),
-        MessageKind::Transaction => (MessageType::Transaction, None, None),
+        MessageKind::Transaction { .. } => (MessageType::Transaction, None, None),
+        MessageKind::Priority { .. } => (MessageType::Priority, None, None),
     };
     SystemProperties {
         tag: stored.tag,

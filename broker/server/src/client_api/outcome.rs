@@ -47,7 +47,7 @@ pub(crate) fn state(refusal: &StateRefusal) -> Refusal {
             Code::PreconditionFailed
         }
         StateRefusal::WrongKind { .. } => Code::MessagePropertyConflictWithType,
-        StateRefusal::KindNotImplemented(_) => Code::NotImplemented,
+        StateRefusal::DerivedTopic(_) => Code::IllegalTopic,
         StateRefusal::TooManyTags { .. } => Code::IllegalMessageTag,
         StateRefusal::UnknownQueue { .. }
         | StateRefusal::NotMetadataGroup

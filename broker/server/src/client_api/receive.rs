@@ -57,7 +57,7 @@ impl Call for Polling<'_> {
     const REPEATABLE: bool = true;
 
     async fn here(&self) -> Result<Answer, Unanswered> {
-        self.api.receive_here(self.request, self.poll_end).await.map(Answer::Here)
+        self.api.receive_here(self.caller, self.request, self.poll_end).await.map(Answer::Here)
     }
 
     async fn there(&self, mut peer: Peer) -> Result<Answer, tonic::Status> {
@@ -103,6 +103,7 @@ impl ClientApi {
 
     async fn receive_here(
         &self,
+        caller: &Caller,
         request: &ReceiveMessageRequest,
         poll_end: Instant,
     ) -> Result<HandOver, Unanswered> {
@@ -121,6 +122,7 @@ impl ClientApi {
             filter,
             invisible_ms: u64::try_from(invisible.as_millis()).unwrap_or(u64::MAX),
             attempt_id: request.attempt_id.clone(),
+            by: caller.client_id().unwrap_or_default().to_owned(),
         };
         let deliveries = match self.inner.group.receive(receive, poll_end).await {
             Ok(deliveries) => deliveries,

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use mainstay_messaging::{Command, Outcome, Publish, QueueId, Topic, queue_share};
+use mainstay_messaging::{Command, Outcome, Place, Publish, QueueId, Topic, queue_share};
 use mainstay_proto::rocketmq::{
     Code, Message, Resource, SendMessageRequest, SendMessageResponse, SendResultEntry, Status,
 };
@@ -193,7 +193,7 @@ impl Results {
     fn note(&mut self, at: usize, outcome: Option<Outcome>) {
         let entry = &mut self.entries[at];
         let refusal = match outcome {
-            Some(Outcome::Published { offset }) => {
+            Some(Outcome::Published { place: Place::Queue { offset, .. }, .. }) => {
                 entry.status = Some(ok());
                 entry.offset = i64::try_from(offset.0).unwrap_or(i64::MAX);
                 return;

@@ -128,7 +128,7 @@ impl Driver {
     ) -> Vec<Outcome> {
         let apply = |(slot, command)| {
             let outcome = self.state.apply(RecordId { index, slot }, timestamp, command);
-            if let Some(wake) = outcome.wakes(command) {
+            for wake in outcome.wakes(command) {
                 self.polls.wake(wake);
             }
             outcome
@@ -149,7 +149,7 @@ impl Driver {
                     _ if !vouched => {
                         let _ = waiting.poll.reply.send(Err(ProposeError::LeadershipLost.into()));
                     }
-                    Some(Outcome::Received(deliveries)) => self.answer_poll(*waiting, deliveries, now),
+                    Some(Outcome::Received { deliveries, .. }) => self.answer_poll(*waiting, deliveries, now),
                     Some(Outcome::Refused(refusal)) => {
                         let _ = waiting.poll.reply.send(Err(ReceiveError::Refused(refusal)));
                     }
@@ -182,7 +182,14 @@ impl Driver {
         let change = |handle| {
             let (group, topic) = (group.clone(), topic.clone());
             let invisible_ms = GIVEN_BACK_AFTER.as_millis() as u64;
-            Command::ChangeInvisible(ChangeInvisible { group, topic, handle, invisible_ms })
+            Command::ChangeInvisible(ChangeInvisible {
+                group,
+                topic,
+                handle,
+                invisible_ms,
+                at_least_retry_delay: false,
+                by: String::new(),
+            })
         };
         self.proposals.add_own(handles.into_iter().map(change).collect(), now);
     }

@@ -76,6 +76,13 @@ impl Polls {
                     self.woken.extend(groups.keys().map(|group| (topic.clone(), group.clone())));
                 }
             }
+            Wake::Topics(topics) => topics.iter().for_each(|topic| self.wake(Wake::Topic(topic))),
+            Wake::DeadLetters(group) => {
+                // The name is made only where somebody may wait for it.
+                if !self.topics.is_empty() {
+                    self.wake(Wake::Topic(&TopicName::dead_letters_of(group)));
+                }
+            }
             Wake::Group(group) => {
                 let topics = self.topics.iter().filter(|(_, groups)| groups.contains_key(group));
                 self.woken.extend(topics.map(|(topic, _)| (topic.clone(), group.clone())));

@@ -79,11 +79,13 @@ impl Broker {
             scene.oracle.figures.trimmed += messages;
         }
         let reply = match outcome {
-            Outcome::Received(deliveries) if deliveries.is_empty() && waiter.poll_until > Some(scene.now) => {
+            Outcome::Received { deliveries, .. }
+                if deliveries.is_empty() && waiter.poll_until > Some(scene.now) =>
+            {
                 self.requests.add_poll(waiter);
                 return;
             }
-            Outcome::Received(deliveries) => self.load(&deliveries, scene),
+            Outcome::Received { deliveries, .. } => self.load(&deliveries, scene),
             outcome => Reply::Done(outcome),
         };
         scene.oracle.answered(scene.node, self.view.epoch);

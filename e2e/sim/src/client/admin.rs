@@ -1,7 +1,9 @@
 //! Creates topics and consumer groups, and makes sure again and again that they are there: a forced promotion may have
 //! cut off their creation.
 
-use mainstay_messaging::{Command, CreateGroup, CreateTopic, QueueCount, StartPosition, TopicKind};
+use mainstay_messaging::{
+    Command, CreateGroup, CreateTopic, DeliveryOrder, QueueCount, RetryPolicy, StartPosition, TopicKind,
+};
 
 use super::{Input, Line, PAUSE, Scene, group, topic, topic_name};
 use crate::time::SECOND;
@@ -28,7 +30,13 @@ impl Admin {
         });
         let groups = groups.iter().map(|name| {
             let (name, start) = (group(name), StartPosition::Earliest);
-            Command::CreateGroup(CreateGroup { name, start, max_attempts: 17 })
+            Command::CreateGroup(CreateGroup {
+                name,
+                start,
+                order: DeliveryOrder::Concurrent,
+                max_attempts: 17,
+                retry: RetryPolicy::default(),
+            })
         });
         Self { line: Line::default(), commands: topics.chain(groups).collect(), at: 0, stopped: false }
     }

@@ -128,6 +128,7 @@ impl Consumer {
             filter: self.filter.clone(),
             invisible_ms: self.invisible_ms,
             attempt_id: None,
+            by: String::new(),
         };
         let call = Interval { invoked: moment(scene.now), completed: None };
         self.history.receives.push(Received { call, outcome: Outcome::Unknown("not ended".to_owned()) });
@@ -176,7 +177,8 @@ impl Consumer {
             outcome: Outcome::Unknown("not ended".to_owned()),
         });
         let (group, topic) = (group(&self.group), topic(&topic_name(self.topic)));
-        let command = Command::Ack(Ack { group, topic, handles: vec![handed.delivery.handle] });
+        let command =
+            Command::Ack(Ack { group, topic, handles: vec![handed.delivery.handle], by: String::new() });
         self.doing = Some(Doing::Acknowledging { tries: 0, command: Box::new(command.clone()) });
         self.line.ask(command, 0, scene);
     }
@@ -217,6 +219,8 @@ impl Consumer {
             topic: topic(&topic_name(self.topic)),
             handle: handed.delivery.handle,
             invisible_ms: scene.rng.between(0, self.invisible_ms),
+            at_least_retry_delay: false,
+            by: String::new(),
         });
         self.doing = Some(Doing::Changing);
         self.line.ask(command, 0, scene);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mainstay_checker::{Client as Who, History, Interval, Outcome, Receipt, Role, Send};
-use mainstay_messaging::{Command, Encoding, MessageKind, Outcome as Applied, Publish, QueueId};
+use mainstay_messaging::{Command, Encoding, MessageKind, Outcome as Applied, Place, Publish, QueueId};
 use mainstay_record::Timestamp;
 
 use super::{Admin, CLOCK, Effect, Input, Line, PAUSE, Scene, checksum, moment, topic, topic_name};
@@ -75,7 +75,7 @@ impl Producer {
         let Some(reply) = self.line.answer(input, scene) else { return };
         let Some(sending) = &mut self.sending else { return };
         let outcome = match reply {
-            Some(Reply::Done(Applied::Published { offset })) => {
+            Some(Reply::Done(Applied::Published { place: Place::Queue { offset, .. }, .. })) => {
                 sending.tries += 1;
                 let message_id = sending.publish.message_id.clone();
                 self.last_acknowledged = Some(sending.since);

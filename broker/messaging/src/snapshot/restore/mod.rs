@@ -1,20 +1,20 @@
 //! From a snapshot's bytes to the state. Every item is checked against what is there already, and takes room only for
 //! what its bytes hold.
 
+mod pending;
+mod topic;
+
 use bytes::Bytes;
 use mainstay_record::GroupId;
 
+use self::topic::TopicBuilder;
 use super::SnapshotError;
 use super::frame::Opener;
 use super::item::{self, Totals};
-use crate::chunk::Chunk;
-use crate::cursor::Cursor;
-use crate::index::QueueIndex;
-use crate::metadata::{Revision, Topic, queue_share};
+use super::pending::{ENDED, HALF, SEEN, TIMER};
+use crate::metadata::{DeliveryOrder, Revision, queue_share};
 use crate::names::{GroupName, TopicName};
-use crate::state::{State, TopicState};
-use crate::subscription::Subscription;
-use crate::tags::TagTable;
+use crate::state::State;
 use crate::wire::{DecodeError, Reader};
 
 /// A state coming out of a snapshot.
@@ -70,13 +70,17 @@ impl Restore {
 }
 
 /// Which items may come next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum At {
     Start,
     Groups,
     Tags,
     Queues,
     Subscriptions,
+    Timers,
+    Halves,
+    Ended,
+    Seen,
     End,
 }
 
@@ -84,19 +88,9 @@ enum At {
 struct Builder {
     state: State,
     at: At,
-    revisions: foldhash::HashSet<Revision>,
+    orders: foldhash::HashMap<Revision, DeliveryOrder>,
     last_group: Option<GroupName>,
     topic: Option<TopicBuilder>,
-}
-
-/// A topic with the queue or subscription that is not complete yet.
-#[derive(Debug)]
-struct TopicBuilder {
-    state: TopicState,
-    share: usize,
-    queue: Option<(QueueIndex, u64)>,
-    subscription: Option<(Revision, u32, Vec<Cursor>)>,
-    last_subscription: Option<Revision>,
 }
 
 const fn invalid(item: &'static str, field: &'static str) -> SnapshotError {
@@ -117,7 +111,7 @@ impl Builder {
         Self {
             state: State::new(group, groups),
             at: At::Start,
-            revisions: foldhash::HashSet::default(),
+            orders: foldhash::HashMap::default(),
             last_group: None,
             topic: None,
         }
@@ -152,7 +146,11 @@ impl Builder {
                 self.subscription(input)
             }
             (item::CURSOR, At::Subscriptions) => self.in_topic("cursor", |topic| topic.cursor(input)),
-            (item::END, At::Groups | At::Tags | At::Queues | At::Subscriptions) => self.end(input),
+            (TIMER, at) if at > At::Start && at <= At::Timers => self.pending(At::Timers, input),
+            (HALF, at) if at > At::Start && at <= At::Halves => self.pending(At::Halves, input),
+            (ENDED, at) if at > At::Start && at <= At::Ended => self.pending(At::Ended, input),
+            (SEEN, at) if at > At::Start && at <= At::Seen => self.pending(At::Seen, input),
+            (item::END, at) if at > At::Start => self.end(input),
             (kind, _) => Err(match name_of(kind) {
                 Some(item) => SnapshotError::Misplaced { item },
                 None => SnapshotError::UnknownItem(kind),
@@ -187,7 +185,7 @@ impl Builder {
             return Err(invalid("consumer group", "place in the order of names"));
         }
         self.last_group = Some(name.clone());
-        self.revisions.insert(group.group.revision);
+        self.orders.insert(group.group.revision, group.group.order);
         self.state.groups.insert(name, group);
         Ok(())
     }
@@ -207,10 +205,9 @@ impl Builder {
         const ITEM: &str = "subscription";
         let group = Revision(read(ITEM, input, |input| input.u64_le("consumer group"))?);
         let turn = read(ITEM, input, |input| input.u32_le("turn"))?;
-        if !self.revisions.contains(&group) {
-            return Err(invalid(ITEM, "consumer group"));
-        }
-        self.in_topic(ITEM, |topic| topic.subscription(group, turn))
+        let attempts = read(ITEM, input, item::attempts)?;
+        let order = *self.orders.get(&group).ok_or(invalid(ITEM, "consumer group"))?;
+        self.in_topic(ITEM, |topic| topic.subscription(group, order, turn, attempts))
     }
 
     /// The name of the topic that was built, if one was.
@@ -218,6 +215,9 @@ impl Builder {
         let Some(topic) = self.topic.take() else { return Ok(None) };
         let state = topic.finish()?;
         let name = state.topic.name.clone();
+        if self.state.names.insert(state.topic.revision, name.clone()).is_some() {
+            return Err(invalid("topic", "revision"));
+        }
         self.state.topics.insert(name.clone(), state);
         Ok(Some(name))
     }
@@ -225,110 +225,14 @@ impl Builder {
     fn end(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
         let totals: Totals = read("end", input, item::totals)?;
         self.close_topic()?;
+        if !self.state.topics.values().all(|topic| topic.tags.is_complete()) {
+            return Err(invalid("topic", "tag without a message"));
+        }
         if totals != self.state.totals() {
             return Err(invalid("end", "total"));
         }
         self.at = At::End;
         Ok(())
-    }
-}
-
-impl TopicBuilder {
-    fn new(topic: Topic, share: usize) -> Self {
-        let state = TopicState {
-            topic,
-            queues: Vec::new(),
-            tags: TagTable::default(),
-            subscriptions: foldhash::HashMap::default(),
-        };
-        Self { state, share, queue: None, subscription: None, last_subscription: None }
-    }
-
-    fn tag(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
-        let text = read("tag", input, |input| input.text("text"))?;
-        if self.state.tags.restore(text) { Ok(()) } else { Err(invalid("tag", "text")) }
-    }
-
-    fn free_tag(&mut self) -> Result<(), SnapshotError> {
-        if self.state.tags.restore_free() { Ok(()) } else { Err(invalid("tag", "number")) }
-    }
-
-    fn queue(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
-        let end = read("queue", input, |input| input.u64_le("end"))?;
-        self.close_queue()?;
-        if self.state.queues.len() == self.share {
-            return Err(SnapshotError::Misplaced { item: "queue" });
-        }
-        self.queue = Some((QueueIndex::default(), end));
-        Ok(())
-    }
-
-    fn chunk(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
-        let tags = &self.state.tags;
-        let chunk = read("chunk", input, |input| Chunk::decode(input, tags))?;
-        let (index, _) = self.queue.as_mut().ok_or(SnapshotError::Misplaced { item: "chunk" })?;
-        if index.restore_chunk(chunk) { Ok(()) } else { Err(invalid("chunk", "place in its queue")) }
-    }
-
-    fn close_queue(&mut self) -> Result<(), SnapshotError> {
-        if let Some((mut index, end)) = self.queue.take() {
-            if !index.restore_end(end, &mut self.state.tags) {
-                return Err(invalid("queue", "end"));
-            }
-            self.state.queues.push(index);
-        }
-        Ok(())
-    }
-
-    fn subscription(&mut self, group: Revision, turn: u32) -> Result<(), SnapshotError> {
-        self.close_queues()?;
-        self.close_subscription()?;
-        if self.last_subscription.is_some_and(|last| last >= group) {
-            return Err(invalid("subscription", "place in the order of revisions"));
-        }
-        if turn as usize > self.share {
-            return Err(invalid("subscription", "turn"));
-        }
-        self.last_subscription = Some(group);
-        self.subscription = Some((group, turn, Vec::new()));
-        Ok(())
-    }
-
-    fn cursor(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
-        const MISPLACED: SnapshotError = SnapshotError::Misplaced { item: "cursor" };
-        let (_, _, cursors) = self.subscription.as_mut().ok_or(MISPLACED)?;
-        let index = self.state.queues.get(cursors.len()).ok_or(MISPLACED)?;
-        let next = read("cursor", input, |input| input.u64_le("next offset"))?;
-        if next < index.start() || next > index.end() {
-            return Err(invalid("cursor", "next offset"));
-        }
-        let leases = read("cursor", input, |input| item::leases(input, index.start(), next))?;
-        cursors.push(Cursor::with_leases(next, leases));
-        Ok(())
-    }
-
-    fn close_queues(&mut self) -> Result<(), SnapshotError> {
-        self.close_queue()?;
-        if self.state.queues.len() == self.share { Ok(()) } else { Err(invalid("topic", "number of queues")) }
-    }
-
-    fn close_subscription(&mut self) -> Result<(), SnapshotError> {
-        if let Some((group, turn, cursors)) = self.subscription.take() {
-            if cursors.len() != self.share {
-                return Err(invalid("subscription", "number of cursors"));
-            }
-            self.state.subscriptions.insert(group, Subscription::restored(cursors, turn));
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<TopicState, SnapshotError> {
-        self.close_queues()?;
-        self.close_subscription()?;
-        if !self.state.tags.is_complete() {
-            return Err(invalid("topic", "tag without a message"));
-        }
-        Ok(self.state)
     }
 }
 
@@ -342,6 +246,10 @@ const fn name_of(kind: u8) -> Option<&'static str> {
         item::CHUNK => Some("chunk"),
         item::SUBSCRIPTION => Some("subscription"),
         item::CURSOR => Some("cursor"),
+        TIMER => Some("delayed message"),
+        HALF => Some("half message"),
+        ENDED => Some("ended transaction"),
+        SEEN => Some("remembered message"),
         item::END => Some("end"),
         _ => None,
     }

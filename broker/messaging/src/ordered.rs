@@ -1,0 +1,381 @@
+//! A cursor of a group that gets the messages of each lane in order.
+//!
+//! What always holds: of one lane nothing is delivered while an earlier message of it is unsettled, except together with
+//! it in one receive; and while any of it is in flight, nothing of it goes into another receive. A lane that waits
+//! holds up no other.
+//!
+//! A failed message is tried again where it stands. Those of its lane that were delivered with it are delivered with it
+//! again, without an attempt being counted: they were not to be tried before it.
+//!
+//! A lane is known here while messages of it are in flight, or wait below `next`. Each known lane, and each message
+//! without a lane that is in flight, stands in `due` once, by when it can be delivered from: when all that is in flight
+//! has expired, or [`NOW`] where nothing is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use mainstay_planted::{Fault, planted};
+use mainstay_record::Timestamp;
+
+use crate::cursor::{Lease, Leases, MAX_UNACKED, Taken, Taking, is_due};
+use crate::handle::Token;
+use crate::index::{Indexed, QueueIndex};
+use crate::lane::Lane;
+use crate::metadata::QueueId;
+use crate::tags::TagMatch;
+
+/// Before every time there is.
+const NOW: Timestamp = Timestamp(0);
+/// How many messages a look for something new goes over that all wait for others.
+const LOOK_AHEAD: u64 = 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Lane(Lane),
+    /// A message without a lane.
+    Single(u64),
+}
+
+/// A lane that is held up by what of it is in flight, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    in_flight: BTreeSet<u64>,
+    /// The first offset not looked at for this lane; what is in flight lies below.
+    from: u64,
+    /// As it stands in `due`.
+    due: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    next: u64,
+    /// Shared with a frozen state, and copied before the first change while it is.
+    leases: Arc<Leases>,
+    lanes: BTreeMap<Lane, Held>,
+    due: BTreeSet<(Timestamp, Turn)>,
+}
+
+impl Ordered {
+    pub(crate) fn new(next: u64) -> Self {
+        Self { next, leases: Arc::default(), lanes: BTreeMap::new(), due: BTreeSet::new() }
+    }
+
+    /// With these leases, all of offsets below `next`, and these lanes, as [`Self::lanes`] gives them. `None` when they
+    /// do not go together.
+    pub(crate) fn restored(
+        next: u64,
+        leases: Leases,
+        lanes: Vec<(Lane, u64)>,
+        index: &QueueIndex,
+    ) -> Option<Self> {
+        let mut cursor = Self { leases: Arc::new(leases), ..Self::new(next) };
+        for (lane, from) in lanes {
+            let held = Held { in_flight: BTreeSet::new(), from, due: NOW };
+            if from > next || cursor.lanes.insert(lane, held).is_some() {
+                return None;
+            }
+        }
+        for (offset, lease) in &*cursor.leases {
+            match index.get(*offset)?.lane {
+                None => drop(cursor.due.insert((lease.expires_at, Turn::Single(*offset)))),
+                Some(lane) => {
+                    let held = cursor.lanes.get_mut(&lane).filter(|held| *offset < held.from)?;
+                    held.in_flight.insert(*offset);
+                }
+            }
+        }
+        let lanes: Vec<Lane> = cursor.lanes.keys().copied().collect();
+        lanes.iter().for_each(|lane| cursor.reschedule(*lane, index));
+        (cursor.lanes.len() == lanes.len()).then_some(cursor)
+    }
+
+    pub(crate) const fn leases(&self) -> &Arc<Leases> {
+        &self.leases
+    }
+
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn lanes(&self) -> Vec<(Lane, u64)> {
+        self.lanes.iter().map(|(lane, held)| (*lane, held.from)).collect()
+    }
+
+    pub(crate) fn waiting(&self, index: &QueueIndex) -> u64 {
+        self.lanes.iter().map(|(lane, held)| index.lane_between(*lane, held.from, self.next)).sum()
+    }
+
+    pub(crate) fn first_waiting(&self, index: &QueueIndex) -> Option<u64> {
+        self.lanes.iter().filter_map(|(lane, held)| self.next_waiting(*lane, held.from, index)).min()
+    }
+
+    fn next_waiting(&self, lane: Lane, from: u64, index: &QueueIndex) -> Option<u64> {
+        index.next_in_lane(lane, from).filter(|offset| *offset < self.next)
+    }
+
+    pub(crate) fn trim(&mut self, index: &QueueIndex) {
+        let start = index.start();
+        self.next = self.next.max(start);
+        let kept = Arc::make_mut(&mut self.leases).split_off(&start);
+        self.leases = Arc::new(kept);
+        self.due.retain(|(_, turn)| !matches!(turn, Turn::Single(offset) if *offset < start));
+        for held in self.lanes.values_mut() {
+            held.in_flight = held.in_flight.split_off(&start);
+            held.from = held.from.max(start);
+        }
+        let lanes: Vec<Lane> = self.lanes.keys().copied().collect();
+        lanes.iter().for_each(|lane| self.reschedule(*lane, index));
+    }
+
+    fn is_full(&self) -> bool {
+        self.leases.len() >= MAX_UNACKED
+    }
+
+    /// Those that only wait are passed over while there is no room for more in flight.
+    fn first_due(&self) -> Option<(Timestamp, Turn)> {
+        if !self.is_full() {
+            return self.due.first().copied();
+        }
+        let in_flight = (Bound::Excluded((NOW, Turn::Single(u64::MAX))), Bound::Unbounded);
+        self.due.range(in_flight).next().copied()
+    }
+
+    pub(crate) fn has_due(&self, now: Timestamp) -> bool {
+        self.first_due().is_some_and(|(at, _)| is_due(at, now))
+    }
+
+    /// May say so of messages that all wait, when there are very many of them: looking at them is progress.
+    pub(crate) fn has_new(&self, index: &QueueIndex, tags: &TagMatch) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let mut from = self.next;
+        while from < self.next.saturating_add(LOOK_AHEAD) {
+            let Some((offset, message)) = index.next_match(from, tags) else { return false };
+            if message.lane.is_none_or(|lane| !self.lanes.contains_key(&lane)) {
+                return true;
+            }
+            from = offset + 1;
+        }
+        true
+    }
+
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = (Bound::Excluded((now, Turn::Single(u64::MAX))), Bound::Unbounded);
+        self.due.range(after).next().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn take_due(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        taking: &Taking,
+        taken: &mut Taken,
+    ) {
+        let mut served = Vec::new();
+        while !taking.is_full(taken)
+            && let Some((at, turn)) = self.first_due().filter(|(at, _)| is_due(*at, taking.now()))
+        {
+            self.due.remove(&(at, turn));
+            match turn {
+                Turn::Single(offset) => {
+                    if self.deliver_again(queue, index, offset, true, taking, taken) {
+                        served.push(turn);
+                    }
+                }
+                Turn::Lane(lane) => {
+                    self.serve(queue, index, lane, taking, taken);
+                    served.push(turn);
+                }
+            }
+        }
+        // Only now, since with no invisible time at all they are due again at once.
+        for turn in served {
+            match turn {
+                Turn::Single(_) => drop(self.due.insert((taking.expires_at, turn))),
+                Turn::Lane(lane) => self.reschedule(lane, index),
+            }
+        }
+    }
+
+    /// Delivers from a lane of which nothing is in flight: what was and is not settled, then what waits.
+    fn serve(&mut self, queue: QueueId, index: &QueueIndex, lane: Lane, taking: &Taking, taken: &mut Taken) {
+        let Some(held) = self.lanes.get(&lane) else { return };
+        let (before, mut from) = (held.in_flight.clone(), held.from);
+        let mut is_head = true;
+        for offset in before {
+            if taking.is_full(taken) {
+                return;
+            }
+            self.deliver_again(queue, index, offset, is_head, taking, taken);
+            is_head = false;
+        }
+        while !taking.is_full(taken)
+            && !self.is_full()
+            && let Some(offset) = self.next_waiting(lane, from, index)
+        {
+            from = offset + 1;
+            self.look_at(queue, index, offset, taking, taken);
+        }
+        if let Some(held) = self.lanes.get_mut(&lane) {
+            held.from = from;
+        }
+    }
+
+    /// Delivers an expired message. False when it is settled instead: the filter does not take it, or it has had all
+    /// its attempts. Its place in `due` is the caller's.
+    fn deliver_again(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        offset: u64,
+        counts: bool,
+        taking: &Taking,
+        taken: &mut Taken,
+    ) -> bool {
+        let message = index.get(offset).filter(|message| taking.tags.takes(message.tag));
+        let leases = Arc::make_mut(&mut self.leases);
+        if let (Some(message), Some(lease)) = (message, leases.get_mut(&offset)) {
+            if !(counts && taking.is_exhausted(lease.attempt)) {
+                let counted = counts && !planted(Fault::AttemptNotCounted);
+                let attempt = lease.attempt.saturating_add(counted.into());
+                *lease = taking.lease(attempt);
+                taking.deliver(queue, offset, message, attempt, taken);
+                return true;
+            }
+            taken.dead.push(message);
+        }
+        leases.remove(&offset);
+        if let Some(held) = index.get(offset).and_then(|message| self.lanes.get_mut(&message.lane?)) {
+            held.in_flight.remove(&offset);
+        }
+        false
+    }
+
+    /// Delivers a message for the first time, if the filter takes it.
+    fn look_at(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        offset: u64,
+        taking: &Taking,
+        taken: &mut Taken,
+    ) -> Option<Indexed> {
+        let message = index.get(offset).filter(|message| taking.tags.takes(message.tag))?;
+        Arc::make_mut(&mut self.leases).insert(offset, taking.lease(1));
+        if let Some(lane) = message.lane {
+            let held = || Held { in_flight: BTreeSet::new(), from: 0, due: NOW };
+            let held = self.lanes.entry(lane).or_insert_with(held);
+            held.in_flight.insert(offset);
+            held.from = held.from.max(offset + 1);
+        }
+        taking.deliver(queue, offset, message, 1, taken);
+        Some(message)
+    }
+
+    pub(crate) fn take_new(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        taking: &Taking,
+        taken: &mut Taken,
+    ) {
+        self.next = self.next.max(index.start());
+        let mut served = BTreeSet::new();
+        while !taking.is_full(taken) && !self.is_full() {
+            let Some((offset, message)) = index.next_match(self.next, &taking.tags) else {
+                self.next = index.end();
+                break;
+            };
+            self.next = offset + 1;
+            match message.lane {
+                Some(lane) if !self.may_follow(lane, offset, index, taking) => {}
+                Some(lane) => {
+                    self.look_at(queue, index, offset, taking, taken);
+                    served.insert(lane);
+                }
+                None => {
+                    self.look_at(queue, index, offset, taking, taken);
+                    self.due.insert((taking.expires_at, Turn::Single(offset)));
+                }
+            }
+        }
+        served.into_iter().for_each(|lane| self.reschedule(lane, index));
+    }
+
+    /// Whether a new message of the lane may go into this receive: nothing of it is in flight elsewhere, or waits.
+    fn may_follow(&self, lane: Lane, offset: u64, index: &QueueIndex, taking: &Taking) -> bool {
+        let Some(held) = self.lanes.get(&lane) else { return true };
+        if planted(Fault::FifoOvertakes) {
+            return true;
+        }
+        let ours = |offset: &u64| self.leases.get(offset).is_some_and(|lease| lease.token == taking.token);
+        held.in_flight.iter().all(ours) && index.next_in_lane(lane, held.from) == Some(offset)
+    }
+
+    pub(crate) fn take_again(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        before: Token,
+        taking: &Taking,
+        taken: &mut Taken,
+    ) {
+        let live = |lease: &Lease| lease.token == before && !is_due(lease.expires_at, taking.now());
+        let leases = self.leases.iter().filter(|(_, lease)| live(lease));
+        let again: Vec<(u64, Lease)> = leases.map(|(offset, lease)| (*offset, *lease)).collect();
+        for (offset, lease) in again {
+            if taking.is_full(taken) {
+                return;
+            }
+            if let Some(message) = index.get(offset) {
+                self.change(index, offset, lease, taking.lease(lease.attempt));
+                taking.deliver(queue, offset, message, lease.attempt, taken);
+            }
+        }
+    }
+
+    pub(crate) fn settle(&mut self, index: &QueueIndex, offset: u64, lease: Lease) {
+        Arc::make_mut(&mut self.leases).remove(&offset);
+        match index.get(offset).and_then(|message| message.lane) {
+            None => drop(self.due.remove(&(lease.expires_at, Turn::Single(offset)))),
+            Some(lane) => {
+                if let Some(held) = self.lanes.get_mut(&lane) {
+                    held.in_flight.remove(&offset);
+                }
+                self.reschedule(lane, index);
+            }
+        }
+    }
+
+    pub(crate) fn change(&mut self, index: &QueueIndex, offset: u64, lease: Lease, changed: Lease) {
+        Arc::make_mut(&mut self.leases).insert(offset, changed);
+        match index.get(offset).and_then(|message| message.lane) {
+            None => {
+                self.due.remove(&(lease.expires_at, Turn::Single(offset)));
+                self.due.insert((changed.expires_at, Turn::Single(offset)));
+            }
+            Some(lane) => self.reschedule(lane, index),
+        }
+    }
+
+    /// Gives the lane its place in `due`, or forgets it when it holds up nothing.
+    fn reschedule(&mut self, lane: Lane, index: &QueueIndex) {
+        let Some(held) = self.lanes.get(&lane) else { return };
+        let before = held.due;
+        let expiries = held.in_flight.iter().filter_map(|offset| self.leases.get(offset));
+        let due = match expiries.map(|lease| lease.expires_at).max() {
+            Some(latest) => Some(latest),
+            None => self.next_waiting(lane, held.from, index).map(|_| NOW),
+        };
+        self.due.remove(&(before, Turn::Lane(lane)));
+        match (due, self.lanes.get_mut(&lane)) {
+            (Some(due), Some(held)) => {
+                held.due = due;
+                self.due.insert((due, Turn::Lane(lane)));
+            }
+            _ => drop(self.lanes.remove(&lane)),
+        }
+    }
+}
