@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mainstay_messaging::{Command, CreateGroup, GroupName, StartPosition};
+use mainstay_messaging::{Command, CreateGroup, DeliveryOrder, GroupName, RetryPolicy, StartPosition};
 use support::{
     Group, PATIENCE, Plan, Stall, StallingFileSystem, bodies_of, prepare_topic, receive, send, soon, until,
 };
@@ -64,7 +64,13 @@ async fn whenever_a_poll_is_given_up_no_message_stays_hidden_with_it() {
     let handle = group.handle(group.leader().await);
     prepare_topic(&handle).await;
     let name = GroupName::new("patient").unwrap();
-    let patient = CreateGroup { name, start: StartPosition::Earliest, max_attempts: 1000 };
+    let patient = CreateGroup {
+        name,
+        start: StartPosition::Earliest,
+        order: DeliveryOrder::Concurrent,
+        max_attempts: 1000,
+        retry: RetryPolicy::default(),
+    };
     handle.propose(Command::CreateGroup(patient), soon()).await.unwrap();
     for number in 0..MESSAGES {
         let mut given_up = Box::pin(handle.receive(receive("letters", "patient", HIDDEN_MS), soon()));

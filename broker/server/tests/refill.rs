@@ -33,6 +33,7 @@ async fn consume(handle: &GroupHandle, mut count: usize) {
             group: GroupName::new("readers").unwrap(),
             topic: TopicName::new("letters").unwrap(),
             handles: taken.iter().map(|delivery| delivery.handle).collect(),
+            by: String::new(),
         });
         handle.propose(ack, soon()).await.unwrap();
     }

@@ -8,7 +8,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, ReceiveError};
-use mainstay_messaging::{Ack, Command, GroupName, Outcome, Refusal, TopicName};
+use mainstay_messaging::{Ack, Command, GroupName, Outcome, QueueOffset, Refusal, TopicName};
 use support::{Group, Plan, bodies, bodies_of, create_topic, prepare_topic, publish, receive, send, soon};
 
 async fn single() -> Group {
@@ -56,9 +56,9 @@ async fn commands_of_one_call_share_a_batch_and_have_an_outcome_each() {
     let group = single().await;
     let commands = vec![publish("letters", "a"), publish("missing", "b"), publish("letters", "c")];
     let outcomes = group.handle(0).propose_many(commands, soon()).await.unwrap();
-    assert!(matches!(outcomes[0], Outcome::Published { offset } if offset.0 == 0));
+    assert!(outcomes[0].offset() == Some(QueueOffset(0)));
     assert!(matches!(&outcomes[1], Outcome::Refused(Refusal::UnknownTopic(name)) if name == "missing"));
-    assert!(matches!(outcomes[2], Outcome::Published { offset } if offset.0 == 1));
+    assert!(outcomes[2].offset() == Some(QueueOffset(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +124,7 @@ async fn an_unacknowledged_message_comes_back_to_a_waiting_poll_after_its_time()
         group: GroupName::new("readers").unwrap(),
         topic: TopicName::new("letters").unwrap(),
         handles: vec![first[0].handle, second[0].handle],
+        by: String::new(),
     });
     let Outcome::Acked(results) = handle.propose(ack, soon()).await.unwrap() else { panic!() };
     assert!(results[0].is_err() && results[1].is_ok(), "{results:?}");

@@ -255,6 +255,7 @@ mod tests {
             filter: Filter::All,
             invisible_ms: 1000,
             attempt_id: None,
+            by: String::new(),
         };
         (Poll { receive, deadline, reply }, answer)
     }

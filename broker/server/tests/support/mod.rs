@@ -15,8 +15,9 @@ use mainstay_broker::config::Config;
 use mainstay_broker::group::{GroupHandle, GroupView, Status};
 use mainstay_broker::{Addresses, Broker, BrokerError, Ports};
 use mainstay_messaging::{
-    Command, CreateGroup, CreateTopic, Delivery, Encoding, Filter, GroupName, MessageKind, Outcome, Publish,
-    QueueCount, QueueId, QueueOffset, QueueSelection, Receive, StartPosition, TopicKind, TopicName,
+    Command, CreateGroup, CreateTopic, Delivery, DeliveryOrder, Encoding, Filter, GroupName, MessageKind,
+    Outcome, Publish, QueueCount, QueueId, QueueOffset, QueueSelection, Receive, RetryPolicy, StartPosition,
+    TopicKind, TopicName,
 };
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::control_client::ControlClient;
@@ -231,7 +232,13 @@ pub(crate) fn create_topic(name: &str) -> Command {
 
 pub(crate) fn create_group(name: &str) -> Command {
     let name = GroupName::new(name).unwrap();
-    Command::CreateGroup(CreateGroup { name, start: StartPosition::Earliest, max_attempts: 3 })
+    Command::CreateGroup(CreateGroup {
+        name,
+        start: StartPosition::Earliest,
+        order: DeliveryOrder::Concurrent,
+        max_attempts: 3,
+        retry: RetryPolicy::default(),
+    })
 }
 
 pub(crate) fn publish(topic: &str, body: &str) -> Command {
@@ -260,6 +267,7 @@ pub(crate) fn receive(topic: &str, group: &str, invisible_ms: u64) -> Receive {
         filter: Filter::All,
         invisible_ms,
         attempt_id: None,
+        by: String::new(),
     }
 }
 
