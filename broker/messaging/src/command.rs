@@ -287,6 +287,6 @@ pub struct SyncMetadata {
 /// Doing so again, or not as far as before, changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trim {
-    /// The last batch of the log whose messages go.
+    /// The last batch of the log whose messages go: those that it put into a queue.
     pub through: LogIndex,
 }

@@ -26,7 +26,7 @@ pub struct SegmentInfo {
 
 /// Through which batch to trim, by [`crate::Command::Trim`]. `segments` are all of the log, oldest first;
 /// `unconsumed_from` is [`crate::State::unconsumed_from`]. The answer stays the same until the segments are gone:
-/// trimming again is needed only while [`crate::State::first_needed`] is not above it.
+/// trimming again is needed only while [`crate::State::trims`] says so.
 pub fn plan(
     policy: &Retention,
     segments: &[SegmentInfo],

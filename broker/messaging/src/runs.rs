@@ -170,11 +170,13 @@ mod tests {
 
     use super::*;
 
+    type Frozen = (Vec<Arc<Vec<u32>>>, BTreeSet<u32>);
+
     proptest! {
         #[test]
         fn it_is_a_sorted_set(steps in prop::collection::vec((0..10u8, 0..3000u32), 0..6000)) {
             let (mut runs, mut set) = (Runs::default(), BTreeSet::new());
-            let mut frozen: Option<(Vec<Arc<Vec<u32>>>, BTreeSet<u32>)> = None;
+            let mut frozen: Option<Frozen> = None;
             for (kind, n) in steps {
                 match kind {
                     0..=6 => prop_assert_eq!(runs.insert(n), set.insert(n)),

@@ -1,7 +1,7 @@
 //! Forgetting old messages, and what must not be forgotten yet.
 //!
-//! A message whose body came into the log long before its place in a queue keeps the log from its body on, and so does
-//! one that waits for its time or for its producer's decision.
+//! A message goes with the batch that put it into its queue. The log is needed from its body on, which may have come long
+//! before, and from what waits for its time or for its producer's decision.
 
 use mainstay_planted::{Fault, planted};
 use mainstay_record::LogIndex;
@@ -13,7 +13,6 @@ use crate::state::{State, TopicState};
 impl State {
     pub(crate) fn trim(&mut self, through: LogIndex) -> Outcome {
         let mut messages = 0;
-        let through = self.trimmable(through);
         let through = if planted(Fault::TrimOneTooMany) { through.next() } else { through };
         for TopicState { queues, tags, subscriptions, .. } in self.topics.values_mut() {
             let trimmed: u64 = queues.iter_mut().map(|index| index.trim(through, tags)).sum();
@@ -25,23 +24,12 @@ impl State {
         Outcome::Trimmed { messages }
     }
 
-    /// Through which batch a trim that is asked for `through` goes: not as far as a body that is still needed then.
-    /// Looks at every chunk of 1024 messages that has moved ones, and at what is pending.
-    pub fn trimmable(&self, through: LogIndex) -> LogIndex {
-        let pending = [self.timers.lowest(), self.halves.lowest()].into_iter().flatten().min();
-        let before = |needed: Option<LogIndex>| {
-            needed.map_or(LogIndex(u64::MAX), |at| LogIndex(at.0.saturating_sub(1)))
-        };
-        let mut through = through.min(before(pending));
-        loop {
-            let kept = self.topics.values().flat_map(|topic| &topic.queues);
-            let moved = kept.filter_map(|index| index.lowest_moved(index.first_after_batch(through))).min();
-            let lower = through.min(before(moved));
-            if lower == through {
-                return through;
-            }
-            through = lower;
-        }
+    /// Whether a trim through there would forget anything. Looks at one message of each queue.
+    pub fn trims(&self, through: LogIndex) -> bool {
+        let queues = self.topics.values().flat_map(|topic| &topic.queues);
+        queues
+            .into_iter()
+            .any(|index| index.get(index.start()).is_some_and(|oldest| oldest.record.index <= through))
     }
 
     /// The lowest batch of the log that holds a message still kept; `None` when none is kept. What lies below it is

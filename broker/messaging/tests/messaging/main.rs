@@ -4,10 +4,15 @@
 
 mod acknowledging;
 mod codec;
+mod dead_letters;
+mod fifo;
 mod history;
+mod kinds;
+mod kinds_model;
 mod log;
 mod metadata;
 mod model;
+mod pending;
 mod receiving;
 mod salvage;
 mod snapshot;

@@ -54,7 +54,7 @@ impl Driver {
         // What is not applied yet has not been looked at.
         let through = through.map(|through| through.min(self.applied));
         if let Some(through) = through
-            && self.state.first_needed().is_some_and(|needed| needed <= through)
+            && self.state.trims(through)
         {
             self.proposals.add_own(vec![Command::Trim(Trim { through })], now);
         }

@@ -46,7 +46,7 @@ impl Broker {
         let through =
             plan(policy, &segments, unconsumed, scene.wall).map(|through| through.min(self.applied));
         if let Some(through) = through
-            && self.state.first_needed().is_some_and(|needed| needed <= through)
+            && self.state.trims(through)
         {
             let command = Command::Trim(Trim { through });
             self.requests.add(Waiter { request: OWN, command, since: scene.now, poll_until: None, slot: 0 });
