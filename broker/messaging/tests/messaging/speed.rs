@@ -19,8 +19,12 @@ fn filled(messages: u64) -> State {
     log.apply(create_group(crate::log::GROUP, mainstay_messaging::StartPosition::Earliest));
     let encode = |n: u32| {
         let tag = format!("tag-{}", n % 10);
-        let publish =
-            Publish { queue: QueueId(n % QUEUES), ..message(0, n.is_multiple_of(2).then_some(tag.as_str())) };
+        let publish = Publish {
+            queue: QueueId(n % QUEUES),
+            // None, so that each is stored however often.
+            message_id: String::new(),
+            ..message(0, n.is_multiple_of(2).then_some(tag.as_str()))
+        };
         let mut bytes = BytesMut::new();
         Command::Publish(publish).encode(&mut bytes);
         bytes.freeze()
