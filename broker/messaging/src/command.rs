@@ -8,6 +8,7 @@ use crate::metadata::{DeliveryOrder, Metadata, QueueCount, QueueId, QueueOffset,
 use crate::names::{GroupName, TopicName};
 use crate::retry::RetryPolicy;
 use crate::ticket::{RecallHandle, TransactionId};
+use crate::users::{ChangeUser, CreateUser, DeleteUser};
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,12 @@ pub enum Command {
     CreateGroup(CreateGroup),
     /// Metadata group only.
     DeleteGroup(DeleteGroup),
+    /// Metadata group only.
+    CreateUser(CreateUser),
+    /// Metadata group only.
+    ChangeUser(ChangeUser),
+    /// Metadata group only.
+    DeleteUser(DeleteUser),
     ResetGroup(ResetGroup),
     Publish(Publish),
     Receive(Receive),

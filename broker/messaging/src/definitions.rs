@@ -123,6 +123,7 @@ impl State {
         }
         self.sync_topics(&metadata.topics);
         self.sync_groups(&metadata.groups);
+        self.sync_users(&metadata.users);
         self.version = metadata.version;
         Ok(Outcome::Synced { applied: true })
     }
@@ -161,11 +162,11 @@ impl State {
         }
     }
 
-    fn require_metadata_group(&self) -> Result<(), Refusal> {
+    pub(crate) fn require_metadata_group(&self) -> Result<(), Refusal> {
         if self.broker_group == GroupId::METADATA { Ok(()) } else { Err(Refusal::NotMetadataGroup) }
     }
 
-    fn next_version(&mut self) -> Revision {
+    pub(crate) fn next_version(&mut self) -> Revision {
         self.version = Revision(self.version.0 + 1);
         self.version
     }

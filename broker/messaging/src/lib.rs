@@ -37,6 +37,7 @@ mod ticket;
 mod timers;
 mod transactions;
 mod trim;
+mod users;
 mod window;
 mod wire;
 
@@ -65,3 +66,8 @@ pub use state::State;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS};
 pub use ticket::{RecallHandle, TicketError, TransactionId};
 pub use transactions::HalfMessage;
+pub use users::{
+    Action, Actions, ChangeUser, CreateUser, DeleteUser, Grant, GrantError, MAX_GRANTS, MAX_SECRET_LEN,
+    MAX_USER_LEN, MIN_SECRET_LEN, Pattern, Resource, Rights, User, UserName, UserNameError, UserSecret,
+    UserSecretError,
+};

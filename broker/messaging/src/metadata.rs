@@ -6,6 +6,7 @@ use mainstay_record::{GroupId, Timestamp};
 use crate::lane;
 use crate::names::{GroupName, TopicName};
 use crate::retry::RetryPolicy;
+use crate::users::User;
 
 /// Queues that one topic may have over all broker groups.
 pub const MAX_QUEUES: u32 = 1024;
@@ -131,12 +132,13 @@ pub struct ConsumerGroup {
     pub created_at: Timestamp,
 }
 
-/// All topics and consumer groups at one version, each sorted by name.
+/// All topics, consumer groups and users at one version, each sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metadata {
     pub version: Revision,
     pub topics: Vec<Topic>,
     pub groups: Vec<ConsumerGroup>,
+    pub users: Vec<User>,
 }
 
 impl Metadata {
@@ -148,6 +150,11 @@ impl Metadata {
     pub fn group(&self, name: &str) -> Option<&ConsumerGroup> {
         let at = self.groups.binary_search_by(|group| group.name.as_str().cmp(name)).ok()?;
         self.groups.get(at)
+    }
+
+    pub fn user(&self, name: &str) -> Option<&User> {
+        let at = self.users.binary_search_by(|user| user.name.as_str().cmp(name)).ok()?;
+        self.users.get(at)
     }
 }
 

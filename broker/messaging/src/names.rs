@@ -13,7 +13,7 @@ pub const MAX_GROUP_LEN: usize = 120;
 const MAX_DERIVED_TOPIC_LEN: usize = 255;
 
 const DEAD_LETTER_PREFIX: &str = "%DLQ%";
-const DERIVED_TOPIC_PREFIXES: [&str; 2] = ["%RETRY%", DEAD_LETTER_PREFIX];
+pub(crate) const DERIVED_TOPIC_PREFIXES: [&str; 2] = ["%RETRY%", DEAD_LETTER_PREFIX];
 const SYSTEM_TOPICS: [&str; 5] =
     ["TBW102", "SCHEDULE_TOPIC_XXXX", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT", "TRANS_CHECK_MAX_TIME_TOPIC"];
 const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";

@@ -7,6 +7,7 @@ use crate::handle::ReceiptHandle;
 use crate::metadata::{ConsumerGroup, QueueId, QueueOffset, Topic, TopicKind};
 use crate::names::{GroupName, TopicName};
 use crate::ticket::{RecallHandle, TransactionId};
+use crate::users::UserName;
 
 /// Answer to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,12 @@ pub enum Outcome {
     },
     GroupDeleted,
     GroupReset,
+    /// `created` is false when an equal user was there already.
+    UserCreated {
+        created: bool,
+    },
+    UserChanged,
+    UserDeleted,
     Published {
         place: Place,
         /// The message was stored before, and where is what `place` tells; this record's is dropped.
@@ -151,6 +158,10 @@ pub enum Refusal {
     UnknownTopic(String),
     #[error("consumer group '{0}' does not exist")]
     UnknownGroup(String),
+    #[error("user '{0}' does not exist")]
+    UnknownUser(UserName),
+    #[error("user '{0}' exists with another secret or other rights")]
+    UserExistsDifferently(UserName),
     #[error("topic '{topic}' has no queue {} here, only {queues}", .queue.0)]
     UnknownQueue { topic: TopicName, queue: QueueId, queues: u32 },
     #[error(

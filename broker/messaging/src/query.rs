@@ -26,13 +26,13 @@ pub struct QueueProgress {
 }
 
 impl State {
-    /// All topics and consumer groups; walks all of them.
+    /// All topics, consumer groups and users; walks all of them.
     pub fn metadata(&self) -> Metadata {
         let mut topics: Vec<Topic> = self.topics.values().map(|state| state.topic.clone()).collect();
         topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let mut groups: Vec<ConsumerGroup> = self.groups.values().map(|state| state.group.clone()).collect();
         groups.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Metadata { version: self.version, topics, groups }
+        Metadata { version: self.version, topics, groups, users: self.users() }
     }
 
     /// Changes with every change of [`Self::metadata`].

@@ -31,6 +31,8 @@ pub enum RecordKind {
     Topic,
     /// A consumer group created or deleted.
     ConsumerGroup,
+    /// A user created, changed or deleted.
+    User,
     /// Topics and groups followed from the metadata group, which brings them again by itself.
     SyncMetadata,
     /// A trim, which the leader repeats by itself.
@@ -53,6 +55,7 @@ impl RecordKind {
             Command::ResetGroup(_) | Command::SetOffset(_) => Self::ResetGroup,
             Command::CreateTopic(_) | Command::DeleteTopic(_) => Self::Topic,
             Command::CreateGroup(_) | Command::DeleteGroup(_) => Self::ConsumerGroup,
+            Command::CreateUser(_) | Command::ChangeUser(_) | Command::DeleteUser(_) => Self::User,
             Command::SyncMetadata(_) => Self::SyncMetadata,
             Command::Trim(_) => Self::Trim,
         }
@@ -71,6 +74,7 @@ impl RecordKind {
             Self::ResetGroup => "reset of a consumer group",
             Self::Topic => "topic created or deleted",
             Self::ConsumerGroup => "consumer group created or deleted",
+            Self::User => "user created, changed or deleted",
             Self::SyncMetadata => "metadata followed",
             Self::Trim => "trim",
             Self::Unreadable => "unreadable record",

@@ -20,6 +20,7 @@ use crate::tags::TagTable;
 use crate::ticket::Ticket;
 use crate::timers::Timers;
 use crate::transactions::{ENDED, End};
+use crate::users::{User, UserName};
 use crate::window::Window;
 
 /// A topic and what is in its queues here.
@@ -48,6 +49,7 @@ pub struct State {
     pub(crate) ended: Window<Ticket, End>,
     /// Messages that were published lately.
     pub(crate) seen: Window<MessageKey, Went>,
+    pub(crate) users: foldhash::HashMap<UserName, User>,
 }
 
 impl State {
@@ -64,6 +66,7 @@ impl State {
             halves: Halves::default(),
             ended: Window::new(ENDED),
             seen: Window::new(SEEN),
+            users: foldhash::HashMap::default(),
         }
     }
 
@@ -74,6 +77,9 @@ impl State {
             Command::DeleteTopic(delete) => self.delete_topic(&delete.name),
             Command::CreateGroup(create) => self.create_group(record, now, create),
             Command::DeleteGroup(delete) => self.delete_group(&delete.name),
+            Command::CreateUser(create) => self.create_user(create),
+            Command::ChangeUser(change) => self.change_user(change),
+            Command::DeleteUser(delete) => self.delete_user(&delete.name),
             Command::ResetGroup(reset) => self.reset_group(reset),
             Command::Publish(publish) => self.publish(record, now, &publish.into()),
             Command::Receive(receive) => self.receive(record, now, receive),

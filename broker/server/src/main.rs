@@ -1,16 +1,20 @@
 //! The broker's program: reads the command line, starts a broker, stops it when told to.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mainstay_broker::config::{Config, Listen, MEMBER_VARIABLE};
+use mainstay_broker::config::{Administrator, Auth, Config, Listen, MEMBER_VARIABLE};
 use mainstay_broker::{Broker, BrokerError, Ports};
+use mainstay_messaging::{UserName, UserSecret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// Access key of the administrator of a `dev` broker.
+const DEV_ADMIN: &str = "admin";
 
 #[derive(Debug, Parser)]
 #[command(name = "mainstay-broker", version, about = "The Mainstay message broker")]
@@ -63,6 +67,13 @@ struct Dev {
     /// Address for probes and metrics.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Clients need credentials: those of user `admin`, whose secret key is printed, or of a user that `mainstay user create`
+    /// makes.
+    #[arg(long)]
+    auth: bool,
+    /// File with the secret key of user `admin`; without it, a new one is made at each start.
+    #[arg(long, value_name = "FILE", requires = "auth")]
+    admin_secret_file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -134,6 +145,8 @@ async fn run_dev(dev: Dev) -> anyhow::Result<()> {
         http: dev.http.unwrap_or_else(|| beside(port.checked_sub(1))),
     };
     let mut config = Config::single(dev.data.clone(), listen);
+    let made =
+        if dev.auth { require_credentials(&mut config, dev.admin_secret_file.as_deref())? } else { None };
     let ports = Ports::bind(&config).await?;
     let addresses = ports.addresses().context("cannot tell the ports")?;
     config.name_ports(addresses.client, addresses.internal);
@@ -154,7 +167,32 @@ async fn run_dev(dev: Dev) -> anyhow::Result<()> {
         addresses.internal,
         addresses.http
     );
+    if let Some(secret) = made {
+        println!(
+            "Clients need credentials: access key {DEV_ADMIN}, secret key {} (of this start only)",
+            secret.expose()
+        );
+    }
     signals.serve(broker).await
+}
+
+/// Switches access control on; gives back the administrator's secret when it was made here.
+fn require_credentials(config: &mut Config, file: Option<&Path>) -> anyhow::Result<Option<UserSecret>> {
+    let name = UserName::new(DEV_ADMIN)?;
+    let (secret, made) = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read --admin-secret-file {}", path.display()))?;
+            let secret = UserSecret::new(text.trim());
+            (secret.with_context(|| format!("--admin-secret-file {}", path.display()))?, None)
+        }
+        None => {
+            let secret = UserSecret::new(&format!("{:032x}", rand::random::<u128>()))?;
+            (secret.clone(), Some(secret))
+        }
+    };
+    config.auth = Some(Auth { admin: Some(Administrator { name, secret }), ..Auth::default() });
+    Ok(made)
 }
 
 /// The signals that end a broker. Listened to before anything is started, so that none goes unheard.

@@ -8,6 +8,7 @@ use crate::metadata::{
     ConsumerGroup, DeliveryOrder, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind,
 };
 use crate::retry::RetryPolicy;
+use crate::users;
 use crate::wire::{DecodeError, Reader, WriteFields};
 
 pub(super) fn encode_create_topic(create: &CreateTopic, out: &mut BytesMut) {
@@ -48,6 +49,8 @@ pub(super) fn encode_metadata(metadata: &Metadata, out: &mut BytesMut) {
     metadata.topics.iter().for_each(|topic| put_topic(topic, out));
     out.put_number(metadata.groups.len() as u64);
     metadata.groups.iter().for_each(|group| put_group(group, out));
+    out.put_number(metadata.users.len() as u64);
+    metadata.users.iter().for_each(|user| users::put_user(user, out));
 }
 
 pub(super) fn decode_metadata(input: &mut Reader<'_>) -> Result<Metadata, DecodeError> {
@@ -55,6 +58,7 @@ pub(super) fn decode_metadata(input: &mut Reader<'_>) -> Result<Metadata, Decode
         version: Revision(input.number("metadata version")?),
         topics: input.list("topics", topic)?,
         groups: input.list("consumer groups", group)?,
+        users: input.list("users", users::user)?,
     })
 }
 

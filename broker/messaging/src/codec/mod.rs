@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_record::LogIndex;
 
 use crate::command::{Command, DeleteGroup, DeleteTopic, Elapse, SyncMetadata, Trim};
+use crate::users::{self, DeleteUser, Rights};
 use crate::wire::{Reader, WriteFields};
 
 pub(crate) use self::definition::{group, put_group, put_topic, topic};
@@ -38,6 +39,9 @@ const END_TRANSACTION: u8 = 14;
 const NOTE_CHECKS: u8 = 15;
 const RECALL: u8 = 16;
 const ELAPSE: u8 = 17;
+const CREATE_USER: u8 = 18;
+const CHANGE_USER: u8 = 19;
+const DELETE_USER: u8 = 20;
 
 impl Command {
     const fn code(&self) -> u8 {
@@ -57,6 +61,9 @@ impl Command {
             Self::NoteChecks(_) => NOTE_CHECKS,
             Self::Recall(_) => RECALL,
             Self::Elapse(_) => ELAPSE,
+            Self::CreateUser(_) => CREATE_USER,
+            Self::ChangeUser(_) => CHANGE_USER,
+            Self::DeleteUser(_) => DELETE_USER,
             Self::SyncMetadata(_) => SYNC_METADATA,
             Self::Trim(_) => TRIM,
         }
@@ -82,6 +89,9 @@ impl Command {
             Self::NoteChecks(note) => pending::encode_checks(note, out),
             Self::Recall(recall) => pending::encode_recall(recall, out),
             Self::Elapse(elapse) => out.put_number(elapse.max.into()),
+            Self::CreateUser(create) => users::encode_create(create, out),
+            Self::ChangeUser(change) => users::encode_change(change, out),
+            Self::DeleteUser(delete) => out.put_text(delete.name.as_str()),
             Self::SyncMetadata(sync) => definition::encode_metadata(&sync.metadata, out),
             Self::Trim(trim) => out.put_number(trim.through.0),
         }
@@ -109,6 +119,9 @@ impl Command {
             NOTE_CHECKS => Self::NoteChecks(pending::decode_checks(&mut input)?),
             RECALL => Self::Recall(pending::decode_recall(&mut input)?),
             ELAPSE => Self::Elapse(Elapse { max: input.number32("max")? }),
+            CREATE_USER => Self::CreateUser(users::decode_create(&mut input)?),
+            CHANGE_USER => Self::ChangeUser(users::decode_change(&mut input)?),
+            DELETE_USER => Self::DeleteUser(DeleteUser { name: input.name("user")? }),
             SYNC_METADATA => {
                 Self::SyncMetadata(SyncMetadata { metadata: definition::decode_metadata(&mut input)? })
             }
@@ -130,7 +143,12 @@ impl Command {
             Self::SyncMetadata(sync) => {
                 let retries = sync.metadata.groups.iter().map(|group| definition::retry_length(&group.retry));
                 let entries = sync.metadata.topics.len() + sync.metadata.groups.len();
-                FIXED + 4 * FIXED * entries + retries.sum::<usize>()
+                let users = sync.metadata.users.iter().map(|user| users::length(&user.rights));
+                FIXED + 4 * FIXED * entries + retries.sum::<usize>() + users.sum::<usize>()
+            }
+            Self::CreateUser(create) => FIXED + users::length(&create.rights),
+            Self::ChangeUser(change) => {
+                FIXED + users::length(change.rights.as_ref().unwrap_or(&Rights::Admin))
             }
             _ => 5 * FIXED,
         }

@@ -34,6 +34,7 @@ impl State {
     pub fn freeze(&self) -> Frozen {
         let header = Header { group: self.broker_group, groups: self.broker_groups, version: self.version };
         let mut items = vec![Item::Header(header)];
+        items.extend(self.users().into_iter().map(|user| Item::User(Box::new(user))));
         let mut groups: Vec<_> = self.groups.values().collect();
         groups.sort_unstable_by(|a, b| a.group.name.cmp(&b.group.name));
         items.extend(groups.into_iter().map(|group| Item::Group(Box::new(group.clone()))));

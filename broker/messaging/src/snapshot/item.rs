@@ -1,6 +1,7 @@
-//! What a snapshot is made of, in this order: the header; every consumer group by name; every topic by name, each with
-//! its tags and free tag numbers, then its queues with their chunks, then its subscriptions by the group's revision with
-//! their cursors; what is pending and what is remembered; the end. An item is a byte for its kind and its fields.
+//! What a snapshot is made of, in this order: the header; every user by name; every consumer group by name; every topic
+//! by name, each with its tags and free tag numbers, then its queues with their chunks, then its subscriptions by the
+//! group's revision with their cursors; what is pending and what is remembered; the end. An item is a byte for its kind
+//! and its fields.
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::tags::TagTexts;
 use crate::ticket::Ticket;
 use crate::timers::Timer;
 use crate::transactions::End;
+use crate::users::{self, User};
 use crate::window::Part;
 use crate::wire::{DecodeError, Reader, WriteFields};
 
@@ -35,10 +37,12 @@ pub(super) const SUBSCRIPTION: u8 = 7;
 pub(super) const CURSOR: u8 = 8;
 pub(super) const END: u8 = 9;
 pub(super) const FREE_TAG: u8 = 10;
+pub(super) const USER: u8 = 40;
 
 #[derive(Debug)]
 pub(super) enum Item {
     Header(Header),
+    User(Box<User>),
     Group(Box<GroupState>),
     Topic(Box<Topic>),
     /// One item for each number.
@@ -87,6 +91,10 @@ impl Item {
                 out.put_u32_le(header.group.0);
                 out.put_u32_le(header.groups);
                 out.put_u64_le(header.version.0);
+            }
+            Self::User(user) => {
+                out.put_u8(USER);
+                users::put_user(user, out);
             }
             Self::Group(group) => {
                 out.put_u8(GROUP);

@@ -25,6 +25,7 @@ use crate::names::{GroupName, TopicName};
 use crate::retry::RetryPolicy;
 use crate::state::State;
 use crate::tags::TagId;
+use crate::users::{Rights, User, UserName, UserSecret};
 
 fn restored(payloads: &[BytesMut]) -> Result<State, SnapshotError> {
     let mut sealer = Sealer::default();
@@ -65,6 +66,15 @@ fn group(name: &str) -> Item {
         created_at: Timestamp(5),
     };
     Item::Group(Box::new(GroupState { group, since: Since::Time(Timestamp(5)) }))
+}
+
+fn user(name: &str) -> Item {
+    Item::User(Box::new(User {
+        name: UserName::new(name).unwrap(),
+        secret: UserSecret::new("long-enough").unwrap(),
+        rights: Rights::granted(vec!["publish:topic:t*".parse().unwrap()]).unwrap(),
+        revision: Revision(1),
+    }))
 }
 
 fn topic(name: &str) -> Item {
@@ -162,6 +172,24 @@ fn the_good_one_has_these_bytes() {
         (part.len(), crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &part)),
         (464, 2_118_522_760)
     );
+}
+
+/// Few states have users, so they have a test of their own.
+#[test]
+fn users_come_first_and_in_order() {
+    let with_users = |users: &[&str], at: usize| {
+        let mut items = good();
+        items.splice(at..at, users.iter().map(|name| user(name)));
+        of_items(&items)
+    };
+    let state = with_users(&["ann", "ben"], 1).unwrap();
+    assert_eq!(state.users.len(), 2);
+    assert_eq!(restored(&[payload(&state)]), Ok(state));
+    let order = "the snapshot's user has an illegal place in the order of names";
+    refused(with_users(&["ben", "ann"], 1), order);
+    refused(with_users(&["ann", "ann"], 1), order);
+    refused(with_users(&["ann"], 0), "the snapshot has a user where none may stand");
+    refused(with_users(&["ann"], 2), "the snapshot has a user where none may stand");
 }
 
 #[test]

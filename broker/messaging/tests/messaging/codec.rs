@@ -2,12 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 use mainstay_messaging::{
-    Ack, ChangeInvisible, Check, Command, ConsumerGroup, CreateGroup, CreateTopic, DeadLetter, Decision,
-    DecodeError, DeleteGroup, DeleteTopic, DeliveryOrder, Elapse, Encoding, EndTransaction, Filter,
-    GroupName, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, MessageKind, Metadata, NoteChecks, Outcome, Place,
-    Publish, QueueCount, QueueId, QueueOffset, QueueSelection, Recall, RecallHandle, ReceiptHandle, Receive,
-    ResetGroup, ResetTo, RetryPolicy, Revision, SetOffset, StartPosition, SyncMetadata, Topic, TopicKind,
-    TopicName, TransactionId, Trim,
+    Ack, ChangeInvisible, ChangeUser, Check, Command, ConsumerGroup, CreateGroup, CreateTopic, CreateUser,
+    DeadLetter, Decision, DecodeError, DeleteGroup, DeleteTopic, DeleteUser, DeliveryOrder, Elapse, Encoding,
+    EndTransaction, Filter, GroupName, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, MessageKind, Metadata,
+    NoteChecks, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, QueueSelection, Recall,
+    RecallHandle, ReceiptHandle, Receive, ResetGroup, ResetTo, RetryPolicy, Revision, Rights, SetOffset,
+    StartPosition, SyncMetadata, Topic, TopicKind, TopicName, TransactionId, Trim, User, UserName,
+    UserSecret,
 };
 use mainstay_record::{LogIndex, Timestamp};
 use proptest::collection::vec;
@@ -28,6 +29,21 @@ fn topic_name() -> impl Strategy<Value = TopicName> {
 
 fn group_name() -> impl Strategy<Value = GroupName> {
     "[a-zA-Z0-9%|_-]{1,20}".prop_map(|name| GroupName::new(&name).unwrap())
+}
+
+fn user_name() -> impl Strategy<Value = UserName> {
+    "[a-zA-Z0-9._@-]{1,64}".prop_map(|name| UserName::new(&name).unwrap())
+}
+
+fn secret() -> impl Strategy<Value = UserSecret> {
+    "[!-~]{8,256}".prop_map(|text| UserSecret::new(&text).unwrap())
+}
+
+fn rights() -> impl Strategy<Value = Rights> {
+    let actions = prop::sample::select(vec!["publish", "subscribe,manage", "publish,subscribe,manage"]);
+    let grant = (actions, "(topic|group):[a-zA-Z0-9%|_-]{1,100}[*]?")
+        .prop_map(|(actions, on)| format!("{actions}:{on}").parse().unwrap());
+    prop_oneof![Just(Rights::Admin), vec(grant, 0..5).prop_map(|grants| Rights::granted(grants).unwrap())]
 }
 
 fn queue_count() -> impl Strategy<Value = QueueCount> {
@@ -175,9 +191,17 @@ fn sync() -> impl Strategy<Value = Command> {
         let (revision, created_at) = (Revision(revision), Timestamp(created_at));
         ConsumerGroup { name, start, order, max_attempts, retry, revision, created_at }
     });
-    (any::<u64>(), vec(topic, 0..4), vec(group, 0..4)).prop_map(|(version, topics, groups)| {
+    let user =
+        (user_name(), secret(), rights(), any::<u64>()).prop_map(|(name, secret, rights, revision)| User {
+            name,
+            secret,
+            rights,
+            revision: Revision(revision),
+        });
+    let all = (any::<u64>(), vec(topic, 0..4), vec(group, 0..4), vec(user, 0..4));
+    all.prop_map(|(version, topics, groups, users)| {
         Command::SyncMetadata(SyncMetadata {
-            metadata: Metadata { version: Revision(version), topics, groups },
+            metadata: Metadata { version: Revision(version), topics, groups, users },
         })
     })
 }
@@ -208,7 +232,14 @@ fn command() -> impl Strategy<Value = Command> {
             let (queue, offset) = (QueueId(queue), QueueOffset(offset));
             Command::SetOffset(SetOffset { group, topic, queue, offset })
         });
+    let create_user = (user_name(), secret(), rights())
+        .prop_map(|(name, secret, rights)| Command::CreateUser(CreateUser { name, secret, rights }));
+    let change_user = (user_name(), option::of(secret()), option::of(rights()))
+        .prop_map(|(name, secret, rights)| Command::ChangeUser(ChangeUser { name, secret, rights }));
     prop_oneof![
+        1 => create_user,
+        1 => change_user,
+        1 => user_name().prop_map(|name| Command::DeleteUser(DeleteUser { name })),
         1 => create_topic,
         1 => topic_name().prop_map(|name| Command::DeleteTopic(DeleteTopic { name })),
         1 => create_group,
@@ -267,7 +298,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_do_not_panic(code in 0u8..13, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(code in 0u8..23, bytes in vec(any::<u8>(), 0..200)) {
         let mut plausible = vec![1, code];
         plausible.extend_from_slice(&bytes);
         survive(Bytes::from(bytes));

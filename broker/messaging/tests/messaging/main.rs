@@ -19,4 +19,5 @@ mod snapshot;
 mod speed;
 mod sql;
 mod trimming;
+mod users;
 mod waiting;

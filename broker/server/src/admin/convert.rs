@@ -10,6 +10,8 @@ use mainstay_proto::control::retry_policy::Policy;
 use mainstay_record::Timestamp;
 use tonic::Status;
 
+use super::users;
+
 pub(super) fn topic_name(name: &str) -> Result<TopicName, Status> {
     TopicName::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
 }
@@ -138,6 +140,7 @@ pub(super) fn metadata_to_wire(metadata: &Metadata) -> control::WatchMetadataRes
         version: metadata.version.0,
         topics: metadata.topics.iter().map(topic_to_wire).collect(),
         groups: metadata.groups.iter().map(group_to_wire).collect(),
+        users: metadata.users.iter().map(users::stored_to_wire).collect(),
     }
 }
 
@@ -166,18 +169,20 @@ pub(super) fn metadata(answer: &control::WatchMetadataResponse) -> Result<Metada
         version: Revision(answer.version),
         topics: topics.collect::<Result<_, Status>>()?,
         groups: groups.collect::<Result<_, Status>>()?,
+        users: answer.users.iter().map(users::stored).collect::<Result<_, Status>>()?,
     })
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::UnknownTopic(_) | Refusal::UnknownGroup(_) | Refusal::UnknownQueue { .. } => {
-            Status::not_found(text)
-        }
-        Refusal::TopicExistsDifferently { .. } | Refusal::GroupExistsDifferently { .. } => {
-            Status::already_exists(text)
-        }
+        Refusal::UnknownTopic(_)
+        | Refusal::UnknownGroup(_)
+        | Refusal::UnknownUser(_)
+        | Refusal::UnknownQueue { .. } => Status::not_found(text),
+        Refusal::TopicExistsDifferently { .. }
+        | Refusal::GroupExistsDifferently { .. }
+        | Refusal::UserExistsDifferently(_) => Status::already_exists(text),
         Refusal::DerivedTopic(_) => Status::invalid_argument(text),
         Refusal::TooManyTags { .. } => Status::resource_exhausted(text),
         Refusal::WrongKind { .. } | Refusal::NotMetadataGroup | Refusal::IsMetadataGroup => {

@@ -12,20 +12,23 @@ mod members;
 mod overview;
 mod quarantine;
 mod topics;
+mod users;
 
 use std::sync::Arc;
 
 use mainstay_messaging::{Command, Outcome};
 use mainstay_proto::control::admin_server::{Admin, AdminServer};
 use mainstay_proto::control::{
-    AbandonMemberChangeRequest, ChangeMembersRequest, ClusterStatusRequest, ClusterStatusResponse,
-    CreateConsumerGroupRequest, CreateConsumerGroupResponse, CreateTopicRequest, CreateTopicResponse,
+    AbandonMemberChangeRequest, ChangeMembersRequest, ChangeUserRequest, ChangeUserResponse,
+    ClusterStatusRequest, ClusterStatusResponse, CreateConsumerGroupRequest, CreateConsumerGroupResponse,
+    CreateTopicRequest, CreateTopicResponse, CreateUserRequest, CreateUserResponse,
     DeleteConsumerGroupRequest, DeleteConsumerGroupResponse, DeleteTopicRequest, DeleteTopicResponse,
-    DescribeConsumerGroupRequest, DescribeConsumerGroupResponse, DescribeTopicRequest, DescribeTopicResponse,
+    DeleteUserRequest, DeleteUserResponse, DescribeConsumerGroupRequest, DescribeConsumerGroupResponse,
+    DescribeTopicRequest, DescribeTopicResponse, DescribeUserRequest, DescribeUserResponse,
     ListConsumerGroupsRequest, ListConsumerGroupsResponse, ListTopicsRequest, ListTopicsResponse,
-    OrderResponse, PeekMessagesRequest, PeekMessagesResponse, RepublishQuarantineRequest,
-    ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest, ShowQuarantineResponse,
-    WatchMetadataRequest, WatchMetadataResponse,
+    ListUsersRequest, ListUsersResponse, OrderResponse, PeekMessagesRequest, PeekMessagesResponse,
+    RepublishQuarantineRequest, ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest,
+    ShowQuarantineResponse, WatchMetadataRequest, WatchMetadataResponse,
 };
 use mainstay_storage::FileSystem;
 use tonic::{Request, Response, Status};
@@ -124,6 +127,26 @@ impl Admin for AdminService {
         request: Request<ResetConsumerGroupRequest>,
     ) -> Answer<ResetConsumerGroupResponse> {
         consumer_groups::reset(self, request).await
+    }
+
+    async fn create_user(&self, request: Request<CreateUserRequest>) -> Answer<CreateUserResponse> {
+        users::create(self, request).await
+    }
+
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Answer<ListUsersResponse> {
+        users::list(self, request).await
+    }
+
+    async fn describe_user(&self, request: Request<DescribeUserRequest>) -> Answer<DescribeUserResponse> {
+        users::describe(self, request).await
+    }
+
+    async fn change_user(&self, request: Request<ChangeUserRequest>) -> Answer<ChangeUserResponse> {
+        users::change(self, request).await
+    }
+
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Answer<DeleteUserResponse> {
+        users::delete(self, request).await
     }
 
     async fn cluster_status(&self, _: Request<ClusterStatusRequest>) -> Answer<ClusterStatusResponse> {

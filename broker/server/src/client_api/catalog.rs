@@ -108,6 +108,22 @@ impl Catalog {
         self.entry(name, deadline).await
     }
 
+    /// That the topic exists; nothing is created.
+    ///
+    /// # Errors
+    /// `ILLEGAL_TOPIC`, `TOPIC_NOT_FOUND`.
+    pub(crate) async fn existing_topic(&self, resource: &Resource, deadline: Instant) -> Checked<()> {
+        let text = names::full_name(Some(resource));
+        if self.applied::<Topic>(&text).is_some() {
+            return Ok(());
+        }
+        names::topic(Some(resource))?;
+        match self.exists::<Topic>(&text, deadline).await? {
+            true => Ok(()),
+            false => Err(missing::<Topic>(&text)),
+        }
+    }
+
     /// # Errors
     /// `ILLEGAL_CONSUMER_GROUP`, `CONSUMER_GROUP_NOT_FOUND`, or why it could not be created.
     pub(crate) async fn group(&self, name: Option<&Resource>, deadline: Instant) -> Checked<ConsumerGroup> {
@@ -150,7 +166,7 @@ impl Catalog {
         let name = E::check(resource)?;
         if !self.exists::<E>(&text, deadline).await? {
             let Some(creation) = E::creation(&self.config, &name) else {
-                return Err(Refusal::new(E::MISSING, format!("{} '{text}' does not exist", E::WHAT)));
+                return Err(missing::<E>(&text));
             };
             self.create(creation, deadline).await?;
         }
@@ -272,6 +288,10 @@ impl Catalog {
             Ok(None) | Err(_) => Ok(false),
         }
     }
+}
+
+fn missing<E: Entry>(name: &str) -> Refusal {
+    Refusal::new(E::MISSING, format!("{} '{name}' does not exist", E::WHAT))
 }
 
 /// What exists by now is taken as it is.

@@ -1,16 +1,19 @@
 //! The client API of Apache RocketMQ 5: what the official clients call.
 //!
 //! - [`service`] is the gRPC surface; every call lives from its request alone, no matter what was called before.
+//! - `guard` stands before it on the client port, `access` tells it who may do what.
 //! - `send`, `receive`, `acknowledge`, `telemetry`: the calls; `route`, `settings`: answers built from configuration.
 //! - `limits`, `names`, `times`, `filter`, `message`: the protocol's forms and bounds.
 //! - `refusal`, `outcome`: the protocol's codes. `catalog`: topics and consumer groups by name.
 //! - `clients`, `leases`, `upkeep`: what is known about clients, for renewing their leases.
 
+mod access;
 mod acknowledge;
 pub(crate) mod caller;
 mod catalog;
 mod clients;
 mod filter;
+mod guard;
 mod leases;
 pub(crate) mod limits;
 mod message;
@@ -33,9 +36,11 @@ use std::sync::Arc;
 use mainstay_proto::rocketmq::messaging_service_server::MessagingServiceServer;
 use tokio_util::sync::CancellationToken;
 
+use self::access::Access;
 use self::caller::Origin;
 use self::catalog::Catalog;
 use self::clients::Clients;
+pub use self::guard::GuardedService;
 use self::leases::Leases;
 use self::limits::MAX_CALL_BYTES;
 use self::rotation::Rotation;
@@ -90,19 +95,20 @@ impl ClientApi {
     }
 
     /// For the client port.
-    pub fn for_clients(&self) -> MessagingServiceServer<ClientService> {
-        self.server(Origin::Client)
+    pub fn for_clients(&self) -> MessagingServiceServer<GuardedService> {
+        let auth = self.inner.config.auth.clone();
+        let access = auth.map(|auth| Arc::new(Access::new(auth, self.inner.group.clone())));
+        let service = ClientService::new(self.clone(), Origin::Client);
+        limited(MessagingServiceServer::new(GuardedService::new(service, access)))
     }
 
     /// For the internal port, where other brokers pass on the calls of their clients. Calls have to be authenticated
     /// before they get here.
     pub fn for_brokers(&self) -> MessagingServiceServer<ClientService> {
-        self.server(Origin::Broker)
+        limited(MessagingServiceServer::new(ClientService::new(self.clone(), Origin::Broker)))
     }
+}
 
-    fn server(&self, origin: Origin) -> MessagingServiceServer<ClientService> {
-        MessagingServiceServer::new(ClientService::new(self.clone(), origin))
-            .max_decoding_message_size(MAX_CALL_BYTES)
-            .max_encoding_message_size(MAX_CALL_BYTES)
-    }
+fn limited<S>(server: MessagingServiceServer<S>) -> MessagingServiceServer<S> {
+    server.max_decoding_message_size(MAX_CALL_BYTES).max_encoding_message_size(MAX_CALL_BYTES)
 }

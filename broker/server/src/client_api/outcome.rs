@@ -49,7 +49,9 @@ pub(crate) fn state(refusal: &StateRefusal) -> Refusal {
         StateRefusal::WrongKind { .. } => Code::MessagePropertyConflictWithType,
         StateRefusal::DerivedTopic(_) => Code::IllegalTopic,
         StateRefusal::TooManyTags { .. } => Code::IllegalMessageTag,
-        StateRefusal::UnknownQueue { .. }
+        StateRefusal::UnknownUser(_)
+        | StateRefusal::UserExistsDifferently(_)
+        | StateRefusal::UnknownQueue { .. }
         | StateRefusal::NotMetadataGroup
         | StateRefusal::IsMetadataGroup => Code::InternalServerError,
     };

@@ -7,6 +7,7 @@ use mainstay_proto::rocketmq::*;
 use mainstay_proto::rocketmq::{Status as WireStatus, pull_message_response};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::Permit;
 use super::caller::{Caller, Dialect, Origin};
 use super::receive::ReceiveStream;
 use super::refusal::{Checked, Refusal, ok};
@@ -26,6 +27,32 @@ type Answer<T> = Result<Response<T>, Status>;
 impl ClientService {
     pub(super) fn new(api: ClientApi, origin: Origin) -> Self {
         Self { api, origin }
+    }
+
+    /// For a call that must not create the topic it names.
+    ///
+    /// # Errors
+    /// `TOPIC_NOT_FOUND` when there is none and another user would create it by this call.
+    pub(super) async fn without_creating(
+        &self,
+        caller: &Caller,
+        topic: &Resource,
+        user: &str,
+    ) -> Checked<()> {
+        if !self.api.inner.config.topics.auto_create
+            || self.api.inner.catalog.topic_name(Some(topic)).is_err()
+        {
+            return Ok(());
+        }
+        self.api.inner.catalog.existing_topic(topic, caller.deadline()).await.map_err(|refusal| match refusal
+            .code
+        {
+            Code::TopicNotFound => {
+                let text = format!("{}, and user '{user}' may not manage it", refusal.message);
+                Refusal::new(Code::TopicNotFound, text)
+            }
+            _ => refusal,
+        })
     }
 
     fn open<T>(&self, request: Request<T>) -> (Caller, T) {
@@ -170,8 +197,9 @@ impl MessagingService for ClientService {
     }
 
     async fn telemetry(&self, request: Request<Streaming<TelemetryCommand>>) -> Answer<TelemetryStream> {
+        let permit = request.extensions().get::<Permit>().cloned();
         let (caller, commands) = self.open(request);
-        let stream = self.api.telemetry(&caller, commands);
+        let stream = self.api.telemetry(&caller, permit, commands);
         stream.map(Response::new).map_err(|refusal| Status::invalid_argument(refusal.to_string()))
     }
 

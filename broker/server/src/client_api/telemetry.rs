@@ -12,7 +12,9 @@ use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 
 use super::ClientApi;
+use super::access::Permit;
 use super::caller::Caller;
+use super::guard::stream_refused;
 use super::refusal::{Refusal, ok};
 use super::settings::merge;
 
@@ -46,15 +48,24 @@ impl ClientApi {
     pub(super) fn telemetry(
         &self,
         caller: &Caller,
+        permit: Option<Permit>,
         commands: Streaming<TelemetryCommand>,
     ) -> Result<TelemetryStream, Refusal> {
         let open = OpenStream::new(self.clone(), caller.require_client_id()?.to_owned());
         let (replies, stream) = mpsc::channel(AHEAD);
-        tokio::spawn(converse(open, commands, replies));
+        tokio::spawn(converse(open, permit, commands, replies));
         Ok(ReceiverStream::new(stream))
     }
 
-    fn settle(&self, client: &str, settings: Settings) -> Result<TelemetryCommand, Refusal> {
+    fn settle(
+        &self,
+        client: &str,
+        permit: Option<&Permit>,
+        settings: Settings,
+    ) -> Result<TelemetryCommand, Refusal> {
+        if let Some(permit) = permit {
+            permit.check(&settings)?;
+        }
         let merged = merge(settings, |group| self.inner.catalog.max_attempts(group))?;
         let kind = merged.client_type.and_then(|kind| ClientType::try_from(kind).ok());
         self.inner.clients.heard(client, kind.unwrap_or_default(), Instant::now());
@@ -65,6 +76,7 @@ impl ClientApi {
 /// Answers until the client ends its half, a setting is refused, or the broker stops.
 async fn converse(
     open: OpenStream,
+    permit: Option<Permit>,
     mut commands: Streaming<TelemetryCommand>,
     replies: mpsc::Sender<Result<TelemetryCommand, Status>>,
 ) {
@@ -77,7 +89,7 @@ async fn converse(
         };
         let reply = match command {
             Ok(Some(TelemetryCommand { command: Some(Command::Settings(settings)), .. })) => {
-                api.settle(client, settings)
+                api.settle(client, permit.as_ref(), settings)
             }
             Ok(Some(_)) => continue,
             Ok(None) => return,
@@ -89,7 +101,7 @@ async fn converse(
         let refused = reply.is_err();
         let reply = reply.map_err(|refusal| {
             warn!(client, %refusal, "settings refused");
-            Status::invalid_argument(refusal.to_string())
+            stream_refused(&refusal)
         });
         if replies.send(reply).await.is_err() || refused {
             return;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mainstay_record::GroupId;
 
+use super::auth;
 use super::file::{self, File};
 use super::{
     BrokerGroup, Config, ConsumerGroups, Flush, Listen, MEMBER_VARIABLE, Replication, ReplicationMode,
@@ -27,7 +28,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(super) fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid { key: key.into(), problem: problem.into() }
     }
 
@@ -72,6 +73,7 @@ pub(super) fn check(file: File, fallback_member: Option<String>) -> Result<Confi
         consumer_groups: consumer_groups(&file.consumer_groups)?,
         secret,
         tls: file.tls.map(|tls| TlsFiles { cert_file: tls.cert_file, key_file: tls.key_file }),
+        auth: auth::check(&file.auth)?,
         groups,
     })
 }

@@ -33,6 +33,8 @@ pub(super) struct File {
     pub(super) consumer_groups: ConsumerGroups,
     #[serde(default)]
     pub(super) internal: Internal,
+    #[serde(default)]
+    pub(super) auth: Auth,
     pub(super) tls: Option<Tls>,
     /// Every broker group of the cluster.
     pub(super) groups: Vec<Group>,
@@ -169,6 +171,33 @@ pub(super) struct Internal {
     /// File with the secret that every call on the internal port must carry. Without one the internal port may only
     /// listen on a loopback address.
     pub(super) secret_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    /// Clients need credentials.
+    pub(super) enabled: bool,
+    /// Access key of a user that may do everything.
+    pub(super) admin: String,
+    /// File with its secret key. Without one there is no such user.
+    pub(super) admin_secret_file: Option<PathBuf>,
+    /// How far a client's clock may be from the broker's.
+    pub(super) clock_skew: HumanDuration,
+    /// Takes dates in the local time of any time zone.
+    pub(super) local_time: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            admin: "admin".to_owned(),
+            admin_secret_file: None,
+            clock_skew: seconds::<300>(),
+            local_time: true,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,7 @@
 //! What a broker is told before it starts. A [`Config`] that exists has been checked as a whole: its member is in its
 //! group, the mode fits the number of replicas, addresses parse, the secret has been read.
 
+mod auth;
 mod check;
 mod file;
 mod units;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use mainstay_record::GroupId;
 use serde::Deserialize;
 
+pub use auth::{Administrator, Auth, ClientDates};
 pub use check::ConfigError;
 
 /// Name of the environment variable that names the member when the file does not.
@@ -35,6 +37,8 @@ pub struct Config {
     /// `None` only where the internal port listens on a loopback address.
     pub secret: Option<Secret>,
     pub tls: Option<TlsFiles>,
+    /// `None` when clients need no credentials.
+    pub auth: Option<Auth>,
     /// Every broker group of the cluster, sorted by id, without gaps from 0.
     pub groups: Vec<BrokerGroup>,
 }
@@ -212,6 +216,7 @@ impl Config {
             },
             secret: None,
             tls: None,
+            auth: None,
             groups: vec![BrokerGroup {
                 id: GroupId::METADATA,
                 address: listen.client.to_string(),

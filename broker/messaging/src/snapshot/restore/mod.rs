@@ -15,6 +15,7 @@ use super::pending::{ENDED, HALF, SEEN, TIMER};
 use crate::metadata::{DeliveryOrder, Revision, queue_share};
 use crate::names::{GroupName, TopicName};
 use crate::state::State;
+use crate::users::{self, UserName};
 use crate::wire::{DecodeError, Reader};
 
 /// A state coming out of a snapshot.
@@ -73,6 +74,7 @@ impl Restore {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum At {
     Start,
+    Users,
     Groups,
     Tags,
     Queues,
@@ -89,6 +91,7 @@ struct Builder {
     state: State,
     at: At,
     orders: foldhash::HashMap<Revision, DeliveryOrder>,
+    last_user: Option<UserName>,
     last_group: Option<GroupName>,
     topic: Option<TopicBuilder>,
 }
@@ -112,6 +115,7 @@ impl Builder {
             state: State::new(group, groups),
             at: At::Start,
             orders: foldhash::HashMap::default(),
+            last_user: None,
             last_group: None,
             topic: None,
         }
@@ -132,8 +136,11 @@ impl Builder {
     fn take_item(&mut self, kind: u8, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
         match (kind, self.at) {
             (item::HEADER, At::Start) => self.header(input),
-            (item::GROUP, At::Groups) => self.group(input),
-            (item::TOPIC, At::Groups | At::Tags | At::Queues | At::Subscriptions) => self.topic(input),
+            (item::USER, At::Users) => self.user(input),
+            (item::GROUP, At::Users | At::Groups) => self.group(input),
+            (item::TOPIC, At::Users | At::Groups | At::Tags | At::Queues | At::Subscriptions) => {
+                self.topic(input)
+            }
             (item::TAG, At::Tags) => self.in_topic("tag", |topic| topic.tag(input)),
             (item::FREE_TAG, At::Tags) => self.in_topic("tag", TopicBuilder::free_tag),
             (item::QUEUE, At::Tags | At::Queues) => {
@@ -174,12 +181,23 @@ impl Builder {
             return Err(SnapshotError::OtherGroup { group, groups, expected, expected_groups });
         }
         self.state.version = header.version;
-        self.at = At::Groups;
+        self.at = At::Users;
+        Ok(())
+    }
+
+    fn user(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
+        let user = read("user", input, users::user)?;
+        if self.last_user.as_ref().is_some_and(|last| *last >= user.name) {
+            return Err(invalid("user", "place in the order of names"));
+        }
+        self.last_user = Some(user.name.clone());
+        self.state.users.insert(user.name.clone(), user);
         Ok(())
     }
 
     fn group(&mut self, input: &mut Reader<'_>) -> Result<(), SnapshotError> {
         let group = read("consumer group", input, item::group)?;
+        self.at = At::Groups;
         let name = group.group.name.clone();
         if self.last_group.as_ref().is_some_and(|last| *last >= name) {
             return Err(invalid("consumer group", "place in the order of names"));
@@ -239,6 +257,7 @@ impl Builder {
 const fn name_of(kind: u8) -> Option<&'static str> {
     match kind {
         item::HEADER => Some("header"),
+        item::USER => Some("user"),
         item::GROUP => Some("consumer group"),
         item::TOPIC => Some("topic"),
         item::TAG | item::FREE_TAG => Some("tag"),

@@ -1,0 +1,171 @@
+//! Who calls and whether that is allowed: signatures, dates and rights of calls on the client port.
+//!
+//! - [`needs`]: what each request needs. `dates`, `replays`: which signed dates are believed.
+//!
+//! Every refusal is `UNAUTHORIZED` with a sentence. Whether an access key exists is not told.
+
+mod dates;
+mod needs;
+mod replays;
+
+use std::sync::{Arc, LazyLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mainstay_messaging::{Metadata, Rights, UserName, UserSecret};
+use mainstay_proto::rocketmq::{Code, Settings};
+use mainstay_proto::signature::{AUTHORIZATION_HEADER, DATE_HEADER, Shown};
+use tonic::metadata::MetadataMap;
+
+use self::dates::Written;
+pub(super) use self::needs::Guarded;
+use self::needs::Permits;
+use self::replays::Replays;
+use super::names::full_name;
+use super::refusal::{Checked, Refusal};
+use crate::config::{Auth, ClientDates};
+use crate::group::GroupHandle;
+
+/// For access keys that nobody has, so that they take as long to refuse as the others.
+static NOBODY: LazyLock<UserSecret> = LazyLock::new(|| {
+    let text: String = (0..4).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+    UserSecret::new(&text).unwrap_or_else(|error| unreachable!("{error}"))
+});
+
+/// Checks calls.
+#[derive(Debug)]
+pub(crate) struct Access {
+    auth: Auth,
+    group: GroupHandle,
+    replays: Replays,
+}
+
+/// The user of an open stream.
+#[derive(Debug, Clone)]
+pub(super) struct Permit {
+    access: Arc<Access>,
+    user: UserName,
+}
+
+/// A call that may go on.
+#[derive(Debug)]
+pub(super) enum Allowed<'a> {
+    Wholly,
+    /// Unless it would create a topic: this one, named by this user.
+    WithoutCreating(&'a mainstay_proto::rocketmq::Resource, UserName),
+}
+
+impl Access {
+    pub(super) fn new(auth: Auth, group: GroupHandle) -> Self {
+        Self { auth, group, replays: Replays::default() }
+    }
+
+    /// Whether the call may be made.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`.
+    pub(super) fn allow<'a, T: Guarded>(
+        &self,
+        metadata: &MetadataMap,
+        request: &'a T,
+    ) -> Checked<Allowed<'a>> {
+        self.as_user(metadata, |user| {
+            request.check(user)?;
+            Ok(match request.creates() {
+                Some(topic) if !user.may_create(&full_name(Some(topic))) => {
+                    Allowed::WithoutCreating(topic, user.user.clone())
+                }
+                _ => Allowed::Wholly,
+            })
+        })
+    }
+
+    /// Whether a stream may be opened; what is said on it is checked by the permit.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`.
+    pub(super) fn open(self: &Arc<Self>, metadata: &MetadataMap) -> Checked<Permit> {
+        let user = self.as_user(metadata, |user| Ok(user.user.clone()))?;
+        Ok(Permit { access: Arc::clone(self), user })
+    }
+
+    fn as_user<R>(&self, metadata: &MetadataMap, act: impl FnOnce(&Permits<'_>) -> Checked<R>) -> Checked<R> {
+        let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
+        let header = text(AUTHORIZATION_HEADER).ok_or_else(|| {
+            unauthorized(format!("credentials are needed: metadata '{AUTHORIZATION_HEADER}' is missing"))
+        })?;
+        let date = text(DATE_HEADER)
+            .ok_or_else(|| unauthorized(format!("metadata '{DATE_HEADER}' is missing, which is signed")))?;
+        let shown = Shown::parse(header).map_err(|error| {
+            unauthorized(format!("metadata '{AUTHORIZATION_HEADER}' is no signature: {error}"))
+        })?;
+        if shown.access_key.is_empty() {
+            return Err(unauthorized("credentials are needed: the access key is empty".to_owned()));
+        }
+        let known = self.group.metadata();
+        let user = self.find(&known, shown.access_key);
+        let secret = user.map_or_else(|| NOBODY.expose(), |(_, secret)| secret);
+        let genuine = shown.is_by(secret, date.as_bytes());
+        let Some((permits, _)) = user.filter(|_| genuine) else {
+            return Err(unauthorized("the access key is unknown or the secret key is wrong".to_owned()));
+        };
+        self.believe(permits.user, date, now())?;
+        act(&permits)
+    }
+
+    /// Checks a date that `user` has signed.
+    fn believe(&self, user: &UserName, date: &str, now: i64) -> Checked<()> {
+        let written = Written::parse(date)
+            .ok_or_else(|| unauthorized(format!("metadata '{DATE_HEADER}' is no date that is known")))?;
+        let zone = written.zone(now, self.auth.clock_skew, self.auth.dates);
+        let zone = zone.map_err(|skewed| unauthorized(skewed.to_string()))?;
+        match written {
+            Written::Compact(at) if self.auth.dates == ClientDates::AnyZone => {
+                if self.replays.show(user, at, zone, now) {
+                    return Ok(());
+                }
+                Err(unauthorized(format!(
+                    "this signature was shown before, when its date was of now: a replay, or clients of user '{user}' in \
+                     several time zones, which then need UTC or a user for each zone"
+                )))
+            }
+            // Nothing but the present is of now.
+            Written::Compact(_) | Written::Exact(_) => Ok(()),
+        }
+    }
+
+    /// The user of this name as last applied here, and its secret.
+    fn find<'a>(&'a self, known: &'a Metadata, name: &str) -> Option<(Permits<'a>, &'a str)> {
+        match &self.auth.admin {
+            Some(admin) if admin.name.as_str() == name => {
+                Some((Permits { user: &admin.name, rights: &Rights::Admin }, admin.secret.expose()))
+            }
+            _ => {
+                let user = known.user(name)?;
+                Some((Permits { user: &user.name, rights: &user.rights }, user.secret.expose()))
+            }
+        }
+    }
+}
+
+impl Permit {
+    /// Whether the user, as it is by now, may have such settings.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`.
+    pub(super) fn check(&self, settings: &Settings) -> Checked<()> {
+        let known = self.access.group.metadata();
+        match self.access.find(&known, self.user.as_str()) {
+            Some((permits, _)) => settings.check(&permits),
+            None => Err(unauthorized(format!("user '{}' does not exist any more", self.user))),
+        }
+    }
+}
+
+fn unauthorized(text: String) -> Refusal {
+    Refusal::new(Code::Unauthorized, text)
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,227 @@
+//! The client port's door: every call is checked here before the service behind it sees it. Calls that other brokers pass on
+//! have been checked where they came in.
+
+use std::sync::Arc;
+
+use mainstay_proto::rocketmq::messaging_service_server::MessagingService;
+use mainstay_proto::rocketmq::*;
+use mainstay_proto::rocketmq::{Status as WireStatus, pull_message_response};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
+
+use super::access::{Access, Allowed, Guarded};
+use super::caller::{Caller, Origin};
+use super::refusal::Refusal;
+use super::service::ClientService;
+use super::{acknowledge, receive, send};
+
+/// The service with access control, or without where there is none.
+#[derive(Debug, Clone)]
+pub struct GuardedService {
+    behind: ClientService,
+    access: Option<Arc<Access>>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl GuardedService {
+    pub(super) fn new(behind: ClientService, access: Option<Arc<Access>>) -> Self {
+        Self { behind, access }
+    }
+
+    /// `None` when the call may go on, else what it is answered with.
+    async fn refusal<T: Guarded>(&self, request: &Request<T>) -> Option<WireStatus> {
+        let access = self.access.as_ref()?;
+        let refusal = match access.allow(request.metadata(), request.get_ref()) {
+            Ok(Allowed::Wholly) => return None,
+            Ok(Allowed::WithoutCreating(topic, user)) => {
+                let caller = Caller::new(request.metadata().clone(), Origin::Client);
+                self.behind.without_creating(&caller, topic, user.as_str()).await.err()?
+            }
+            Err(refusal) => refusal,
+        };
+        let caller = Caller::new(request.metadata().clone(), Origin::Client);
+        debug!(client = caller.client_id(), %refusal, "call refused");
+        Some(refusal.status(caller.dialect))
+    }
+}
+
+/// Before it is known what a stream is for, there is no answer to put a code into.
+pub(super) fn stream_refused(refusal: &Refusal) -> Status {
+    match refusal.code {
+        Code::Unauthorized => Status::unauthenticated(refusal.to_string()),
+        _ => Status::invalid_argument(refusal.to_string()),
+    }
+}
+
+#[tonic::async_trait]
+impl MessagingService for GuardedService {
+    type ReceiveMessageStream = <ClientService as MessagingService>::ReceiveMessageStream;
+    type PullMessageStream = <ClientService as MessagingService>::PullMessageStream;
+    type TelemetryStream = <ClientService as MessagingService>::TelemetryStream;
+
+    async fn query_route(&self, request: Request<QueryRouteRequest>) -> Answer<QueryRouteResponse> {
+        match self.refusal(&request).await {
+            Some(status) => {
+                Ok(Response::new(QueryRouteResponse { status: Some(status), message_queues: Vec::new() }))
+            }
+            None => self.behind.query_route(request).await,
+        }
+    }
+
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(HeartbeatResponse { status: Some(status) })),
+            None => self.behind.heartbeat(request).await,
+        }
+    }
+
+    async fn send_message(&self, request: Request<SendMessageRequest>) -> Answer<SendMessageResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(send::refused(request.get_ref(), status))),
+            None => self.behind.send_message(request).await,
+        }
+    }
+
+    async fn query_assignment(
+        &self,
+        request: Request<QueryAssignmentRequest>,
+    ) -> Answer<QueryAssignmentResponse> {
+        match self.refusal(&request).await {
+            Some(status) => {
+                Ok(Response::new(QueryAssignmentResponse { status: Some(status), assignments: Vec::new() }))
+            }
+            None => self.behind.query_assignment(request).await,
+        }
+    }
+
+    async fn receive_message(
+        &self,
+        request: Request<ReceiveMessageRequest>,
+    ) -> Answer<Self::ReceiveMessageStream> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(receive::refused(status))),
+            None => self.behind.receive_message(request).await,
+        }
+    }
+
+    async fn ack_message(&self, request: Request<AckMessageRequest>) -> Answer<AckMessageResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(acknowledge::refused(request.get_ref(), status))),
+            None => self.behind.ack_message(request).await,
+        }
+    }
+
+    async fn change_invisible_duration(
+        &self,
+        request: Request<ChangeInvisibleDurationRequest>,
+    ) -> Answer<ChangeInvisibleDurationResponse> {
+        match self.refusal(&request).await {
+            // Clients keep the handle of the answer, whatever its code.
+            Some(status) => Ok(Response::new(ChangeInvisibleDurationResponse {
+                status: Some(status),
+                receipt_handle: request.into_inner().receipt_handle,
+            })),
+            None => self.behind.change_invisible_duration(request).await,
+        }
+    }
+
+    async fn telemetry(
+        &self,
+        mut request: Request<Streaming<TelemetryCommand>>,
+    ) -> Answer<Self::TelemetryStream> {
+        if let Some(access) = &self.access {
+            match access.open(request.metadata()) {
+                Ok(permit) => drop(request.extensions_mut().insert(permit)),
+                Err(refusal) => {
+                    debug!(%refusal, "stream refused");
+                    return Err(stream_refused(&refusal));
+                }
+            }
+        }
+        self.behind.telemetry(request).await
+    }
+
+    async fn notify_client_termination(
+        &self,
+        request: Request<NotifyClientTerminationRequest>,
+    ) -> Answer<NotifyClientTerminationResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(NotifyClientTerminationResponse { status: Some(status) })),
+            None => self.behind.notify_client_termination(request).await,
+        }
+    }
+
+    async fn forward_message_to_dead_letter_queue(
+        &self,
+        request: Request<ForwardMessageToDeadLetterQueueRequest>,
+    ) -> Answer<ForwardMessageToDeadLetterQueueResponse> {
+        match self.refusal(&request).await {
+            Some(status) => {
+                Ok(Response::new(ForwardMessageToDeadLetterQueueResponse { status: Some(status) }))
+            }
+            None => self.behind.forward_message_to_dead_letter_queue(request).await,
+        }
+    }
+
+    async fn end_transaction(
+        &self,
+        request: Request<EndTransactionRequest>,
+    ) -> Answer<EndTransactionResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(EndTransactionResponse { status: Some(status) })),
+            None => self.behind.end_transaction(request).await,
+        }
+    }
+
+    async fn recall_message(&self, request: Request<RecallMessageRequest>) -> Answer<RecallMessageResponse> {
+        match self.refusal(&request).await {
+            Some(status) => {
+                Ok(Response::new(RecallMessageResponse { status: Some(status), message_id: String::new() }))
+            }
+            None => self.behind.recall_message(request).await,
+        }
+    }
+
+    async fn sync_lite_subscription(
+        &self,
+        request: Request<SyncLiteSubscriptionRequest>,
+    ) -> Answer<SyncLiteSubscriptionResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(SyncLiteSubscriptionResponse { status: Some(status) })),
+            None => self.behind.sync_lite_subscription(request).await,
+        }
+    }
+
+    async fn pull_message(&self, request: Request<PullMessageRequest>) -> Answer<Self::PullMessageStream> {
+        match self.refusal(&request).await {
+            Some(status) => {
+                let content = Some(pull_message_response::Content::Status(status));
+                let only = std::iter::once(Ok(PullMessageResponse { content }));
+                Ok(Response::new(futures::stream::iter(only)))
+            }
+            None => self.behind.pull_message(request).await,
+        }
+    }
+
+    async fn update_offset(&self, request: Request<UpdateOffsetRequest>) -> Answer<UpdateOffsetResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(UpdateOffsetResponse { status: Some(status) })),
+            None => self.behind.update_offset(request).await,
+        }
+    }
+
+    async fn get_offset(&self, request: Request<GetOffsetRequest>) -> Answer<GetOffsetResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(GetOffsetResponse { status: Some(status), offset: 0 })),
+            None => self.behind.get_offset(request).await,
+        }
+    }
+
+    async fn query_offset(&self, request: Request<QueryOffsetRequest>) -> Answer<QueryOffsetResponse> {
+        match self.refusal(&request).await {
+            Some(status) => Ok(Response::new(QueryOffsetResponse { status: Some(status), offset: 0 })),
+            None => self.behind.query_offset(request).await,
+        }
+    }
+}
