@@ -12,6 +12,7 @@ mod messages;
 mod output;
 mod quarantine;
 mod topics;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -29,6 +29,8 @@ pub(crate) enum MessageCommand {
     Receive(Receive),
     /// Look at committed messages of one queue without consuming them.
     Peek(Peek),
+    /// Tell the life of a message from the log: stored, delivered, acknowledged, retried, dead-lettered, by whom, when.
+    Trace { message_id: String },
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +173,7 @@ impl MessageRow {
 pub(crate) async fn run(command: MessageCommand, target: &Target, format: Format) -> anyhow::Result<()> {
     match command {
         MessageCommand::Send(send) => print_rows(format, &send_messages(send, target).await?),
+        MessageCommand::Trace { message_id } => crate::trace::run(message_id, target, format).await,
         MessageCommand::Receive(receive) => print_rows(format, &receive_messages(receive, target).await?),
         MessageCommand::Peek(peek) => {
             let request = PeekMessagesRequest {

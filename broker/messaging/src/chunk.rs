@@ -126,6 +126,12 @@ impl Chunk {
         moved.map(|moved| moved.body.index).min()
     }
 
+    /// The offsets of the messages whose body is in `record`, where that is not the record that put them here.
+    pub(crate) fn moved_from(&self, record: RecordId) -> impl Iterator<Item = u64> + '_ {
+        let moved = self.moved.iter().filter(move |moved| moved.body == record);
+        moved.map(|moved| self.first + u64::from(moved.at))
+    }
+
     /// The lanes in order, from `offset` on, each with its offset.
     pub(crate) fn lanes_from(&self, offset: u64) -> impl Iterator<Item = (u64, Lane)> + '_ {
         let skip = offset.saturating_sub(self.first) as usize;

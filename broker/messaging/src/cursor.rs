@@ -172,6 +172,15 @@ impl Cursor {
         }
     }
 
+    /// Whether the message has not been looked at, or waits for others of its lane.
+    pub(crate) fn is_unseen(&self, index: &QueueIndex, offset: u64) -> bool {
+        match self {
+            _ if offset >= self.next() => true,
+            Self::Concurrent(_) => false,
+            Self::Ordered(cursor) => cursor.is_waiting(index, offset),
+        }
+    }
+
     /// The lowest offset that is not consumed: in flight, or not looked at yet.
     pub(crate) fn unconsumed(&self, index: &QueueIndex) -> u64 {
         let first_lease = self.leases().first_key_value().map(|(offset, _)| *offset);

@@ -70,6 +70,16 @@ impl ReceiptHandle {
         self.offset
     }
 
+    /// The record that made the delivery, or that put it off.
+    pub const fn made_by(&self) -> RecordId {
+        self.token.record
+    }
+
+    /// When that was.
+    pub const fn made_at(&self) -> Timestamp {
+        self.token.made_at
+    }
+
     pub(crate) fn put_fields(&self, out: &mut impl BufMut) {
         out.put_u32_le(self.broker_group.0);
         out.put_u32_le(self.queue.0);

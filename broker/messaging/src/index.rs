@@ -102,6 +102,17 @@ impl QueueIndex {
         offsets.get(offsets.partition_point(|other| *other < offset)).copied()
     }
 
+    /// The offsets whose message was published in `record`.
+    pub(crate) fn places_of(&self, record: RecordId) -> Vec<u64> {
+        let mut places: Vec<u64> = self.chunks.iter().flat_map(|chunk| chunk.moved_from(record)).collect();
+        let own = self.first_after(record).checked_sub(1);
+        let is_it = |offset: &u64| self.get(*offset).is_some_and(|message| message.body == record);
+        places.extend(own.filter(is_it));
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
     /// How many messages of the lane are from `from` on and before `end`.
     pub(crate) fn lane_between(&self, lane: Lane, from: u64, end: u64) -> u64 {
         let Some(offsets) = self.lanes.get(&lane) else { return 0 };

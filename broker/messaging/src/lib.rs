@@ -38,10 +38,11 @@ mod timers;
 mod transactions;
 mod trim;
 mod users;
+mod whereabouts;
 mod window;
 mod wire;
 
-pub use codec::DecodeError;
+pub use codec::{DecodeError, message_id};
 pub use command::{
     Ack, ChangeInvisible, Check, Command, CreateGroup, CreateTopic, DeadLetter, Decision, DeleteGroup,
     DeleteTopic, Elapse, Encoding, EndTransaction, Filter, MessageKind, NoteChecks, Publish, QueueSelection,
@@ -71,3 +72,4 @@ pub use users::{
     MAX_USER_LEN, MIN_SECRET_LEN, Pattern, Resource, Rights, User, UserName, UserNameError, UserSecret,
     UserSecretError,
 };
+pub use whereabouts::{Progress, QueuePlace, Waiting, Whereabouts};

@@ -110,6 +110,11 @@ impl Ordered {
         self.lanes.iter().filter_map(|(lane, held)| self.next_waiting(*lane, held.from, index)).min()
     }
 
+    pub(crate) fn is_waiting(&self, index: &QueueIndex, offset: u64) -> bool {
+        let lane = index.get(offset).and_then(|message| message.lane);
+        lane.and_then(|lane| self.lanes.get(&lane)).is_some_and(|held| held.from <= offset)
+    }
+
     fn next_waiting(&self, lane: Lane, from: u64, index: &QueueIndex) -> Option<u64> {
         index.next_in_lane(lane, from).filter(|offset| *offset < self.next)
     }

@@ -32,6 +32,10 @@ impl Timers {
         self.timers.len()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Timer> + '_ {
+        self.timers.iter()
+    }
+
     pub(crate) fn runs(&self) -> impl Iterator<Item = &Arc<Vec<Timer>>> {
         self.timers.runs()
     }

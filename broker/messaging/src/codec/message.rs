@@ -82,6 +82,11 @@ pub(crate) fn publish_route(record: &Bytes) -> Result<Option<PublishRoute<'_>>, 
     route(&mut input).map(Some)
 }
 
+/// The id of the message that a record is, without reading the rest. `None` when it is another command, or none.
+pub fn message_id(record: &Bytes) -> Option<&str> {
+    publish_route(record).ok().flatten().map(|route| route.message_id)
+}
+
 fn route<'a>(input: &mut Reader<'a>) -> Result<PublishRoute<'a>, DecodeError> {
     Ok(PublishRoute {
         topic: input.text("topic")?,

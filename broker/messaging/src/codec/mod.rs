@@ -17,6 +17,7 @@ use crate::users::{self, DeleteUser, Rights};
 use crate::wire::{Reader, WriteFields};
 
 pub(crate) use self::definition::{group, put_group, put_topic, topic};
+pub use self::message::message_id;
 pub(crate) use self::message::{PublishRoute, RoutedKind, publish_route};
 pub use crate::wire::DecodeError;
 

@@ -12,6 +12,7 @@ mod members;
 mod overview;
 mod quarantine;
 mod topics;
+mod trace;
 mod users;
 
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use mainstay_proto::control::{
     ListConsumerGroupsRequest, ListConsumerGroupsResponse, ListTopicsRequest, ListTopicsResponse,
     ListUsersRequest, ListUsersResponse, OrderResponse, PeekMessagesRequest, PeekMessagesResponse,
     RepublishQuarantineRequest, ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest,
-    ShowQuarantineResponse, WatchMetadataRequest, WatchMetadataResponse,
+    ShowQuarantineResponse, TraceMessageRequest, TraceMessageResponse, WatchMetadataRequest,
+    WatchMetadataResponse,
 };
 use mainstay_storage::FileSystem;
 use tonic::{Request, Response, Status};
@@ -155,6 +157,10 @@ impl Admin for AdminService {
 
     async fn peek_messages(&self, request: Request<PeekMessagesRequest>) -> Answer<PeekMessagesResponse> {
         overview::peek(self, request).await
+    }
+
+    async fn trace_message(&self, request: Request<TraceMessageRequest>) -> Answer<TraceMessageResponse> {
+        trace::trace(self, request).await
     }
 
     async fn show_quarantine(

@@ -2,7 +2,7 @@
 
 use mainstay_consensus::{Event, Membership, Mode, Moment, Order};
 use mainstay_record::{Epoch, NodeId};
-use mainstay_storage::{LogMetrics, QuarantineFile};
+use mainstay_storage::{Log, LogMetrics, QuarantineFile};
 use tokio::sync::oneshot;
 
 use super::handle::GroupHandle;
@@ -64,6 +64,11 @@ impl GroupHandle {
     /// No longer tells of a tail whose messages are in the log again.
     pub(crate) fn dismiss_quarantined(&self, file: &QuarantineFile) {
         self.shared.log.dismiss(file);
+    }
+
+    /// For readers of the past.
+    pub(crate) fn log(&self) -> &Log {
+        &self.shared.log
     }
 
     pub(crate) fn log_metrics(&self) -> LogMetrics {

@@ -91,6 +91,11 @@ impl Server {
         self.addresses.client.port()
     }
 
+    /// Where the command line and other brokers reach it.
+    pub(crate) fn internal(&self) -> SocketAddr {
+        self.addresses.internal
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::plain(self.client_port())
     }
