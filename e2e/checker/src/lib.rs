@@ -44,6 +44,9 @@ pub struct Options {
     /// Messages that retention may have taken before every group had them (message ids or ids from the bodies): they
     /// need not come. The other rules hold for them as well.
     pub expired: BTreeSet<String>,
+    /// Moments of this machine's clock at which a leader was lost. A receive under way may have been answered anew by the
+    /// next leader, without the messages that the lost answer had taken: like a receive that broke off.
+    pub leader_lost: Vec<Moment>,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             promise: Promise::Kept,
             invisible_tolerance: Duration::from_millis(500),
             expired: BTreeSet::new(),
+            leader_lost: Vec::new(),
         }
     }
 }
@@ -74,7 +78,7 @@ pub fn check_with(histories: &[History], options: &Options) -> Report {
         report.violations.push(Violation::NothingToCheck { what: "there is no history".to_owned() });
     }
     for (topic, histories) in topics {
-        let view = TopicView::new(topic, &histories, &mut report);
+        let view = TopicView::new(topic, &histories, options, &mut report);
         invariants::check(&view, options, &mut report);
     }
     report

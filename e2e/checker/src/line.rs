@@ -29,6 +29,8 @@ pub(crate) enum Operation {
     Send,
     Receive,
     Ack,
+    /// A message given back for a while. When it may come again is told with its delivery.
+    Change,
 }
 
 #[derive(Debug, Deserialize)]

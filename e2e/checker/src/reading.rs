@@ -140,6 +140,7 @@ impl Reader {
                 });
                 (&mut self.acks, self.history.acks.len() - 1)
             }
+            Operation::Change => return Ok(()),
         };
         match calls.insert(line.call, place) {
             None => Ok(()),
@@ -173,6 +174,7 @@ impl Reader {
             Operation::Send => &self.sends,
             Operation::Receive => &self.receives,
             Operation::Ack => &self.acks,
+            Operation::Change => return Ok(()),
         };
         let place = *calls.get(&line.call).ok_or_else(|| format!("the unknown call {} ends", line.call))?;
         let completed = Some(Moment(line.ts));
@@ -195,6 +197,7 @@ impl Reader {
                 ack.call.completed = completed;
                 ack.outcome = outcome(line.outcome, (), line.error);
             }
+            Operation::Change => {}
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::Options;
 use crate::history::{Ack, Delivery, Filter, History, Interval, Moment, Outcome, Position, Role, Send};
 use crate::report::{Report, Violation};
 
@@ -61,14 +62,19 @@ pub(crate) struct Copy<'a> {
 
 impl<'a> TopicView<'a> {
     /// Also counts what was done and notes ids that were used twice.
-    pub(crate) fn new(topic: &'a str, histories: &[&'a History], report: &mut Report) -> Self {
+    pub(crate) fn new(
+        topic: &'a str,
+        histories: &[&'a History],
+        options: &Options,
+        report: &mut Report,
+    ) -> Self {
         let mut view = Self { topic, sends: BTreeMap::new(), groups: BTreeMap::new() };
         for history in histories {
             view.add_sends(history, report);
             if let Role::Consumer { group, filter } = &history.client.role {
                 let group = view.groups.entry(group).or_default();
                 group.filters.push(filter);
-                group.add(history);
+                group.add(history, options);
             }
         }
         for history in histories {
@@ -103,7 +109,7 @@ impl<'a> TopicView<'a> {
 }
 
 impl<'a> GroupView<'a> {
-    fn add(&mut self, history: &'a History) {
+    fn add(&mut self, history: &'a History, options: &Options) {
         let clock = history.client.clock.as_str();
         for delivery in &history.deliveries {
             let receive =
@@ -112,7 +118,15 @@ impl<'a> GroupView<'a> {
             self.deliveries.push(Delivered { delivery, receive, clock, client: &history.client.name });
         }
         self.acks.extend(history.acks.iter().map(|ack| Acked { ack, clock }));
-        let broken = history.receives.iter().filter(|receive| receive.outcome.ok().is_none());
+        let answered_anew = |call: &Interval| {
+            let under_way =
+                |lost: &Moment| call.invoked < *lost && call.completed.is_none_or(|end| *lost < end);
+            options.leader_lost.iter().any(under_way)
+        };
+        let broken = history
+            .receives
+            .iter()
+            .filter(|receive| receive.outcome.ok().is_none() || answered_anew(&receive.call));
         self.broken_receives
             .extend(broken.map(|receive| BrokenReceive { invoked: receive.call.invoked, clock }));
     }

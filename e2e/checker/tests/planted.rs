@@ -213,6 +213,20 @@ fn attempts_count_from_one_without_holes() {
 }
 
 #[test]
+fn a_receive_under_way_when_a_leader_is_lost_explains_one_missing_attempt() {
+    let skipped = |lost: u64| {
+        let mut scenario = Scenario::clean();
+        scenario.consumer.receives.push(receive(SECOND, SECOND + 10 * MILLISECOND));
+        scenario.consumer.deliveries[1].attempt = 2;
+        scenario.consumer.acks[1].attempt = 2;
+        let options = Options { leader_lost: vec![Moment(lost)], ..Options::default() };
+        check_with(&scenario.histories(), &options)
+    };
+    assert_clean(&skipped(SECOND + 5 * MILLISECOND));
+    assert_only!(skipped(SECOND + 20 * MILLISECOND), Violation::AttemptSkipped { missing: 1, .. });
+}
+
+#[test]
 fn a_receive_that_broke_off_before_explains_one_missing_attempt() {
     let skipped = |attempt: u32, broken_at: u64| {
         report(|s| {

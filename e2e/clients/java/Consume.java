@@ -25,6 +25,7 @@ final class Consume {
     private final History history;
     private final Progress progress;
     private final Duration invisible;
+    private final Duration giveBack;
     private final Set<String> ids = new HashSet<>();
     private final long began = System.nanoTime();
     private long lastMessage = began;
@@ -33,6 +34,7 @@ final class Consume {
         this.arguments = arguments;
         this.stop = stop;
         this.invisible = Duration.ofSeconds(arguments.whole("invisible", 30));
+        this.giveBack = Duration.ofSeconds(arguments.whole("give-back", 0));
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("consumer")));
         history.start(new Json().put("topic", arguments.topic()).put("group", arguments.text("group", null))
@@ -110,7 +112,11 @@ final class Consume {
         try {
             while (reason() == null) {
                 for (MessageView message : receive(consumer, session)) {
-                    acknowledge(consumer, session, message);
+                    if (isGivenBack(message)) {
+                        giveBack(consumer, session, message);
+                    } else {
+                        acknowledge(consumer, session, message);
+                    }
                 }
             }
         } catch (InterruptedException interrupted) {
@@ -123,7 +129,7 @@ final class Consume {
         try {
             List<MessageView> messages = consumer.receive(arguments.whole("batch", 32), invisible);
             List<Json> described = messages.stream()
-                .map(message -> describe(message).put("invisible_ms", invisible.toMillis())).toList();
+                .map(message -> describe(message).put("invisible_ms", away(message).toMillis())).toList();
             history.complete("receive", call, "ok", new Json().put("count", messages.size()), described);
             if (!messages.isEmpty()) {
                 note(messages);
@@ -163,12 +169,38 @@ final class Consume {
         }
     }
 
+    /** Some messages are to come a second time. */
+    private boolean isGivenBack(MessageView message) {
+        String id = idIn(message);
+        return !giveBack.isZero() && message.getDeliveryAttempt() <= 1 && id != null
+            && id.matches(".*-\\d+") && Long.parseLong(id.substring(id.lastIndexOf('-') + 1)) % 5 == 0;
+    }
+
+    private Duration away(MessageView message) {
+        return isGivenBack(message) ? giveBack : invisible;
+    }
+
+    private void giveBack(SimpleConsumer consumer, String session, MessageView message) {
+        long call = history.invoke("change", new Json().put("session", session).put("id", idIn(message))
+            .put("message_id", message.getMessageId().toString()).put("invisible_ms", giveBack.toMillis()));
+        try {
+            consumer.changeInvisibleDuration(message, giveBack);
+            history.complete("change", call, "ok", new Json());
+        } catch (ClientException | RuntimeException error) {
+            // It comes again when its time is over.
+            Problem problem = Problem.of(error);
+            history.complete("change", call, problem.outcome(), problem.fields());
+        }
+    }
+
     /** The library keeps the offset but not the queue that the message was in. */
     private static Json describe(MessageView message) {
         return new Json().put("id", idIn(message)).put("checksum", History.checksum(body(message)))
             .put("message_id", message.getMessageId().toString()).put("offset", offset(message))
             .put("attempt", message.getDeliveryAttempt()).put("tag", message.getTag().orElse(null))
-            .put("corrupted", message instanceof MessageViewImpl details && details.isCorrupted());
+            .put("corrupted", message instanceof MessageViewImpl details && details.isCorrupted())
+            .put("message_group", message.getMessageGroup().orElse(null))
+            .put("deliver_at", message.getDeliveryTimestamp().orElse(null));
     }
 
     private static long offset(MessageView message) {

@@ -10,6 +10,10 @@ final class Json {
         return set(name, value);
     }
 
+    Json put(String name, Long value) {
+        return set(name, value);
+    }
+
     Json put(String name, long value) {
         return set(name, value);
     }

@@ -4,12 +4,14 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalLong;
+import org.apache.rocketmq.client.apis.ClientException;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
 import org.apache.rocketmq.client.apis.message.Message;
 import org.apache.rocketmq.client.apis.message.MessageBuilder;
 import org.apache.rocketmq.client.apis.producer.Producer;
-import org.apache.rocketmq.client.apis.producer.SendReceipt;
+import org.apache.rocketmq.client.apis.producer.ProducerBuilder;
 import org.apache.rocketmq.client.java.impl.producer.SendReceiptImpl;
 
 /** Sends numbered messages from several threads and writes down how each send ended. */
@@ -18,11 +20,14 @@ final class Produce {
     private static final long PAUSE_AFTER_FAILURE = 100;
     /** At the end, for calls under way: three requests of three seconds each. */
     private static final long LAST_CALLS = 10_000;
+    private static final Map<String, String> COUNTERS =
+        Map.of("ok", "acknowledged", "fail", "failed", "unknown", "unknown");
 
     private final Arguments arguments;
     private final Stop stop;
     private final History history;
     private final Progress progress;
+    private final Kind kind;
     private final Producer producer;
     private final long began = System.nanoTime();
     private long next;
@@ -33,14 +38,20 @@ final class Produce {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("producer")));
         history.start(new Json().put("topic", arguments.topic()));
-        this.producer = Starting.retry(arguments.startTimeout(), () -> ClientServiceProvider.loadService()
-            .newProducerBuilder().setClientConfiguration(arguments.configuration()).setTopics(arguments.topic())
-            .build());
+        this.kind = Kind.of(arguments);
+        this.producer = Starting.retry(arguments.startTimeout(), this::create);
         this.progress = new Progress(arguments.number("progress", 1), "sent", "acknowledged", "unknown", "failed");
     }
 
     static void run(Arguments arguments, Stop stop) throws Exception {
         new Produce(arguments, stop).run();
+    }
+
+    private Producer create() throws ClientException {
+        ProducerBuilder builder = ClientServiceProvider.loadService().newProducerBuilder()
+            .setClientConfiguration(arguments.configuration()).setTopics(arguments.topic());
+        kind.prepare(builder);
+        return builder.build();
     }
 
     private void run() throws InterruptedException, IOException {
@@ -101,18 +112,20 @@ final class Produce {
     private boolean sendOne(String session, long number) {
         String id = history.client + "-" + number;
         byte[] body = body(id, arguments.whole("size", 256));
-        Message message = message(number, body);
+        Json told = new Json();
+        Message message = message(session, number, body, told);
         long call = history.invoke("send", new Json().put("session", session).put("id", id)
-            .put("checksum", History.checksum(body)).put("tag", message.getTag().orElse(null)));
+            .put("checksum", History.checksum(body)).put("tag", message.getTag().orElse(null)).putAll(told));
         progress.add("sent");
         try {
-            SendReceipt receipt = producer.send(message);
-            Json fields = new Json().put("message_id", receipt.getMessageId().toString());
-            if (receipt instanceof SendReceiptImpl details) {
+            Kind.Sent sent = kind.send(producer, message, number);
+            Json fields = new Json().put("message_id", sent.receipt().getMessageId().toString())
+                .put("error", sent.reason());
+            if (kind.hasPlace() && sent.receipt() instanceof SendReceiptImpl details) {
                 fields.put("offset", details.getOffset());
             }
-            history.complete("send", call, "ok", fields);
-            progress.add("acknowledged");
+            history.complete("send", call, sent.outcome(), fields);
+            progress.add(COUNTERS.get(sent.outcome()));
             return true;
         } catch (Exception error) {
             // A client goes on whatever happens.
@@ -123,7 +136,7 @@ final class Produce {
         }
     }
 
-    private Message message(long number, byte[] body) {
+    private Message message(String session, long number, byte[] body, Json told) {
         MessageBuilder message = ClientServiceProvider.loadService().newMessageBuilder()
             .setTopic(arguments.topic()).setBody(body);
         if (number % 2 == 0) {
@@ -135,6 +148,7 @@ final class Produce {
         if (number % 5 == 0) {
             message.addProperty("number", Long.toString(number));
         }
+        kind.prepare(message, session, number, told);
         return message.build();
     }
 

@@ -29,6 +29,8 @@ def parse(arguments):
     produce.add_argument("--rate", type=positive, default=None, help="messages per second; as fast as possible")
     produce.add_argument("--in-flight", type=int, default=16)
     produce.add_argument("--size", type=int, default=256, help="bytes of a body")
+    produce.add_argument("--type", choices=["normal", "fifo", "delay", "transaction"], default="normal")
+    produce.add_argument("--delay", type=int, default=2, metavar="SECONDS", help="of type delay")
     history(produce)
 
     consume = commands.add_parser("consume")
@@ -38,6 +40,7 @@ def parse(arguments):
     consume.add_argument("--duration", type=positive, default=None, metavar="SECONDS")
     consume.add_argument("--in-flight", type=int, default=8, help="threads that receive and acknowledge")
     consume.add_argument("--filter", default="*", help="tag expression")
+    consume.add_argument("--give-back", type=int, default=0, metavar="SECONDS", help="every fifth message at first")
     receiving(consume)
     history(consume)
 

@@ -73,7 +73,10 @@ class Worker(threading.Thread):
                 time.sleep(PAUSE_AFTER_FAILURE)
                 continue
             for message in messages:
-                self.acknowledge(message)
+                if self.is_given_back(message):
+                    self.give_back(message)
+                else:
+                    self.acknowledge(message)
 
     def receive(self):
         arguments = self.arguments
@@ -100,14 +103,35 @@ class Worker(threading.Thread):
             "queue": message.queue,
             "offset": message.queue_offset,
             "attempt": message.delivery_attempt or 0,
-            "invisible_ms": self.arguments.invisible * 1000,
             "tag": message.tag,
             "corrupted": message.corrupted,
+            "message_group": message.message_group,
+            # Zero stands for none.
+            "deliver_at": message.delivery_timestamp or None,
         }
         message.id = id_in(message.body)
         if message.id is not None:
             described["id"] = message.id
+        away = self.arguments.give_back if self.is_given_back(message) else self.arguments.invisible
+        described["invisible_ms"] = away * 1000
         return described
+
+    def is_given_back(self, message):
+        """Some messages are to come a second time."""
+        number = (message.id or "").rpartition("-")[2]
+        first = (message.delivery_attempt or 0) <= 1
+        return self.arguments.give_back > 0 and first and number.isdigit() and int(number) % 5 == 0
+
+    def give_back(self, message):
+        fields = {"session": self.session, "id": message.id, "message_id": message.message_id}
+        call = self.history.invoke("change", **fields, invisible_ms=self.arguments.give_back * 1000)
+        try:
+            self.consumer.change_invisible_duration(message, self.arguments.give_back)
+        except Exception as error:  # noqa: BLE001, it comes again when its time is over
+            code, text, certain = explain(error)
+            self.history.complete("change", call, "fail" if certain else "unknown", code=code, error=text)
+            return
+        self.history.complete("change", call, "ok")
 
     def acknowledge(self, message):
         for _ in range(ACK_TRIES):

@@ -87,9 +87,21 @@ def configuration(endpoints):
     return ClientConfiguration(endpoints, Credentials())
 
 
-def new_producer(arguments):
+class Checker(TransactionChecker):
+    """Answers the broker's questions about transactions with a function."""
+
+    def __init__(self, check):
+        self._check = check
+
+    def check(self, message):
+        return self._check(message)
+
+
+def new_producer(arguments, check=None):
     def create():
-        return ObservedProducer(configuration(arguments.endpoints), [arguments.topic], tls_enable=arguments.tls)
+        checker = Checker(check) if check else None
+        settings = configuration(arguments.endpoints)
+        return ObservedProducer(settings, [arguments.topic], checker, tls_enable=arguments.tls)
 
     return started(create, arguments.topic, arguments.start_timeout)
 

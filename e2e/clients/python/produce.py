@@ -5,6 +5,7 @@ import threading
 import time
 
 from history import History, checksum, client_name
+from kinds import KINDS
 from library import VERSION, Message, explain, new_producer
 from progress import Progress
 
@@ -60,12 +61,15 @@ def message_for(topic, message_id, number, size):
     return message
 
 
-def send_one(producer, history, progress, session, message_id, message):
-    call = history.invoke("send", session=session, id=message_id, checksum=checksum(message.body), tag=message.tag)
+def send_one(producer, kind, history, progress, session, message_id, message):
+    told = kind.prepare(message, session)
+    call = history.invoke(
+        "send", session=session, id=message_id, checksum=checksum(message.body), tag=message.tag, **told
+    )
     progress.add("sent")
     producer.forget_tries()
     try:
-        receipt = producer.send(message)
+        receipt, outcome, reason = kind.send(producer, message)
     except Exception as error:  # noqa: BLE001, a client goes on whatever happens
         code, text, certain = explain(error)
         tries = producer.tries()
@@ -73,28 +77,30 @@ def send_one(producer, history, progress, session, message_id, message):
         history.complete("send", call, outcome, code=code, error=text, message_id=message.message_id, tries=tries)
         progress.add("failed" if outcome == "fail" else "unknown")
         return False
-    history.complete("send", call, "ok", message_id=receipt.message_id, offset=receipt.offset, tries=producer.tries())
-    progress.add("acknowledged")
+    found = {"message_id": receipt.message_id, "offset": kind.offset(receipt), "error": reason}
+    history.complete("send", call, outcome, tries=producer.tries(), **found)
+    progress.add({"ok": "acknowledged", "fail": "failed", "unknown": "unknown"}[outcome])
     return True
 
 
-def worker(producer, arguments, history, progress, numbers, session, stop):
+def worker(producer, kind, arguments, history, progress, numbers, session, stop):
     while (number := numbers.take()) is not None:
         message_id = f"{history.client}-{number}"
         message = message_for(arguments.topic, message_id, number, arguments.size)
-        if not send_one(producer, history, progress, session, message_id, message):
+        if not send_one(producer, kind, history, progress, session, message_id, message):
             stop.wait(PAUSE_AFTER_FAILURE)
 
 
 def produce(arguments, stop):
     history = History(arguments.history, arguments.name or client_name("producer"))
     history.start("python", VERSION, arguments.topic)
-    producer = new_producer(arguments)
+    kind = KINDS[arguments.type](arguments)
+    producer = new_producer(arguments, kind.check)
     with Progress(arguments.progress, ["sent", "acknowledged", "unknown", "failed"]) as progress:
         numbers = Numbers(arguments.count, arguments.rate, stop)
         threads = [
             threading.Thread(
-                target=worker, args=(producer, arguments, history, progress, numbers, f"s{n}", stop), daemon=True
+                target=worker, args=(producer, kind, arguments, history, progress, numbers, f"s{n}", stop), daemon=True
             )
             for n in range(arguments.in_flight)
         ]

@@ -4,6 +4,7 @@ import threading
 import time
 
 from library import (
+    Checker,
     ClientConfiguration,
     Credentials,
     FilterExpression,
@@ -12,7 +13,6 @@ from library import (
     Producer,
     PushConsumer,
     SimpleConsumer,
-    TransactionChecker,
     started,
 )
 
@@ -65,14 +65,6 @@ class Listener(MessageListener):
 
     def consume(self, message):
         return self._consume(message)
-
-
-class Checker(TransactionChecker):
-    def __init__(self, check):
-        self._check = check
-
-    def check(self, message):
-        return self._check(message)
 
 
 class Stage:

@@ -1,6 +1,6 @@
-//! A broker process on this machine, alone and without configuration.
+//! A broker process on this machine.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -54,19 +54,40 @@ impl Broker {
     /// When it ends, or does not listen in time; its log is named.
     pub(crate) async fn dev(program: &Path, folder: &Path, name: &str) -> Result<Self> {
         let ports = Ports::choose()?;
-        let data = folder.join(name);
-        let log = folder.join(format!("{name}.log"));
         let mut command = Command::new(program);
         command
             .args(["dev", "--listen", &address(ports.client), "--internal", &address(ports.internal)])
             .args(["--http", &address(ports.http), "--data"])
-            .arg(&data);
-        let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+            .arg(folder.join(name));
+        Self::start(command, ports, &folder.join(format!("{name}.log"))).await
+    }
+
+    /// `mainstay-broker run` with a configuration that names these ports; it listens when this returns.
+    ///
+    /// # Errors
+    /// When it ends, or does not listen in time; its log is named.
+    pub(crate) async fn member(program: &Path, config: &Path, ports: Ports, log: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["run", "--config"]).arg(config);
+        Self::start(command, ports, log).await
+    }
+
+    async fn start(mut command: Command, ports: Ports, log: &Path) -> Result<Self> {
+        let output = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(|| format!("open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
-        let mut broker = Self { child, ports, log };
+        let child = command.spawn().context("start the broker")?;
+        let mut broker = Self { child, ports, log: log.to_owned() };
         broker.listens().await?;
         Ok(broker)
+    }
+
+    /// SIGKILL, and waits until nothing of the process is left.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     async fn listens(&mut self) -> Result<()> {

@@ -1,13 +1,19 @@
 //! `mainstay-clients`: the official clients of several languages play the same scenarios against a real broker.
 //!
-//! Prints a line for each client and scenario as it ends, and a table of all at the end. What a client's library cannot
+//! Then the leader of three brokers is killed while clients of several languages send and receive, and a checker judges
+//! what they saw. Prints a line for each client and scenario as it ends, and a table of all at the end. What a client's library cannot
 //! do is told with the reason; everything else has to pass.
 
 mod admin;
 mod broker;
+mod cluster;
+mod door;
+mod extra;
+mod killing;
 mod player;
 mod scenarios;
 mod table;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,11 +21,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::broker::{Broker, address};
+use crate::killing::{KINDS, Kind};
 use crate::player::{LANGUAGES, Launcher, Outcome, Verdict};
 use crate::scenarios::{ALL, Scenario};
 use crate::table::Results;
@@ -38,9 +45,18 @@ struct Arguments {
     /// Where brokers keep their data and everybody's logs are
     #[arg(long, default_value = "target/clients")]
     folder: PathBuf,
+    /// Only with or only without a kill of the leader
+    #[arg(long)]
+    part: Option<Part>,
     /// List the scenarios and stop
     #[arg(long)]
     list: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    OneBroker,
+    LeaderKill,
 }
 
 fn main() -> ExitCode {
@@ -76,10 +92,52 @@ async fn all(arguments: &Arguments) -> Result<bool> {
     for language in &languages {
         launcher.install(language).await?;
     }
-    let results = on_one_broker(&program, &folder, &launcher, &languages, &scenarios).await?;
-    println!("\n{}", results.render(&languages, &scenarios));
-    println!("{} passed, {} failed", results.passed(), results.failures());
-    Ok(results.failures() == 0)
+    let (mut passed, mut failed) = (0, 0);
+    if arguments.part != Some(Part::LeaderKill) {
+        let results = on_one_broker(&program, &folder, &launcher, &languages, &scenarios).await?;
+        println!("\n{}\n", results.render(&languages, &scenarios));
+        passed += results.passed();
+        failed += results.failures();
+    }
+    if arguments.part != Some(Part::OneBroker) {
+        for language in languages.iter().filter(|language| killing::LANGUAGES.contains(language)) {
+            let told = with_a_leader_kill(&program, &folder, &launcher, language, &arguments.names).await;
+            passed += told.iter().filter(|told| **told).count();
+            failed += told.iter().filter(|told| !**told).count();
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    Ok(failed == 0)
+}
+
+/// Whether each kind went well.
+async fn with_a_leader_kill(
+    program: &Path,
+    folder: &Path,
+    launcher: &Launcher,
+    language: &'static str,
+    names: &[String],
+) -> Vec<bool> {
+    let wanted = |kind: &Kind| names.is_empty() || names.iter().any(|name| name == kind.scenario.name);
+    let kinds: Vec<Kind> = KINDS.into_iter().filter(wanted).collect();
+    let began = Instant::now();
+    let name = |kind: &str| format!("test scenario {language}/{kind} with the leader killed");
+    let told = match killing::one_language(program, folder, launcher, language, &kinds).await {
+        Ok(told) => told,
+        Err(error) => {
+            let seconds = began.elapsed().as_secs_f64();
+            println!("{} ... FAILED ({seconds:.0} s)\n    {error:#}", name("all"));
+            return vec![false];
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    for told in &told {
+        match &told.outcome {
+            Ok(seen) => println!("{} ... ok ({seconds:.0} s) {seen}", name(told.name)),
+            Err(error) => println!("{} ... FAILED ({seconds:.0} s)\n    {error:#}", name(told.name)),
+        }
+    }
+    told.iter().map(|told| told.outcome.is_ok()).collect()
 }
 
 /// Every client at every scenario, all clients at once, each scenario with a topic of its own.
@@ -143,7 +201,11 @@ fn tell(language: &str, scenario: &str, verdict: &Verdict) {
 
 fn chosen(names: &[String]) -> Result<Vec<Scenario>> {
     for name in names {
-        ensure!(ALL.iter().any(|scenario| scenario.name == name), "there is no scenario {name}; see --list");
+        let kill = KINDS.iter().any(|kind| kind.scenario.name == name);
+        ensure!(
+            kill || ALL.iter().any(|scenario| scenario.name == name),
+            "there is no scenario {name}; see --list"
+        );
     }
     let wanted = |scenario: &Scenario| names.is_empty() || names.iter().any(|name| name == scenario.name);
     Ok(ALL.into_iter().filter(wanted).collect())

@@ -26,7 +26,8 @@ pub(crate) struct Scenario {
 /// Between the attempts of all groups here: real ones would take too long.
 pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-const PLAIN: Scenario = Scenario {
+/// Nothing special.
+pub(crate) const PLAIN: Scenario = Scenario {
     name: "",
     topic: TopicType::Normal,
     queues: 8,
