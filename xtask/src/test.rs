@@ -32,6 +32,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "unit and integration tests",
         cargo().args(["test", "--workspace", "--locked", "--no-fail-fast"]),
     )?;
+    tally.cargo_test(
+        "spans reach an OpenTelemetry collector",
+        cargo()
+            .args(["test", "--package", "mainstay-broker", "--locked", "--test", "opentelemetry"])
+            .args(["--features", "opentelemetry"]),
+    )?;
     if !arguments.fast {
         tally.check("planted bugs are noticed", || mutants::run(&mutants::Arguments::default()));
     }

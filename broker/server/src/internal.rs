@@ -11,6 +11,7 @@ use tonic::{Request, Status};
 
 use crate::config::Secret;
 use crate::listen::MAX_RESET_STREAMS;
+use crate::spans;
 
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -54,6 +55,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     Server::builder()
+        .trace_fn(spans::of_call)
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

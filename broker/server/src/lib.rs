@@ -6,7 +6,7 @@
 //! - [`client_api`], [`listen`]: what clients see on port 8081; `forward` takes their calls to the right leader.
 //! - `admin`: topics, consumer groups and a look at messages, on port 8082; and how other groups follow metadata.
 //! - `replication`, `control`, `membership`: what replicas, the operator and the command line see on port 8082.
-//! - `http`: probes and metrics on port 8080.
+//! - `http`: probes and metrics on port 8080. `spans`: what tracing shows of a message's path.
 
 mod admin;
 mod broker;
@@ -22,5 +22,7 @@ pub mod listen;
 mod membership;
 mod metrics;
 mod replication;
+mod spans;
 
 pub use broker::{Addresses, Broker, BrokerError, Ports};
+pub use spans::TARGET as SPAN_TARGET;

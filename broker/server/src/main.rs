@@ -1,17 +1,20 @@
 //! The broker's program: reads the command line, starts a broker, stops it when told to.
 
+mod logging;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use mainstay_broker::config::{Administrator, Auth, Config, Listen, MEMBER_VARIABLE};
 use mainstay_broker::{Broker, BrokerError, Ports};
 use mainstay_messaging::{UserName, UserSecret};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+
+use crate::logging::LogFormat;
 
 /// Access key of the administrator of a `dev` broker.
 const DEV_ADMIN: &str = "admin";
@@ -26,12 +29,6 @@ struct Cli {
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,8 +76,8 @@ struct Dev {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
-    start_logging(cli.log.as_deref().unwrap_or(quiet), cli.log_format);
-    match command(cli.command) {
+    let filter = cli.log.unwrap_or_else(|| quiet.to_owned());
+    match command(cli.command, &filter, cli.log_format) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -89,18 +86,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_logging(filter: &str, format: LogFormat) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-}
-
-fn command(command: Command) -> anyhow::Result<()> {
+fn command(command: Command, filter: &str, format: LogFormat) -> anyhow::Result<()> {
     match command {
         Command::CheckConfig(file) => {
             let config = Config::load(&file.config, file.member)?;
@@ -118,10 +104,22 @@ fn command(command: Command) -> anyhow::Result<()> {
         }
         Command::Run(file) => {
             let config = Config::load(&file.config, file.member)?;
-            runtime()?.block_on(run(config))
+            logged(filter, format, run(config))
         }
-        Command::Dev(dev) => runtime()?.block_on(run_dev(dev)),
+        Command::Dev(dev) => logged(filter, format, run_dev(dev)),
     }
+}
+
+/// Runs it, and tells what it does meanwhile.
+fn logged(
+    filter: &str,
+    format: LogFormat,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let _logging = logging::start(filter, format);
+        work.await
+    })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

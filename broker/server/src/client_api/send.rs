@@ -15,6 +15,7 @@ use super::message::{check_type, message_type, publish, unsent};
 use super::outcome::{self, NotHere};
 use super::refusal::{Checked, Refusal, combined, ok};
 use crate::forward::{Call, Failure, Peer, Unanswered};
+use crate::spans;
 
 /// Client id of messages that are sent again.
 const RESENDER: &str = "mainstay-republish";
@@ -223,6 +224,7 @@ fn entry(message: &Message) -> SendResultEntry {
 
 fn prepare(message: &Message, topic: &Topic, queue: QueueId, now: Timestamp) -> Checked<Command> {
     let system = limits::check(message)?;
+    spans::link(system.trace_context.as_deref());
     check_type(topic.kind, &topic.name, message_type(system))?;
     Ok(Command::Publish(publish(message, system, &topic.name, queue, now)))
 }

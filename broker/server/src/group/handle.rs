@@ -11,6 +11,7 @@ use mainstay_messaging::{
 use mainstay_record::{Batch, RecordId};
 use mainstay_storage::Log;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Instrument;
 
 use super::batches::Batches;
 use super::clock::Clock;
@@ -18,6 +19,7 @@ use super::error::{LoadError, ProposeError, ReceiveError};
 use super::input::{InFlight, Input, Poll, Proposal, Undelivered};
 use super::receiving::Receiving;
 use super::view::GroupView;
+use crate::spans;
 
 /// What a record costs in a batch besides its bytes.
 const RECORD_OVERHEAD: usize = 16;
@@ -62,9 +64,11 @@ impl GroupHandle {
         let room = self.shared.in_flight.reserve(bytes).ok_or(ProposeError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let since = Instant::now();
+        let span = spans::of_proposal(commands.len());
         self.send(Input::Propose(Proposal { commands, since, deadline, reply, room }))?;
         // A driver that ended without an answer may have stored it.
-        answer.await.unwrap_or(Err(ProposeError::LeadershipLost))
+        let outcomes = answer.instrument(span).await;
+        outcomes.unwrap_or(Err(ProposeError::LeadershipLost))
     }
 
     /// Long poll: waits until there is something to deliver, or gives an empty answer at the deadline. Dropping the

@@ -22,6 +22,8 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tracing::{debug, warn};
 
+use crate::spans;
+
 pub use connection::{Connection, PeerInfo};
 pub use tls::{TlsError, TlsSource};
 
@@ -96,6 +98,7 @@ impl ClientPort {
         let (connections, incoming) = mpsc::channel(ACCEPTED_AHEAD);
         let accepting = tokio::spawn(accept(self, connections, stop.clone()));
         let server = Server::builder()
+            .trace_fn(spans::of_call)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(MAX_STREAMS)
