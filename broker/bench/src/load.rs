@@ -76,7 +76,7 @@ async fn sender(
     }
 }
 
-fn message(body: &Bytes) -> Message {
+pub(crate) fn message(body: &Bytes) -> Message {
     Message {
         topic: Some(Resource { resource_namespace: String::new(), name: TOPIC.into() }),
         user_properties: std::collections::HashMap::new(),

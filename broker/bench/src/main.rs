@@ -9,6 +9,7 @@ mod config;
 mod disk;
 mod figures;
 mod group;
+mod kinds;
 mod load;
 mod log;
 mod network;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// Messages per second over gRPC with flush Sync and Async, beside the ceilings.
     Send(Send),
+    /// Messages per second of each kind with 64 in flight, and what the broker's memory grows with.
+    Kinds(Kinds),
     /// How soon a broker serves again that was killed with so much log.
     Restart(Restart),
     /// The ceiling's server; started by `send` as a process of its own.
@@ -80,6 +83,29 @@ struct Send {
 }
 
 #[derive(Debug, Args)]
+struct Kinds {
+    /// The broker program; the default lies beside this one.
+    #[arg(long)]
+    broker: Option<PathBuf>,
+    /// Where the broker writes; must be on a real disk.
+    #[arg(long, default_value = ".")]
+    directory: PathBuf,
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// Body bytes of one message.
+    #[arg(long, default_value_t = 1024)]
+    size: usize,
+    /// Seconds that one measurement lasts, after a quarter of it as warm-up.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Thousands of messages whose memory is measured.
+    #[arg(long, default_value_t = 1000)]
+    thousands: usize,
+}
+
+#[derive(Debug, Args)]
 struct Restart {
     /// The broker program; the default lies beside this one.
     #[arg(long)]
@@ -102,6 +128,17 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::CeilingServer => ceiling::serve().await,
         Command::Send(send) => run_send(send).await,
+        Command::Kinds(kinds) => {
+            let shape = Shape {
+                in_flight: kinds.in_flight,
+                connections: 1,
+                size: kinds.size,
+                batch: 1,
+                duration: Duration::from_secs(kinds.seconds),
+            };
+            let broker = broker_program(kinds.broker)?;
+            kinds::measure(&broker, &kinds.directory, &shape, kinds.rounds, kinds.thousands).await
+        }
         Command::Restart(restart) => {
             let Restart { broker, directory, gib, size, rounds } = restart;
             restart::measure(&broker_program(broker)?, &directory, gib, size, rounds).await
