@@ -25,6 +25,11 @@ impl Moment {
     }
 
     #[must_use]
+    pub(crate) fn minus(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    #[must_use]
     pub(crate) fn plus(self, time: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -54,6 +59,11 @@ impl<T> Outcome<T> {
             Self::Failed(_) | Self::Unknown(_) => None,
         }
     }
+
+    /// It had its effect, or may have had it.
+    pub(crate) const fn is_possible(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
 }
 
 /// Which messages of a topic a consumer asked for.
@@ -81,10 +91,23 @@ impl Filter {
     }
 }
 
+/// In which order a consumer group is to get the messages of one message group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Concurrent,
+    Fifo,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     Producer,
-    Consumer { group: String, filter: Filter },
+    Consumer {
+        group: String,
+        filter: Filter,
+        order: Order,
+        /// Deliveries of a message before it becomes a dead letter, where it is known.
+        max_attempts: Option<u32>,
+    },
 }
 
 /// Who wrote a history.
@@ -105,12 +128,29 @@ pub struct Receipt {
     pub offset: Option<u64>,
 }
 
+/// What sort of message was sent, with what is promised for that sort only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    Normal,
+    /// Delivered in order within its message group, to groups that ask for order.
+    Fifo {
+        message_group: String,
+    },
+    /// Not delivered before, on the client's clock.
+    Delay {
+        deliver_at: Moment,
+    },
+    /// Not delivered unless it is committed.
+    Transaction,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
     /// Written in the body; no two sends share one.
     pub id: String,
     pub checksum: String,
     pub tag: Option<String>,
+    pub kind: Kind,
     pub call: Interval,
     pub outcome: Outcome<Receipt>,
     /// How often the client library sent the request, if it can be told.
@@ -149,11 +189,57 @@ pub struct Delivery {
     pub corrupted: bool,
 }
 
+/// How a consumer is done with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settling {
+    Acknowledge,
+    /// It asks for the message to become a dead letter at once.
+    Forward,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
+    pub how: Settling,
     pub id: Option<String>,
     pub position: Position,
     pub attempt: u32,
+    pub call: Interval,
+    pub outcome: Outcome<()>,
+}
+
+/// A consumer changes how long a message stays hidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub id: Option<String>,
+    pub position: Position,
+    pub attempt: u32,
+    /// Counted from the call; the broker may make it longer.
+    pub invisible: Duration,
+    pub call: Interval,
+    pub outcome: Outcome<()>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Commit,
+    Rollback,
+}
+
+/// A producer decides about a half message, by itself or because it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Of the send.
+    pub id: String,
+    pub verdict: Verdict,
+    pub call: Interval,
+    pub outcome: Outcome<()>,
+}
+
+/// A producer takes a delayed message back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    /// Of the send.
+    pub id: String,
     pub call: Interval,
     pub outcome: Outcome<()>,
 }
@@ -166,6 +252,9 @@ pub struct History {
     pub receives: Vec<Receive>,
     pub deliveries: Vec<Delivery>,
     pub acks: Vec<Ack>,
+    pub changes: Vec<Change>,
+    pub decisions: Vec<Decision>,
+    pub recalls: Vec<Recall>,
     /// When the client stopped because nothing had come for a time longer than the invisible time.
     pub drained: Option<Moment>,
 }
@@ -180,6 +269,9 @@ impl History {
             receives: Vec::new(),
             deliveries: Vec::new(),
             acks: Vec::new(),
+            changes: Vec::new(),
+            decisions: Vec::new(),
+            recalls: Vec::new(),
             drained: None,
         }
     }

@@ -21,22 +21,47 @@ pub(crate) struct Start {
     pub(crate) group: Option<String>,
     #[serde(default)]
     pub(crate) filter: Option<String>,
+    #[serde(default)]
+    pub(crate) order: Option<OrderName>,
+    #[serde(default)]
+    pub(crate) max_attempts: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OrderName {
+    Concurrent,
+    Fifo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Operation {
     Send,
     Receive,
     Ack,
-    /// A message given back for a while. When it may come again is told with its delivery.
+    /// As an acknowledgement, but the message becomes a dead letter.
+    Forward,
+    /// Without a place in a queue nothing is made of it: when the message may come again is told with its delivery.
     Change,
+    Decide,
+    Recall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VerdictName {
+    Commit,
+    Rollback,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Invoke {
     pub(crate) op: Operation,
     pub(crate) ts: u64,
+    /// Milliseconds since 1970 at that moment.
+    #[serde(default)]
+    pub(crate) wall: Option<u64>,
     pub(crate) call: u64,
     #[serde(default)]
     pub(crate) id: Option<String>,
@@ -50,6 +75,17 @@ pub(crate) struct Invoke {
     pub(crate) offset: Option<u64>,
     #[serde(default)]
     pub(crate) attempt: Option<u32>,
+    #[serde(default)]
+    pub(crate) message_group: Option<String>,
+    /// Milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) deliver_at: Option<u64>,
+    #[serde(default)]
+    pub(crate) transaction: bool,
+    #[serde(default)]
+    pub(crate) verdict: Option<VerdictName>,
+    #[serde(default)]
+    pub(crate) invisible_ms: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::history::{
-    Ack, Client, Delivery, Filter, History, Interval, Moment, Outcome, Position, Receipt, Receive, Role, Send,
+    Ack, Change, Client, Decision, Delivery, Filter, History, Interval, Kind, Moment, Order, Outcome,
+    Position, Recall, Receipt, Receive, Role, Send, Settling, Verdict,
 };
-use crate::line::{Complete, End, Ending, Invoke, Line, Message, Operation, Reason, Start};
+use crate::line::{
+    Complete, End, Ending, Invoke, Line, Message, Operation, OrderName, Reason, Start, VerdictName,
+};
 
 /// A history file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,27 +73,26 @@ impl History {
 /// Puts beginnings and ends of calls together.
 struct Reader {
     history: History,
-    /// Call number to place in the history, of every call so far.
-    sends: BTreeMap<u64, usize>,
-    receives: BTreeMap<u64, usize>,
-    acks: BTreeMap<u64, usize>,
+    /// The place in the history of every call so far.
+    calls: BTreeMap<(Operation, u64), usize>,
 }
 
 impl Reader {
     fn new(start: Start) -> Self {
         let role = match start.group {
-            Some(group) => {
-                Role::Consumer { group, filter: Filter::parse(start.filter.as_deref().unwrap_or("*")) }
-            }
+            Some(group) => Role::Consumer {
+                group,
+                filter: Filter::parse(start.filter.as_deref().unwrap_or("*")),
+                order: match start.order {
+                    Some(OrderName::Fifo) => Order::Fifo,
+                    Some(OrderName::Concurrent) | None => Order::Concurrent,
+                },
+                max_attempts: start.max_attempts,
+            },
             None => Role::Producer,
         };
         let client = Client { name: start.client, clock: start.boot, topic: start.topic, role };
-        Self {
-            history: History::new(client),
-            sends: BTreeMap::new(),
-            receives: BTreeMap::new(),
-            acks: BTreeMap::new(),
-        }
+        Self { history: History::new(client), calls: BTreeMap::new() }
     }
 
     fn add(&mut self, line: Line) -> Result<(), String> {
@@ -109,52 +111,94 @@ impl Reader {
     }
 
     fn invoke(&mut self, line: Invoke) -> Result<(), String> {
-        let call = Interval { invoked: Moment(line.ts), completed: None };
-        let unknown = NOT_COMPLETED.to_owned();
-        let (calls, place) = match line.op {
-            Operation::Send => {
-                self.history.sends.push(Send {
-                    id: line.id.ok_or("a send without id")?,
-                    checksum: line.checksum.ok_or("a send without checksum")?,
-                    tag: line.tag,
-                    call,
-                    outcome: Outcome::Unknown(unknown),
-                    tries: None,
-                });
-                (&mut self.sends, self.history.sends.len() - 1)
-            }
+        let (op, number) = (line.op, line.call);
+        let place = match op {
+            Operation::Send => self.invoke_send(line)?,
             Operation::Receive => {
-                self.history.receives.push(Receive { call, outcome: Outcome::Unknown(unknown) });
-                (&mut self.receives, self.history.receives.len() - 1)
+                let (call, outcome) = begun(&line);
+                put(&mut self.history.receives, Receive { call, outcome })
             }
-            Operation::Ack => {
-                self.history.acks.push(Ack {
-                    id: line.id,
-                    position: Position {
-                        queue: line.queue,
-                        offset: line.offset.ok_or("an ack without offset")?,
-                    },
-                    attempt: line.attempt.ok_or("an ack without attempt")?,
-                    call,
-                    outcome: Outcome::Unknown(unknown),
-                });
-                (&mut self.acks, self.history.acks.len() - 1)
+            Operation::Ack => self.invoke_ack(line, Settling::Acknowledge)?,
+            Operation::Forward => self.invoke_ack(line, Settling::Forward)?,
+            Operation::Change if line.offset.is_none() => return Ok(()),
+            Operation::Change => self.invoke_change(line)?,
+            Operation::Decide => {
+                let (call, outcome) = begun(&line);
+                let id = line.id.ok_or("a decision without id")?;
+                let verdict = match line.verdict.ok_or("a decision without verdict")? {
+                    VerdictName::Commit => Verdict::Commit,
+                    VerdictName::Rollback => Verdict::Rollback,
+                };
+                put(&mut self.history.decisions, Decision { id, verdict, call, outcome })
             }
-            Operation::Change => return Ok(()),
+            Operation::Recall => {
+                let (call, outcome) = begun(&line);
+                let id = line.id.ok_or("a recall without id")?;
+                put(&mut self.history.recalls, Recall { id, call, outcome })
+            }
         };
-        match calls.insert(line.call, place) {
+        match self.calls.insert((op, number), place) {
             None => Ok(()),
-            Some(_) => Err(format!("call {} begins a second time", line.call)),
+            Some(_) => Err(format!("call {number} begins a second time")),
         }
     }
 
-    fn message(&mut self, line: Message) -> Result<(), String> {
-        let receive = match line.call {
-            Some(call) => Some(
-                *self.receives.get(&call).ok_or_else(|| format!("a message of the unknown call {call}"))?,
-            ),
-            None => None,
+    fn invoke_send(&mut self, line: Invoke) -> Result<usize, String> {
+        let (call, outcome) = begun(&line);
+        let kind = match (line.message_group, line.deliver_at, line.transaction) {
+            (None, None, false) => Kind::Normal,
+            (Some(message_group), None, false) => Kind::Fifo { message_group },
+            (None, Some(at), false) => {
+                let wall = line.wall.ok_or("a delivery time without a wall time")?;
+                Kind::Delay { deliver_at: on_clock(Moment(line.ts), wall, at) }
+            }
+            (None, None, true) => Kind::Transaction,
+            _ => return Err("a send of several kinds".to_owned()),
         };
+        let send = Send {
+            id: line.id.ok_or("a send without id")?,
+            checksum: line.checksum.ok_or("a send without checksum")?,
+            tag: line.tag,
+            kind,
+            call,
+            outcome,
+            tries: None,
+        };
+        Ok(put(&mut self.history.sends, send))
+    }
+
+    fn invoke_ack(&mut self, line: Invoke, how: Settling) -> Result<usize, String> {
+        let (call, outcome) = begun(&line);
+        let ack = Ack {
+            how,
+            position: Position { queue: line.queue, offset: line.offset.ok_or("an ack without offset")? },
+            id: line.id,
+            attempt: line.attempt.ok_or("an ack without attempt")?,
+            call,
+            outcome,
+        };
+        Ok(put(&mut self.history.acks, ack))
+    }
+
+    fn invoke_change(&mut self, line: Invoke) -> Result<usize, String> {
+        let (call, outcome) = begun(&line);
+        let change = Change {
+            position: Position { queue: line.queue, offset: line.offset.ok_or("a change without offset")? },
+            id: line.id,
+            attempt: line.attempt.ok_or("a change without attempt")?,
+            invisible: Duration::from_millis(line.invisible_ms.ok_or("a change without invisible_ms")?),
+            call,
+            outcome,
+        };
+        Ok(put(&mut self.history.changes, change))
+    }
+
+    fn message(&mut self, line: Message) -> Result<(), String> {
+        let place = |call: u64| {
+            let place = self.calls.get(&(Operation::Receive, call)).copied();
+            place.ok_or_else(|| format!("a message of the unknown call {call}"))
+        };
+        let receive = line.call.map(place).transpose()?;
         self.history.deliveries.push(Delivery {
             id: line.id,
             checksum: line.checksum,
@@ -170,40 +214,72 @@ impl Reader {
     }
 
     fn complete(&mut self, line: Complete) -> Result<(), String> {
-        let calls = match line.op {
-            Operation::Send => &self.sends,
-            Operation::Receive => &self.receives,
-            Operation::Ack => &self.acks,
-            Operation::Change => return Ok(()),
-        };
-        let place = *calls.get(&line.call).ok_or_else(|| format!("the unknown call {} ends", line.call))?;
+        let place = self.calls.get(&(line.op, line.call)).copied();
+        if place.is_none() && line.op == Operation::Change {
+            return Ok(());
+        }
+        let place = place.ok_or_else(|| format!("the unknown call {} ends", line.call))?;
         let completed = Some(Moment(line.ts));
-        match line.op {
+        let history = &mut self.history;
+        let (call, outcome) = match line.op {
             Operation::Send => {
                 let receipt =
                     Receipt { message_id: line.message_id.unwrap_or_default(), offset: line.offset };
-                let send = &mut self.history.sends[place];
+                let send = &mut history.sends[place];
                 send.call.completed = completed;
                 send.tries = line.tries;
-                send.outcome = outcome(line.outcome, receipt, line.error);
+                send.outcome = ended(line.outcome, receipt, line.error);
+                return Ok(());
             }
             Operation::Receive => {
-                let receive = &mut self.history.receives[place];
-                receive.call.completed = completed;
-                receive.outcome = outcome(line.outcome, (), line.error);
+                let receive = &mut history.receives[place];
+                (&mut receive.call, &mut receive.outcome)
             }
-            Operation::Ack => {
-                let ack = &mut self.history.acks[place];
-                ack.call.completed = completed;
-                ack.outcome = outcome(line.outcome, (), line.error);
+            Operation::Ack | Operation::Forward => {
+                let ack = &mut history.acks[place];
+                (&mut ack.call, &mut ack.outcome)
             }
-            Operation::Change => {}
-        }
+            Operation::Change => {
+                let change = &mut history.changes[place];
+                (&mut change.call, &mut change.outcome)
+            }
+            Operation::Decide => {
+                let decision = &mut history.decisions[place];
+                (&mut decision.call, &mut decision.outcome)
+            }
+            Operation::Recall => {
+                let recall = &mut history.recalls[place];
+                (&mut recall.call, &mut recall.outcome)
+            }
+        };
+        call.completed = completed;
+        *outcome = ended(line.outcome, (), line.error);
         Ok(())
     }
 }
 
-fn outcome<T>(ending: Ending, value: T, error: Option<String>) -> Outcome<T> {
+/// A call that has not ended.
+fn begun<T>(line: &Invoke) -> (Interval, Outcome<T>) {
+    let call = Interval { invoked: Moment(line.ts), completed: None };
+    (call, Outcome::Unknown(NOT_COMPLETED.to_owned()))
+}
+
+/// Appends, and tells where.
+fn put<T>(to: &mut Vec<T>, value: T) -> usize {
+    to.push(value);
+    to.len() - 1
+}
+
+/// The moment of a wall time in milliseconds, when it is `wall` at `now`.
+fn on_clock(now: Moment, wall: u64, at: u64) -> Moment {
+    if at >= wall {
+        now.plus(Duration::from_millis(at - wall))
+    } else {
+        now.minus(Duration::from_millis(wall - at))
+    }
+}
+
+fn ended<T>(ending: Ending, value: T, error: Option<String>) -> Outcome<T> {
     let error = error.unwrap_or_default();
     match ending {
         Ending::Ok => Outcome::Ok(value),

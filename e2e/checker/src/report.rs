@@ -41,6 +41,8 @@ pub struct GroupReport {
     pub quarantined: Vec<String>,
     /// Ids of acknowledged messages that never came and that retention may have taken.
     pub expired: Vec<String>,
+    /// By how much each delayed message that came was late, in ascending order.
+    pub lateness: Vec<Duration>,
 }
 
 impl Report {
@@ -114,8 +116,51 @@ pub enum Violation {
     RedeliveredAfterAck { group: String, id: String, position: Position, acked: u32, attempt: u32 },
     #[error("{id} at {position} came to group {group} as attempt {attempt} at least {early:?} too early")]
     TooEarly { group: String, id: String, position: Position, attempt: u32, early: Duration },
-    #[error("duplicate: {id} came to group {group} at {} after {tries} request(s)", list(positions))]
-    Duplicate { group: String, id: String, positions: Vec<Position>, tries: u32 },
+    #[error("duplicate: {id} came to group {group} at {}, where {allowed} may be", list(positions))]
+    Duplicate { group: String, id: String, positions: Vec<Position>, allowed: u32 },
+    #[error("group {group} got offset {offset} of queue {queue} for the first time after it had {before}")]
+    StepBack { group: String, queue: String, before: u64, offset: u64 },
+    #[error("message group {message_group} lies in several queues: {}", queues.join(", "))]
+    GroupSplit { message_group: String, queues: Vec<String> },
+    #[error(
+        "out of order: {later} came to group {group} as attempt {attempt} before {earlier}, the one before it in \
+             message group {message_group}, was done with"
+    )]
+    Overtaken { group: String, message_group: String, earlier: String, later: String, attempt: u32 },
+    #[error(
+        "message group {message_group} of group {group} was with two at once: {client} got {second} while \
+             {holder} held {first}"
+    )]
+    HeldTwice {
+        group: String,
+        message_group: String,
+        first: String,
+        holder: String,
+        second: String,
+        client: String,
+    },
+    #[error("{id} came to group {group} as attempt {attempt}, of {most} at most")]
+    TooManyAttempts { group: String, id: String, attempt: u32, most: u32 },
+    #[error("{id} is a dead letter of group {group} too early, after attempt {attempts} of {most}")]
+    BuriedEarly { group: String, id: String, attempts: u32, most: u32 },
+    #[error("{id} is a dead letter of group {group} more than once, at {}", list(positions))]
+    BuriedTwice { group: String, id: String, positions: Vec<Position> },
+    #[error("{id} is a dead letter of group {group} although its acknowledgement was confirmed in time")]
+    BuriedAfterAck { group: String, id: String },
+    #[error("{id} is a dead letter of group {group} and came to it again, as attempt {attempt}")]
+    DeliveredAfterBurial { group: String, id: String, attempt: u32 },
+    #[error("{id} had all its attempts in group {group}, or was given up, and is not among its dead letters")]
+    NotBuried { group: String, id: String },
+    #[error("{id} had message id {message_id}, and has {found} as a dead letter of group {group}")]
+    OriginLost { group: String, id: String, message_id: String, found: String },
+    #[error("{id} came to group {group} {early:?} before its time")]
+    BeforeItsTime { group: String, id: String, early: Duration },
+    #[error("{id} came to group {group} although its recall was confirmed")]
+    RecalledDelivered { group: String, id: String },
+    #[error("half message {id} came to group {group}, {}", if *rolled_back { "rolled back" } else { "not committed" })]
+    HalfDelivered { group: String, id: String, rolled_back: bool },
+    #[error("both the commit and the rollback of {id} were confirmed")]
+    DecidedTwice { id: String },
 }
 
 fn list(positions: &[Position]) -> String {
@@ -156,6 +201,14 @@ impl fmt::Display for Report {
                 group.expired.len(),
                 group.lost.len()
             )?;
+            if let Some(latest) = group.lateness.last() {
+                let p99 = group.lateness[(group.lateness.len() - 1) * 99 / 100];
+                writeln!(
+                    f,
+                    "{name}: {} delayed messages, late by {p99:?} (p99), {latest:?} at most",
+                    group.lateness.len()
+                )?;
+            }
         }
         for violation in self.violations.iter().take(SHOWN) {
             writeln!(f, "VIOLATION {violation}")?;

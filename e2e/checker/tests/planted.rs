@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mainstay_checker::{
-    Filter, History, Moment, Options, Outcome, Promise, Report, Role, Violation, check, check_with,
+    Filter, History, Moment, Options, Outcome, Promise, Report, Violation, check, check_with,
 };
 use support::{MILLISECOND, SECOND, Scenario, ack, call, consumer, place, receive, send};
 
@@ -73,7 +73,7 @@ fn a_filter_is_owed_only_what_matches() {
             s.consumer.deliveries.remove(0);
             s.consumer.acks.remove(0);
             let filter = Filter::parse(tags);
-            s.consumer.client.role = Role::Consumer { group: "readers".to_owned(), filter };
+            s.consumer.client.role = support::reader("readers", filter);
         })
     };
     assert_clean(&with_tags("blue || green"));
@@ -323,20 +323,33 @@ fn a_stale_acknowledgement_that_is_confirmed_after_the_right_one_is_fine() {
 }
 
 #[test]
-fn one_request_stores_one_copy() {
-    let twice = |tries: Option<u32>| {
-        report(|s| {
-            s.producer.sends[2].tries = tries;
-            s.again("c", place("q", 3), 1, 3 * SECOND);
-            s.consumer.acks.push(ack("c", place("q", 3), 1, 4 * SECOND));
-        })
+fn what_is_sent_again_with_its_message_id_is_stored_once() {
+    let twice = |tries: Option<u32>, options: &Options, plant: fn(&mut Scenario)| {
+        let mut scenario = Scenario::clean();
+        scenario.producer.sends[2].tries = tries;
+        scenario.again("c", place("q", 3), 1, 3 * SECOND);
+        scenario.consumer.acks.push(ack("c", place("q", 3), 1, 4 * SECOND));
+        plant(&mut scenario);
+        check_with(&scenario.histories(), options)
     };
-    assert_only!(twice(Some(1)), Violation::Duplicate { id, tries: 1, .. } if id == "c");
-    let repeated = twice(Some(2));
+    let (strict, forgetful) = (Options::default(), Options { stored_once: false, ..Options::default() });
+    let nothing: fn(&mut Scenario) = |_| ();
+    assert_only!(twice(Some(2), &strict, nothing), Violation::Duplicate { id, allowed: 1, .. } if id == "c");
+    assert_only!(twice(Some(1), &forgetful, nothing), Violation::Duplicate { allowed: 1, .. });
+    let repeated = twice(Some(2), &forgetful, nothing);
     assert_clean(&repeated);
     assert_eq!(repeated.groups["orders/readers"].duplicates, 1);
     // A library that does not tell may have tried three times.
-    assert_clean(&twice(None));
+    assert_clean(&twice(None, &forgetful, nothing));
+    // One that makes a new id each time is not understood.
+    let other_id: fn(&mut Scenario) = |s| s.consumer.deliveries[3].message_id = "M-c2".to_owned();
+    assert_clean(&twice(Some(2), &strict, other_id));
+    // Nor is one that tries for longer than ids are remembered.
+    let long: fn(&mut Scenario) = |s| {
+        let began = 1;
+        s.producer.sends[2].call = call(began, began + 61 * SECOND);
+    };
+    assert_clean(&twice(Some(2), &strict, long));
 }
 
 #[test]

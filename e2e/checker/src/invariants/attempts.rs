@@ -1,7 +1,9 @@
 //! Does a message come again only when it may? Attempts of a stored message count up by one from 1, none comes twice,
-//! none before the invisible time of the one before is over, and none after an acknowledgement was confirmed.
+//! none before the invisible time of the one before is over, and none after an acknowledgement was confirmed. So the place
+//! of a consumer group in a queue never goes back: it would give out a first attempt twice.
 
 use super::group_key;
+use super::ordering::{self, Followers};
 use crate::Options;
 use crate::history::Moment;
 use crate::report::{Report, Violation};
@@ -11,10 +13,11 @@ pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
     for (name, group) in &view.groups {
         let mut redeliveries = 0;
         let mut violations = Vec::new();
+        let follows = if group.is_ordered { ordering::followers(view, group) } else { Followers::default() };
         for copy in group.copies() {
             redeliveries += copy.deliveries.len().saturating_sub(1) as u64;
             if options.keeps_progress() {
-                let judge = Judge { view, name, group, options, copy: &copy };
+                let judge = Judge { view, name, group, options, copy: &copy, follows: &follows };
                 violations.extend(judge.counting());
                 violations.extend(judge.backwards());
                 violations.extend(judge.too_early());
@@ -32,6 +35,7 @@ struct Judge<'a> {
     group: &'a GroupView<'a>,
     options: &'a Options,
     copy: &'a Copy<'a>,
+    follows: &'a Followers<'a>,
 }
 
 impl Judge<'_> {
@@ -40,7 +44,7 @@ impl Judge<'_> {
         let mut previous = 0;
         for (number, delivered) in self.copy.deliveries.iter().enumerate() {
             let attempt = delivered.delivery.attempt;
-            if attempt == previous && number > 0 {
+            if attempt == previous && number > 0 && !self.may_repeat(delivered) {
                 found.push(Violation::AttemptRepeated {
                     group: self.name.to_owned(),
                     id: self.copy.id.to_owned(),
@@ -50,7 +54,10 @@ impl Judge<'_> {
             }
             let missing = attempt.saturating_sub(previous + 1);
             let nothing_counted = attempt == 0;
-            if nothing_counted || (missing > 0 && !self.accounted_for(delivered, missing)) {
+            if nothing_counted
+                || (missing > 0
+                    && !self.group.may_have_missed(missing, delivered.clock, delivered.delivery.at))
+            {
                 found.push(Violation::AttemptSkipped {
                     group: self.name.to_owned(),
                     id: self.copy.id.to_owned(),
@@ -65,14 +72,10 @@ impl Judge<'_> {
         found
     }
 
-    /// Whether receives that broke off before this delivery can have taken the attempts that nobody saw.
-    fn accounted_for(&self, delivered: &Delivered<'_>, missing: u32) -> bool {
-        let before = |broken: &&crate::view::BrokenReceive<'_>| {
-            broken.clock != delivered.clock || broken.invoked < delivered.delivery.at
-        };
-        self.group.unseen_receives
-            || self.group.broken_receives.iter().filter(before).take(missing as usize).count()
-                == missing as usize
+    /// In a group that gets message groups in order, a message that was delivered behind another one comes again with it,
+    /// and is not counted.
+    fn may_repeat(&self, delivered: &Delivered<'_>) -> bool {
+        self.group.is_ordered && self.follows.contains(&(self.copy.id, delivered.batch))
     }
 
     /// A later call must not bring an earlier attempt.
@@ -108,11 +111,8 @@ impl Judge<'_> {
         let mut found = Vec::new();
         for pair in self.copy.deliveries.windows(2) {
             let (first, second) = (&pair[0], &pair[1]);
-            let (Some(from), Some(invisible)) = (self.earliest_handing_out(first), first.delivery.invisible)
-            else {
-                continue;
-            };
-            let visible = from.plus(invisible);
+            let Some(from) = self.earliest_handing_out(first) else { continue };
+            let Some(visible) = self.copy.visible_again(first, from, second.delivery.at) else { continue };
             let early = visible.since(second.delivery.at);
             if first.clock == second.clock && early > self.options.invisible_tolerance {
                 found.push(Violation::TooEarly {

@@ -1,11 +1,12 @@
 //! Does everything that was acknowledged arrive, and nothing else? Every acknowledged message comes to every group that
-//! asked for it; every message that comes was sent, with the same body, by a send that did not certainly fail.
+//! asked for it, or is a dead letter of it; every message that comes was sent, with the same body, by a send that did not
+//! certainly fail. A delayed message need not come when it was taken back, a half message only when it was committed.
 
 use std::collections::BTreeSet;
 
 use super::group_key;
 use crate::Options;
-use crate::history::Outcome;
+use crate::history::{Kind, Outcome, Send, Verdict};
 use crate::report::{Report, Violation};
 use crate::view::{Delivered, GroupView, TopicView};
 
@@ -15,7 +16,9 @@ pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
         for delivered in &group.deliveries {
             report.violations.extend(judge(view, name, delivered));
         }
-        nothing_lost(view, name, group, options, report);
+        if !view.is_of_dead_letters {
+            nothing_lost(view, name, group, options, report);
+        }
     }
 }
 
@@ -73,7 +76,10 @@ fn nothing_lost(
     let key = group_key(view, name);
     for (id, sent) in &view.sends {
         let Some(receipt) = sent.send.outcome.ok() else { continue };
-        if received.contains(id) || !group.expects(sent.send) {
+        if received.contains(id) || !group.expects(sent.send) || group.is_buried(id) {
+            continue;
+        }
+        if !is_owed(view, id, sent.send, options) {
             continue;
         }
         let counts = report.groups.entry(key.clone()).or_default();
@@ -91,5 +97,23 @@ fn nothing_lost(
             id: (*id).to_owned(),
             message_id: receipt.message_id.clone(),
         });
+    }
+}
+
+/// Whether what else was done about the message leaves it due.
+fn is_owed(view: &TopicView<'_>, id: &str, send: &Send, options: &Options) -> bool {
+    match send.kind {
+        Kind::Normal | Kind::Fifo { .. } => true,
+        Kind::Delay { .. } => {
+            let recalls = view.recalls.get(id).into_iter().flatten();
+            !recalls.into_iter().any(|recall| recall.outcome.is_possible())
+        }
+        // A commit may be cut off without its message.
+        Kind::Transaction => {
+            let mut decisions = view.decisions.get(id).into_iter().flatten();
+            options.keeps_progress()
+                && decisions
+                    .any(|decision| decision.verdict == Verdict::Commit && decision.outcome.ok().is_some())
+        }
     }
 }

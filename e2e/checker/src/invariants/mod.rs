@@ -1,9 +1,13 @@
 //! The rules. Each file holds the rules about one question; all of them work on one topic.
 
 mod attempts;
+mod dead_letters;
+mod delays;
 mod delivery;
+mod ordering;
 mod positions;
 mod storing;
+mod transactions;
 
 use crate::report::{Report, Violation};
 use crate::view::TopicView;
@@ -14,7 +18,7 @@ pub(crate) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
         let what = format!("topic {} has no consumer history", view.topic);
         report.violations.push(Violation::NothingToCheck { what });
     }
-    if !view.sends.values().any(|sent| sent.send.outcome.ok().is_some()) {
+    if !view.is_of_dead_letters && !view.sends.values().any(|sent| sent.send.outcome.ok().is_some()) {
         let what = format!("no send to topic {} was acknowledged", view.topic);
         report.violations.push(Violation::NothingToCheck { what });
     }
@@ -24,7 +28,14 @@ pub(crate) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
     delivery::check(view, options, report);
     positions::check(view, options, report);
     attempts::check(view, options, report);
-    storing::check(view, report);
+    if view.is_of_dead_letters {
+        return;
+    }
+    storing::check(view, options, report);
+    ordering::check(view, options, report);
+    dead_letters::check(view, options, report);
+    delays::check(view, options, report);
+    transactions::check(view, options, report);
 }
 
 fn group_key(view: &TopicView<'_>, group: &str) -> String {

@@ -1,21 +1,26 @@
 //! Is a place in a queue one message for ever, and do places follow the order of sending? A place never shows two
 //! messages; a receipt names a place where the message is; what is sent after an acknowledgement comes behind it in the
-//! same queue; a group that has found nothing more has seen every place.
+//! same queue; a group that has found nothing more has seen every place, and never goes back to an earlier one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Options;
-use crate::history::{Moment, Position};
+use crate::history::{Kind, Moment, Position};
 use crate::report::{Report, Violation};
-use crate::view::{Sent, TopicView};
+use crate::view::{GroupView, Sent, TopicView};
 
 /// Where each message was seen, by all groups together.
 type Places<'a> = BTreeMap<&'a str, BTreeSet<&'a Position>>;
 
 pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report) {
     let places = one_message_each(view, options, report);
-    receipts(view, &places, options, report);
-    order(view, &places, options, report);
+    if !view.is_of_dead_letters {
+        receipts(view, &places, options, report);
+        order(view, &places, options, report);
+    }
+    if options.keeps_progress() {
+        view.groups.iter().for_each(|(name, group)| steps_forward(view, name, group, report));
+    }
     // Where retention has taken messages before a group had them, their places are what it has not seen.
     let expired = |(id, sent): (&&str, &Sent<'_>)| {
         options.is_expired(id, sent.send.outcome.ok().map(|receipt| receipt.message_id.as_str()))
@@ -142,9 +147,10 @@ fn gaps(view: &TopicView<'_>, places: &Places<'_>, report: &mut Report) {
     }
     for (name, group) in &view.groups {
         let whole = group.filters.iter().all(|filter| **filter == crate::Filter::All);
-        if !group.drained || !whole {
+        if group.drained.is_none() || !whole {
             continue;
         }
+        let mut unseen_graves = unseen_graves(group);
         let mut seen: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         for delivered in &group.deliveries {
             let position = &delivered.delivery.position;
@@ -156,10 +162,65 @@ fn gaps(view: &TopicView<'_>, places: &Places<'_>, report: &mut Report) {
             let (Some(first), Some(last)) = (used.first(), used.last()) else { continue };
             let nothing = BTreeSet::new();
             for offsets in holes(seen.get(queue).unwrap_or(&nothing), *first, *last) {
+                let missing = offsets.end() - offsets.start() + 1;
+                if missing <= unseen_graves {
+                    unseen_graves -= missing;
+                    continue;
+                }
                 report.violations.push(Violation::Gap {
                     group: (*name).to_owned(),
                     queue: (*queue).to_owned(),
                     offsets,
+                });
+            }
+        }
+    }
+}
+
+/// Dead letters of which nobody saw an attempt: their places are where nothing was received.
+fn unseen_graves(group: &GroupView<'_>) -> u64 {
+    let Some(graves) = &group.graves else { return 0 };
+    let seen: BTreeSet<&str> = group.deliveries.iter().filter_map(|d| d.delivery.id.as_deref()).collect();
+    graves.letters.keys().filter(|id| !seen.contains(*id)).count() as u64
+}
+
+/// When it was asked for, when it came, and where it is in its queue.
+type FirstAttempt = (Moment, Moment, u64);
+
+/// A group whose consumers all ask for the same gets first attempts from each queue in the order of their places, unless
+/// messages wait for others of their message groups.
+fn steps_forward(view: &TopicView<'_>, name: &str, group: &GroupView<'_>, report: &mut Report) {
+    let same = group.filters.windows(2).all(|pair| pair[0] == pair[1]);
+    let in_groups = |sent: &Sent<'_>| matches!(sent.send.kind, Kind::Fifo { .. });
+    if group.is_ordered || !same || view.sends.values().any(in_groups) {
+        return;
+    }
+    let mut queues: BTreeMap<(&str, &str), Vec<FirstAttempt>> = BTreeMap::new();
+    for copy in group.copies() {
+        // What came before is for other rules to judge.
+        let first = copy.deliveries.iter().min_by_key(|delivered| delivered.delivery.at);
+        let Some(first) = first.filter(|first| first.delivery.attempt == 1) else { continue };
+        if let (Some(queue), Some(call)) = (copy.position.queue.as_deref(), first.receive) {
+            let step = (call.invoked, first.delivery.at, copy.position.offset);
+            queues.entry((queue, first.clock)).or_default().push(step);
+        }
+    }
+    for ((queue, _), mut steps) in queues {
+        steps.sort_unstable();
+        let mut arrived: Vec<(Moment, u64)> = steps.iter().map(|(_, at, offset)| (*at, *offset)).collect();
+        arrived.sort_unstable();
+        let mut arrived = arrived.into_iter().peekable();
+        let mut highest = None;
+        for (invoked, _, offset) in steps {
+            while let Some((_, before)) = arrived.next_if(|(at, _)| *at < invoked) {
+                highest = highest.max(Some(before));
+            }
+            if let Some(before) = highest.filter(|before| offset < *before) {
+                report.violations.push(Violation::StepBack {
+                    group: name.to_owned(),
+                    queue: queue.to_owned(),
+                    before,
+                    offset,
                 });
             }
         }

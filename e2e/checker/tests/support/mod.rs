@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use mainstay_checker::{
-    Ack, Client, Delivery, Filter, History, Interval, Moment, Outcome, Position, Receipt, Receive, Role, Send,
+    Ack, Client, Delivery, Filter, History, Interval, Kind, Moment, Order, Outcome, Position, Receipt,
+    Receive, Role, Send, Settling,
 };
 
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -17,7 +18,12 @@ pub(crate) fn client(name: &str, role: Role) -> Client {
 }
 
 pub(crate) fn consumer(name: &str, group: &str) -> History {
-    History::new(client(name, Role::Consumer { group: group.to_owned(), filter: Filter::All }))
+    History::new(client(name, reader(group, Filter::All)))
+}
+
+/// A consumer in no particular order, of which nobody knows when it gives up.
+pub(crate) fn reader(group: &str, filter: Filter) -> Role {
+    Role::Consumer { group: group.to_owned(), filter, order: Order::Concurrent, max_attempts: None }
 }
 
 pub(crate) fn producer(name: &str) -> History {
@@ -37,6 +43,7 @@ pub(crate) fn send(id: &str, at: u64, offset: u64) -> Send {
         id: id.to_owned(),
         checksum: format!("sum of {id}"),
         tag: None,
+        kind: Kind::Normal,
         call: call(at, at + MILLISECOND),
         outcome: Outcome::Ok(Receipt { message_id: format!("M-{id}"), offset: Some(offset) }),
         tries: Some(1),
@@ -63,6 +70,7 @@ pub(crate) fn delivery(id: &str, position: Position, attempt: u32, at: u64, rece
 
 pub(crate) fn ack(id: &str, position: Position, attempt: u32, at: u64) -> Ack {
     Ack {
+        how: Settling::Acknowledge,
         id: Some(id.to_owned()),
         position,
         attempt,

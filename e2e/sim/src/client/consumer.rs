@@ -2,8 +2,8 @@
 //! it earlier or later.
 
 use mainstay_checker::{
-    Ack as Acked, Client as Who, Delivery, Filter as Wanted, History, Interval, Outcome, Position,
-    Receive as Received, Role,
+    Ack as Acked, Client as Who, Delivery, Filter as Wanted, History, Interval, Order, Outcome, Position,
+    Receive as Received, Role, Settling,
 };
 use mainstay_messaging::{
     Ack, ChangeInvisible, Command, Filter, Outcome as Applied, QueueSelection, Receive,
@@ -53,7 +53,12 @@ impl Consumer {
             None => (Filter::All, Wanted::All),
             Some(tag) => (Filter::Tags(vec![tag.to_owned()]), Wanted::Tags(vec![tag.to_owned()])),
         };
-        let role = Role::Consumer { group: group.to_owned(), filter: wanted };
+        let role = Role::Consumer {
+            group: group.to_owned(),
+            filter: wanted,
+            order: Order::Concurrent,
+            max_attempts: None,
+        };
         let client = Who { name, clock: CLOCK.to_owned(), topic: topic_name(topic), role };
         Self {
             line: Line::default(),
@@ -170,6 +175,7 @@ impl Consumer {
 
     fn acknowledge(&mut self, handed: &Handed, place: usize, scene: &mut Scene<'_>) {
         self.history.acks.push(Acked {
+            how: Settling::Acknowledge,
             id: self.history.deliveries[place].id.clone(),
             position: position(handed),
             attempt: handed.delivery.attempt,

@@ -1,7 +1,7 @@
 //! A producer: one message at a time, each with a body of its own, sent again while it is not known to be stored.
 
 use bytes::Bytes;
-use mainstay_checker::{Client as Who, History, Interval, Outcome, Receipt, Role, Send};
+use mainstay_checker::{Client as Who, History, Interval, Kind, Outcome, Receipt, Role, Send};
 use mainstay_messaging::{Command, Encoding, MessageKind, Outcome as Applied, Place, Publish, QueueId};
 use mainstay_record::Timestamp;
 
@@ -144,6 +144,7 @@ impl Producer {
             id: id.clone(),
             checksum: checksum(&body),
             tag: tag.clone(),
+            kind: Kind::Normal,
             call: Interval { invoked: moment(scene.now), completed: None },
             outcome: Outcome::Unknown("not ended".to_owned()),
             tries: None,
