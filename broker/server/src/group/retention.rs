@@ -8,7 +8,6 @@ use mainstay_messaging::{Command, Retention, SegmentInfo, Trim, plan};
 use mainstay_planted::{Fault, planted};
 use mainstay_record::LogIndex;
 
-use super::clock::wall;
 use super::driver::Driver;
 
 /// How often it is looked whether something may go.
@@ -50,7 +49,7 @@ impl Driver {
             return;
         }
         let segments: Vec<_> = self.log.segments().iter().map(segment).collect();
-        let through = plan(policy, &segments, self.state.unconsumed_from(), wall());
+        let through = plan(policy, &segments, self.state.unconsumed_from(), self.stamp());
         // What is not applied yet has not been looked at.
         let through = through.map(|through| through.min(self.applied));
         if let Some(through) = through
