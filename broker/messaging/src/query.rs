@@ -65,6 +65,12 @@ impl State {
         index.get(offset.0).map(|message| message.body)
     }
 
+    /// The first message that the queue got at this time or later, or where the next one comes.
+    pub fn offset_since(&self, topic: &str, queue: QueueId, time: Timestamp) -> Option<QueueOffset> {
+        let index = self.topics.get(topic)?.queues.get(queue.0 as usize)?;
+        Some(QueueOffset(index.first_stored_since(time)))
+    }
+
     /// The topics that the group has received from or was reset on, sorted.
     pub fn subscribed_topics(&self, group: &str) -> Vec<TopicName> {
         let Some(GroupState { group, .. }) = self.groups.get(group) else { return Vec::new() };
@@ -118,6 +124,13 @@ impl State {
             QueueSelection::All => (0..view.topic.queues.len() as u32).any(ready),
             QueueSelection::Only(queues) => queues.iter().any(|queue| ready(queue.0)),
         }
+    }
+
+    /// Whether a receive now that repeats `attempt_id` would get again what it got before.
+    pub fn repeats(&self, group: &str, topic: &str, attempt_id: &str, now: Timestamp) -> bool {
+        let Some(view) = self.view(group, topic) else { return false };
+        let subscription = view.topic.subscriptions.get(&view.group.group.revision);
+        subscription.is_some_and(|subscription| subscription.holds(attempt_id, now))
     }
 
     /// When the next message that is invisible at `now` comes back, if there is one.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use mainstay_record::Timestamp;
 
 use crate::command::QueueSelection;
-use crate::cursor::{Cursor, Taken, Taking};
+use crate::cursor::{Cursor, Taken, Taking, is_due};
 use crate::handle::Token;
 use crate::index::QueueIndex;
 use crate::lane;
@@ -136,6 +136,14 @@ impl Subscription {
         }
         self.attempts.push_back((hash, taking.token));
         taken
+    }
+
+    /// Whether something is in flight that an earlier receive with this attempt id took.
+    pub(crate) fn holds(&self, attempt_id: &str, now: Timestamp) -> bool {
+        let hash = lane::hash(attempt_id);
+        let Some((_, before)) = self.attempts.iter().find(|(other, _)| *other == hash) else { return false };
+        let mut leases = self.cursors.iter().flat_map(|cursor| cursor.leases().values());
+        leases.any(|lease| lease.token == *before && !is_due(lease.expires_at, now))
     }
 
     fn at(&mut self, queues: &[QueueIndex], queue: u32, act: impl FnOnce(&mut Cursor, &QueueIndex)) {
