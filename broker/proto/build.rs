@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".mainstay.replication.v1.RefillBegin.snapshot_base")
         .bytes(".mainstay.control.v1.PeekedMessage.body")
         .skip_debug([".mainstay.control.v1.UserSecret"])
+        .bytes(".mainstay.control.v1.ProducerQuestion.message")
         .compile_fds(descriptors)?;
     Ok(())
 }

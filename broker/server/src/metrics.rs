@@ -37,6 +37,8 @@ pub(crate) struct GroupMetrics {
     records: Counter,
     latency: Histogram,
     long_polls: Gauge64,
+    timers: Gauge64,
+    half_messages: Gauge64,
 }
 
 impl GroupMetrics {
@@ -54,6 +56,8 @@ impl GroupMetrics {
             records: Counter::default(),
             latency: Histogram::new(exponential_buckets(0.000_1, 2.0, 17)),
             long_polls: Gauge::default(),
+            timers: Gauge::default(),
+            half_messages: Gauge::default(),
         };
         registry.register("group_leader", "1 while this broker leads its group", metrics.leader.clone());
         registry.register("group_serving", "1 while it leads and holds its lease", metrics.serving.clone());
@@ -84,6 +88,16 @@ impl GroupMetrics {
             "Receives that wait for messages",
             metrics.long_polls.clone(),
         );
+        registry.register(
+            "delayed_messages_pending",
+            "Delayed messages that are not due yet",
+            metrics.timers.clone(),
+        );
+        registry.register(
+            "half_messages_pending",
+            "Half messages that are neither committed nor rolled back",
+            metrics.half_messages.clone(),
+        );
         metrics
     }
 
@@ -93,6 +107,12 @@ impl GroupMetrics {
 
     pub(crate) fn polls_waiting(&self, polls: usize) {
         self.long_polls.set(polls as u64);
+    }
+
+    /// Messages that are stored and in no queue yet.
+    pub(crate) fn stored_for_later(&self, timers: usize, half_messages: usize) {
+        self.timers.set(timers as u64);
+        self.half_messages.set(half_messages as u64);
     }
 
     /// How long ago the driver last turned.

@@ -43,6 +43,9 @@ auto_create = true
 start = "earliest"
 max_attempts = 17
 
+[limits]
+max_delay = "168h"
+
 [[groups]]
 id = 0
 address = "orders-0:8081"
@@ -112,6 +115,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("internal = \"127.0.0.1:8082\"", "internal = \"0.0.0.0:8082\"", "internal.secret_file: is required"),
     ("queues = 8", "queues = 0", "topics.queues: must be at least the number of groups"),
     ("max_attempts = 17", "max_attempts = 0", "consumer_groups.max_attempts"),
+    ("max_delay = \"168h\"", "max_delay = \"0s\"", "limits.max_delay"),
+    ("max_delay = \"168h\"", "max_delay = \"8785h\"", "limits.max_delay"),
     ("id = 0", "id = 3", "groups.id: ids must be 0, 1, 2"),
     (
         "address = \"orders-0:8081\"",

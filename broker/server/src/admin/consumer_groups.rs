@@ -145,7 +145,7 @@ pub(super) async fn reset(
     let command = Command::ResetGroup(ResetGroup {
         group: convert::group_name(&message.group)?,
         topic: convert::topic_name(&message.topic)?,
-        to: convert::reset_to(message.to(), "to")?,
+        to: convert::reset_to(&message)?,
     });
     let groups: Vec<GroupId> = match origin {
         Origin::Edge => service.all_groups().collect(),

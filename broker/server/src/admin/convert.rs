@@ -48,8 +48,11 @@ pub(crate) const fn kind_to_wire(kind: TopicKind) -> control::TopicType {
 }
 
 /// Where a reset puts a group.
-pub(super) fn reset_to(to: control::StartPosition, field: &str) -> Result<ResetTo, Status> {
-    Ok(match start(to, field)? {
+pub(super) fn reset_to(request: &control::ResetConsumerGroupRequest) -> Result<ResetTo, Status> {
+    if let Some(ms) = request.to_time_ms {
+        return Ok(ResetTo::Time(Timestamp(ms)));
+    }
+    Ok(match start(request.to(), "to")? {
         StartPosition::Earliest => ResetTo::Earliest,
         StartPosition::Latest => ResetTo::Latest,
     })

@@ -6,6 +6,7 @@
 
 mod consumer_groups;
 pub(crate) mod convert;
+mod dead_letters;
 mod follower;
 mod leaders;
 mod members;
@@ -13,6 +14,7 @@ mod overview;
 mod quarantine;
 mod topics;
 mod trace;
+mod transactions;
 mod users;
 
 use std::sync::Arc;
@@ -20,22 +22,24 @@ use std::sync::Arc;
 use mainstay_messaging::{Command, Outcome};
 use mainstay_proto::control::admin_server::{Admin, AdminServer};
 use mainstay_proto::control::{
-    AbandonMemberChangeRequest, ChangeMembersRequest, ChangeUserRequest, ChangeUserResponse,
-    ClusterStatusRequest, ClusterStatusResponse, CreateConsumerGroupRequest, CreateConsumerGroupResponse,
-    CreateTopicRequest, CreateTopicResponse, CreateUserRequest, CreateUserResponse,
-    DeleteConsumerGroupRequest, DeleteConsumerGroupResponse, DeleteTopicRequest, DeleteTopicResponse,
-    DeleteUserRequest, DeleteUserResponse, DescribeConsumerGroupRequest, DescribeConsumerGroupResponse,
-    DescribeTopicRequest, DescribeTopicResponse, DescribeUserRequest, DescribeUserResponse,
-    ListConsumerGroupsRequest, ListConsumerGroupsResponse, ListTopicsRequest, ListTopicsResponse,
-    ListUsersRequest, ListUsersResponse, OrderResponse, PeekMessagesRequest, PeekMessagesResponse,
-    RepublishQuarantineRequest, ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest,
-    ShowQuarantineResponse, TraceMessageRequest, TraceMessageResponse, WatchMetadataRequest,
-    WatchMetadataResponse,
+    AbandonMemberChangeRequest, AskProducersRequest, AskProducersResponse, ChangeMembersRequest,
+    ChangeUserRequest, ChangeUserResponse, ClusterStatusRequest, ClusterStatusResponse,
+    CreateConsumerGroupRequest, CreateConsumerGroupResponse, CreateTopicRequest, CreateTopicResponse,
+    CreateUserRequest, CreateUserResponse, DeleteConsumerGroupRequest, DeleteConsumerGroupResponse,
+    DeleteTopicRequest, DeleteTopicResponse, DeleteUserRequest, DeleteUserResponse,
+    DescribeConsumerGroupRequest, DescribeConsumerGroupResponse, DescribeTopicRequest, DescribeTopicResponse,
+    DescribeUserRequest, DescribeUserResponse, ListConsumerGroupsRequest, ListConsumerGroupsResponse,
+    ListDeadLettersRequest, ListDeadLettersResponse, ListTopicsRequest, ListTopicsResponse,
+    ListTransactionsRequest, ListTransactionsResponse, ListUsersRequest, ListUsersResponse, OrderResponse,
+    PeekMessagesRequest, PeekMessagesResponse, RepublishQuarantineRequest, ResendDeadLettersRequest,
+    ResetConsumerGroupRequest, ResetConsumerGroupResponse, ShowQuarantineRequest, ShowQuarantineResponse,
+    TraceMessageRequest, TraceMessageResponse, WatchMetadataRequest, WatchMetadataResponse,
 };
 use mainstay_storage::FileSystem;
 use tonic::{Request, Response, Status};
 
 use crate::client_api::ClientApi;
+use crate::client_api::limits::MAX_CALL_BYTES;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::group::GroupHandle;
@@ -63,7 +67,8 @@ impl AdminService {
         api: ClientApi,
         fs: Arc<dyn FileSystem>,
     ) -> AdminServer<Self> {
-        AdminServer::new(Self { config, group, cluster, api, fs })
+        // Half messages travel from broker to broker.
+        AdminServer::new(Self { config, group, cluster, api, fs }).max_decoding_message_size(MAX_CALL_BYTES)
     }
 
     /// Puts a command through this broker's log; a refusal of the state machine becomes a status.
@@ -79,6 +84,7 @@ impl AdminService {
 #[tonic::async_trait]
 impl Admin for AdminService {
     type RepublishQuarantineStream = quarantine::Republishing;
+    type ResendDeadLettersStream = dead_letters::Resending;
 
     async fn create_topic(&self, request: Request<CreateTopicRequest>) -> Answer<CreateTopicResponse> {
         topics::create(self, request).await
@@ -161,6 +167,31 @@ impl Admin for AdminService {
 
     async fn trace_message(&self, request: Request<TraceMessageRequest>) -> Answer<TraceMessageResponse> {
         trace::trace(self, request).await
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Answer<ListDeadLettersResponse> {
+        dead_letters::list(self, request).await
+    }
+
+    async fn resend_dead_letters(
+        &self,
+        request: Request<ResendDeadLettersRequest>,
+    ) -> Answer<Self::ResendDeadLettersStream> {
+        dead_letters::resend(self, request).await
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<ListTransactionsRequest>,
+    ) -> Answer<ListTransactionsResponse> {
+        transactions::list(self, request).await
+    }
+
+    async fn ask_producers(&self, request: Request<AskProducersRequest>) -> Answer<AskProducersResponse> {
+        transactions::ask(self, request)
     }
 
     async fn show_quarantine(

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay_messaging::{QueueId, QueueOffset};
+use mainstay_messaging::{MessageKind, QueueId, QueueOffset};
 use mainstay_proto::control::control_client::ControlClient;
 use mainstay_proto::control::{
     BrokerStatus, ClusterStatusResponse, PeekMessagesRequest, PeekMessagesResponse, PeekedMessage,
@@ -96,6 +96,12 @@ async fn peek_here(
             service.group.load(record).await.map_err(|error| Status::internal(error.to_string()))?;
         messages.push(PeekedMessage {
             offset,
+            topic: publish.topic.to_string(),
+            born_at_ms: publish.born_at.0,
+            message_group: match publish.kind {
+                MessageKind::Fifo { message_group } => message_group,
+                _ => String::new(),
+            },
             message_id: publish.message_id,
             tag: publish.tag.unwrap_or_default(),
             keys: publish.keys,

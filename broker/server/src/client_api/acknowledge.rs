@@ -10,6 +10,7 @@ use mainstay_proto::rocketmq::{
     ChangeInvisibleDurationRequest, ClientType, Code, Status,
 };
 use mainstay_record::GroupId;
+use tonic::metadata::MetadataValue;
 
 use super::ClientApi;
 use super::caller::Caller;
@@ -18,8 +19,8 @@ use super::refusal::{Checked, Refusal, combined, ok};
 use super::times::{change_invisible, wire_duration};
 use crate::forward::{Call, Failure, Peer, Unanswered};
 
-/// Shortest time to the next delivery that a push consumer gets for a failed message: Node asks for none at all.
-const PUSH_RETRY_FLOOR: Duration = Duration::from_secs(1);
+/// Marks a change that was passed on by a broker whose client could not consume the message.
+const FAILED_HEADER: &str = "x-mainstay-failed";
 
 /// Acknowledgements of one broker group on their way to its leader.
 struct Acknowledging<'a> {
@@ -54,7 +55,7 @@ struct Changing<'a> {
     caller: &'a Caller,
     request: &'a ChangeInvisibleDurationRequest,
     shown: ReceiptHandle,
-    invisible: Duration,
+    put_off: PutOff,
     deadline: Instant,
 }
 
@@ -63,14 +64,17 @@ impl Call for Changing<'_> {
     const REPEATABLE: bool = true;
 
     async fn here(&self) -> Result<Checked<ReceiptHandle>, Unanswered> {
-        self.api.change_here(self.caller, self.request, self.shown, self.invisible, self.deadline).await
+        self.api.change_here(self).await
     }
 
     async fn there(&self, mut peer: Peer) -> Result<Checked<ReceiptHandle>, tonic::Status> {
         let mut request = self.request.clone();
         request.receipt_handle = self.shown.to_string();
-        request.invisible_duration = Some(wire_duration(self.invisible));
-        let request = self.caller.pass_on(request, self.deadline);
+        request.invisible_duration = Some(wire_duration(self.put_off.wait()));
+        let mut request = self.caller.pass_on(request, self.deadline);
+        if let PutOff::Failed(_) = self.put_off {
+            request.metadata_mut().insert(FAILED_HEADER, MetadataValue::from_static("1"));
+        }
         let answer = peer.change_invisible_duration(request).await?.into_inner();
         Ok(changed_elsewhere(answer.status.unwrap_or_default(), &answer.receipt_handle))
     }
@@ -187,20 +191,23 @@ impl ClientApi {
         request: &ChangeInvisibleDurationRequest,
     ) -> Result<ReceiptHandle, Failure> {
         let client = caller.require_client_id()?;
-        let mut invisible = change_invisible(request.invisible_duration.as_ref())?;
+        let invisible = change_invisible(request.invisible_duration.as_ref())?;
         self.inner.catalog.topic_name(request.topic.as_ref())?;
         self.inner.catalog.group_name(request.group.as_ref())?;
         let given = self.handle(&request.receipt_handle)?;
-        if caller.hops == 0 && self.inner.clients.kind(client) == ClientType::PushConsumer {
-            invisible = invisible.max(PUSH_RETRY_FLOOR);
-        }
+        // A push consumer puts a message off because it failed, and Node asks for no wait at all then.
+        let failed = match caller.hops {
+            0 => self.inner.clients.kind(client) == ClientType::PushConsumer,
+            _ => caller.says(FAILED_HEADER),
+        };
+        let put_off = if failed { PutOff::Failed(invisible) } else { PutOff::For(invisible) };
         let shown = self.current(caller, client, given);
-        let mut changed = self.change_at_leader(caller, request, shown, invisible).await;
+        let mut changed = self.change_at_leader(caller, request, shown, put_off).await;
         let now_shown = self.current(caller, client, given);
         if now_shown != shown
             && matches!(&changed, Err(Failure::Refused(refusal)) if refusal.code == Code::InvalidReceiptHandle)
         {
-            changed = self.change_at_leader(caller, request, now_shown, invisible).await;
+            changed = self.change_at_leader(caller, request, now_shown, put_off).await;
         }
         if caller.hops == 0 && changed.is_ok() {
             self.inner.leases.end(client, given);
@@ -208,37 +215,30 @@ impl ClientApi {
         changed
     }
 
-    /// Hides what `shown` stands for until `invisible` from now.
+    /// Hides what `shown` stands for.
     pub(super) async fn change_at_leader(
         &self,
         caller: &Caller,
         request: &ChangeInvisibleDurationRequest,
         shown: ReceiptHandle,
-        invisible: Duration,
+        put_off: PutOff,
     ) -> Result<ReceiptHandle, Failure> {
         let deadline = caller.deadline();
-        let call = Changing { api: self, caller, request, shown, invisible, deadline };
+        let call = Changing { api: self, caller, request, shown, put_off, deadline };
         let target = shown.broker_group();
         self.inner.forwarder.at_leader(target, caller, deadline, &call).await?.map_err(Failure::from)
     }
 
-    async fn change_here(
-        &self,
-        caller: &Caller,
-        request: &ChangeInvisibleDurationRequest,
-        shown: ReceiptHandle,
-        invisible: Duration,
-        deadline: Instant,
-    ) -> Result<Checked<ReceiptHandle>, Unanswered> {
+    async fn change_here(&self, call: &Changing<'_>) -> Result<Checked<ReceiptHandle>, Unanswered> {
         let change = ChangeInvisible {
-            group: self.inner.catalog.group_name(request.group.as_ref())?,
-            topic: self.inner.catalog.topic_name(request.topic.as_ref())?,
-            handle: shown,
-            invisible_ms: u64::try_from(invisible.as_millis()).unwrap_or(u64::MAX),
-            at_least_retry_delay: false,
-            by: caller.client_id().unwrap_or_default().to_owned(),
+            group: self.inner.catalog.group_name(call.request.group.as_ref())?,
+            topic: self.inner.catalog.topic_name(call.request.topic.as_ref())?,
+            handle: call.shown,
+            invisible_ms: u64::try_from(call.put_off.wait().as_millis()).unwrap_or(u64::MAX),
+            at_least_retry_delay: matches!(call.put_off, PutOff::Failed(_)),
+            by: call.caller.client_id().unwrap_or_default().to_owned(),
         };
-        match self.inner.group.propose(Command::ChangeInvisible(change), deadline).await {
+        match self.inner.group.propose(Command::ChangeInvisible(change), call.deadline).await {
             Ok(Outcome::Changed(changed)) => Ok(changed.map_err(outcome::handle)),
             Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
             Ok(_) => Err(outcome::mismatched().into()),
@@ -248,7 +248,7 @@ impl ClientApi {
 
     /// # Errors
     /// `INVALID_RECEIPT_HANDLE` for a text that is no handle, or one of a broker group that does not exist.
-    fn handle(&self, text: &str) -> Checked<ReceiptHandle> {
+    pub(super) fn handle(&self, text: &str) -> Checked<ReceiptHandle> {
         let invalid = |why: String| Refusal::new(Code::InvalidReceiptHandle, why);
         let handle: ReceiptHandle =
             text.parse().map_err(|error| invalid(format!("receipt_handle: {error}")))?;
@@ -258,8 +258,24 @@ impl ClientApi {
         }
     }
 
-    fn current(&self, caller: &Caller, client: &str, given: ReceiptHandle) -> ReceiptHandle {
+    pub(super) fn current(&self, caller: &Caller, client: &str, given: ReceiptHandle) -> ReceiptHandle {
         if caller.hops == 0 { self.inner.leases.current(client, given) } else { given }
+    }
+}
+
+/// How long a delivered message is hidden from now on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PutOff {
+    For(Duration),
+    /// It was not consumed: its group's own wait is the least.
+    Failed(Duration),
+}
+
+impl PutOff {
+    const fn wait(self) -> Duration {
+        match self {
+            Self::For(wait) | Self::Failed(wait) => wait,
+        }
     }
 }
 
@@ -306,9 +322,6 @@ fn final_for_lease(status: &Status) -> bool {
 }
 
 fn changed_elsewhere(status: Status, handle: &str) -> Checked<ReceiptHandle> {
-    if status.code == Code::Ok as i32 {
-        return handle.parse().map_err(|_| outcome::mismatched());
-    }
-    let code = Code::try_from(status.code).unwrap_or(Code::InternalServerError);
-    Err(Refusal::new(code, status.message))
+    outcome::elsewhere(status)?;
+    handle.parse().map_err(|_| outcome::mismatched())
 }

@@ -98,6 +98,11 @@ impl Caller {
         Self::new(metadata, Origin::Client)
     }
 
+    /// Whether the metadata have this entry, whatever its value.
+    pub(crate) fn says(&self, header: &str) -> bool {
+        self.metadata.contains_key(header)
+    }
+
     /// Absent only where the call does not need one.
     pub(crate) fn client_id(&self) -> Option<&str> {
         let id = self.metadata.get(CLIENT_ID_HEADER)?.to_str().ok()?;

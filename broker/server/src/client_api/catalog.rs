@@ -43,8 +43,6 @@ trait Entry: Clone {
 
     fn check(resource: Option<&Resource>) -> Checked<Self::Name>;
     fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Self>;
-    /// The command that creates it on first use, unless that is switched off.
-    fn creation(config: &Config, name: &Self::Name) -> Option<Command>;
 }
 
 impl Entry for Topic {
@@ -58,15 +56,6 @@ impl Entry for Topic {
 
     fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Self> {
         metadata.topic(name)
-    }
-
-    fn creation(config: &Config, name: &Self::Name) -> Option<Command> {
-        // Topics that belong to a consumer group come with what they are for, not with a first look at them.
-        let derived = name.as_str().starts_with('%');
-        let queues = QueueCount::new(config.topics.queues).ok()?;
-        (config.topics.auto_create && !derived).then(|| {
-            Command::CreateTopic(CreateTopic { name: name.clone(), kind: TopicKind::Normal, queues })
-        })
     }
 }
 
@@ -82,19 +71,44 @@ impl Entry for ConsumerGroup {
     fn find<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Self> {
         metadata.group(name)
     }
+}
 
-    fn creation(config: &Config, name: &Self::Name) -> Option<Command> {
-        let start = match config.consumer_groups.start {
-            DeliveryStart::Earliest => StartPosition::Earliest,
-            DeliveryStart::Latest => StartPosition::Latest,
-        };
-        let max_attempts = config.consumer_groups.max_attempts;
-        config.consumer_groups.auto_create.then(|| {
-            let (name, order) = (name.clone(), DeliveryOrder::Concurrent);
-            let retry = RetryPolicy::default();
-            Command::CreateGroup(CreateGroup { name, start, order, max_attempts, retry })
-        })
+/// The command that creates a topic on first use, unless that is switched off.
+fn topic_creation(config: &Config, name: &TopicName) -> Option<Command> {
+    // Topics that belong to a consumer group come with what they are for, not with a first look at them.
+    let derived = name.as_str().starts_with('%');
+    let queues = QueueCount::new(config.topics.queues).ok()?;
+    (config.topics.auto_create && !derived)
+        .then(|| Command::CreateTopic(CreateTopic { name: name.clone(), kind: TopicKind::Normal, queues }))
+}
+
+/// The same for a consumer group.
+fn group_creation(config: &Config, name: &GroupName, order: DeliveryOrder) -> Option<Command> {
+    let start = match config.consumer_groups.start {
+        DeliveryStart::Earliest => StartPosition::Earliest,
+        DeliveryStart::Latest => StartPosition::Latest,
+    };
+    let max_attempts = config.consumer_groups.max_attempts;
+    config.consumer_groups.auto_create.then(|| {
+        let (name, retry) = (name.clone(), RetryPolicy::default());
+        Command::CreateGroup(CreateGroup { name, start, order, max_attempts, retry })
+    })
+}
+
+/// The order of a consumer group that is made by its first use of this topic.
+const fn order_for(topic: &Topic) -> DeliveryOrder {
+    match topic.kind {
+        TopicKind::Fifo => DeliveryOrder::Fifo,
+        _ => DeliveryOrder::Concurrent,
     }
+}
+
+/// How messages are delivered to a consumer group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delivering {
+    pub(crate) order: DeliveryOrder,
+    pub(crate) max_attempts: u32,
+    pub(crate) retry: RetryPolicy,
 }
 
 impl Catalog {
@@ -105,7 +119,7 @@ impl Catalog {
     /// # Errors
     /// `ILLEGAL_TOPIC`, `TOPIC_NOT_FOUND`, or why it could not be created.
     pub(crate) async fn topic(&self, name: Option<&Resource>, deadline: Instant) -> Checked<Topic> {
-        self.entry(name, deadline).await
+        self.entry(name, deadline, |name| topic_creation(&self.config, name)).await
     }
 
     /// That the topic exists; nothing is created.
@@ -124,10 +138,32 @@ impl Catalog {
         }
     }
 
+    /// A consumer group that is to receive from `topic`.
+    ///
     /// # Errors
     /// `ILLEGAL_CONSUMER_GROUP`, `CONSUMER_GROUP_NOT_FOUND`, or why it could not be created.
-    pub(crate) async fn group(&self, name: Option<&Resource>, deadline: Instant) -> Checked<ConsumerGroup> {
-        self.entry(name, deadline).await
+    pub(crate) async fn group(
+        &self,
+        name: Option<&Resource>,
+        topic: &Topic,
+        deadline: Instant,
+    ) -> Checked<ConsumerGroup> {
+        self.entry(name, deadline, |name| group_creation(&self.config, name, order_for(topic))).await
+    }
+
+    /// The consumer group of this name, created like this where it does not exist.
+    ///
+    /// # Errors
+    /// Why it could not be created.
+    pub(crate) async fn group_as(&self, create: CreateGroup, deadline: Instant) -> Checked<ConsumerGroup> {
+        let name = create.name.clone();
+        if let Some(found) = self.applied(name.as_str()) {
+            return Ok(found);
+        }
+        if !self.exists::<ConsumerGroup>(name.as_str(), deadline).await? {
+            self.create(Command::CreateGroup(create), deadline).await?;
+        }
+        self.until_applied(name.as_str(), deadline).await
     }
 
     /// A name that is legal, whether or not the topic exists. Free of charge for one that does.
@@ -152,20 +188,41 @@ impl Catalog {
         }
     }
 
-    /// How often a message is delivered to the group of this name.
-    pub(crate) fn max_attempts(&self, group: &str) -> u32 {
-        let known = self.group.metadata().group(group).map(|group| group.max_attempts);
-        known.unwrap_or(self.config.consumer_groups.max_attempts)
+    /// How messages of `topics` are delivered to the group of this name, or would be if it were made by its first use.
+    pub(crate) fn delivering<'a>(
+        &self,
+        group: &str,
+        mut topics: impl Iterator<Item = &'a Resource>,
+    ) -> Delivering {
+        let metadata = self.group.metadata();
+        if let Some(ConsumerGroup { order, max_attempts, retry, .. }) = metadata.group(group) {
+            return Delivering { order: *order, max_attempts: *max_attempts, retry: retry.clone() };
+        }
+        let fifo = topics.any(|topic| {
+            let known = metadata.topic(&names::full_name(Some(topic)));
+            known.is_some_and(|topic| order_for(topic) == DeliveryOrder::Fifo)
+        });
+        Delivering {
+            order: if fifo { DeliveryOrder::Fifo } else { DeliveryOrder::Concurrent },
+            max_attempts: self.config.consumer_groups.max_attempts,
+            retry: RetryPolicy::default(),
+        }
     }
 
-    async fn entry<E: Entry>(&self, resource: Option<&Resource>, deadline: Instant) -> Checked<E> {
+    /// `creation` makes the command that creates it on first use, unless that is switched off.
+    async fn entry<E: Entry>(
+        &self,
+        resource: Option<&Resource>,
+        deadline: Instant,
+        creation: impl Fn(&E::Name) -> Option<Command>,
+    ) -> Checked<E> {
         let text = names::full_name(resource);
         if let Some(found) = self.applied(&text) {
             return Ok(found);
         }
         let name = E::check(resource)?;
         if !self.exists::<E>(&text, deadline).await? {
-            let Some(creation) = E::creation(&self.config, &name) else {
+            let Some(creation) = creation(&name) else {
                 return Err(missing::<E>(&text));
             };
             self.create(creation, deadline).await?;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use mainstay_proto::rocketmq::Status as WireStatus;
 use mainstay_proto::rocketmq::messaging_service_server::MessagingService;
 use mainstay_proto::rocketmq::*;
-use mainstay_proto::rocketmq::{Status as WireStatus, pull_message_response};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
@@ -13,7 +13,7 @@ use super::access::{Access, Allowed, Guarded};
 use super::caller::{Caller, Origin};
 use super::refusal::Refusal;
 use super::service::ClientService;
-use super::{acknowledge, receive, send};
+use super::{acknowledge, pull, receive, send};
 
 /// The service with access control, or without where there is none.
 #[derive(Debug, Clone)]
@@ -195,11 +195,7 @@ impl MessagingService for GuardedService {
 
     async fn pull_message(&self, request: Request<PullMessageRequest>) -> Answer<Self::PullMessageStream> {
         match self.refusal(&request).await {
-            Some(status) => {
-                let content = Some(pull_message_response::Content::Status(status));
-                let only = std::iter::once(Ok(PullMessageResponse { content }));
-                Ok(Response::new(futures::stream::iter(only)))
-            }
+            Some(status) => Ok(Response::new(pull::refused(status))),
             None => self.behind.pull_message(request).await,
         }
     }

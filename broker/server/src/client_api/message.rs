@@ -3,16 +3,19 @@
 //! Bodies are shared, never copied, and their bytes and encoding are never touched.
 
 use std::fmt::Write;
+use std::time::Duration;
 
-use mainstay_messaging::{Delivery, MessageKind, Publish, QueueId, TopicKind, TopicName};
+use mainstay_messaging::{Delivery, MessageKind, Publish, QueueId, QueueOffset, TopicKind, TopicName};
 use mainstay_proto::rocketmq::{
-    Code, Digest, DigestType, Encoding, Message, MessageType, Resource, SystemProperties,
+    Code, DeadLetterQueue, Digest, DigestType, Encoding, Message, MessageType, Resource, SystemProperties,
 };
 use mainstay_record::Timestamp;
 use md5::{Digest as _, Md5};
 
+use super::names::full_name;
 use super::refusal::{Checked, Refusal};
-use super::times::{timestamp, wire_duration, wire_timestamp};
+use super::times::{timestamp, timestamp_up, wire_duration, wire_timestamp};
+use crate::group::Stored;
 
 /// The type of a message, which its properties decide; what it declares counts for transactions only.
 pub(crate) fn message_type(system: &SystemProperties) -> MessageType {
@@ -48,39 +51,102 @@ pub(crate) const fn accepted_types(kind: TopicKind) -> &'static [MessageType] {
 /// Checks that a message of this type may go to a topic of this kind.
 ///
 /// # Errors
-/// `MESSAGE_PROPERTY_CONFLICT_WITH_TYPE` where the topic does not take it, `NOT_IMPLEMENTED` where nothing does yet.
+/// `MESSAGE_PROPERTY_CONFLICT_WITH_TYPE` where the topic does not take it, `UNSUPPORTED` where no topic does.
 pub(crate) fn check_type(kind: TopicKind, topic: &TopicName, found: MessageType) -> Checked<()> {
-    let found_name = found.as_str_name();
-    let unsupported =
-        if found == MessageType::Normal { "" } else { "; messages of this type are not supported yet" };
-    if !accepted_types(kind).contains(&found) {
+    if found == MessageType::Lite {
         return Err(Refusal::new(
-            Code::MessagePropertyConflictWithType,
-            format!(
-                "message type {found_name} does not go with topic '{topic}' of type {}{unsupported}",
-                kind.as_str()
-            ),
+            Code::Unsupported,
+            "lite_topic: messages of type LITE are not supported by this broker",
         ));
     }
-    if found != MessageType::Normal {
-        return Err(Refusal::not_supported_yet(&format!("message type {found_name}")));
+    if accepted_types(kind).contains(&found) {
+        return Ok(());
     }
-    Ok(())
+    Err(Refusal::new(
+        Code::MessagePropertyConflictWithType,
+        format!(
+            "message type {} does not go with topic '{topic}' of type {}",
+            found.as_str_name(),
+            kind.as_str()
+        ),
+    ))
 }
 
-/// The record of a checked message of type NORMAL.
+/// What sort of message it is, with what belongs to that sort.
+///
+/// # Errors
+/// `ILLEGAL_DELIVERY_TIME` for one that is to be delivered more than `max_delay` after `now`, `BAD_REQUEST` for a negative
+/// priority, `MESSAGE_PROPERTY_CONFLICT_WITH_TYPE` for properties of two sorts.
+pub(crate) fn message_kind(
+    system: &SystemProperties,
+    now: Timestamp,
+    max_delay: Duration,
+) -> Checked<MessageKind> {
+    let found = message_type(system);
+    check_alone(system, found)?;
+    Ok(match found {
+        MessageType::Fifo => {
+            MessageKind::Fifo { message_group: system.message_group.clone().unwrap_or_default() }
+        }
+        MessageType::Delay => {
+            let deliver_at = system.delivery_timestamp.as_ref().map_or(now, timestamp_up);
+            let ahead = deliver_at.0.saturating_sub(now.0);
+            if u128::from(ahead) > max_delay.as_millis() {
+                let text = format!(
+                    "delivery_timestamp is {ahead} ms ahead, at most {} ms are allowed",
+                    max_delay.as_millis()
+                );
+                return Err(Refusal::new(Code::IllegalDeliveryTime, text));
+            }
+            MessageKind::Delay { deliver_at }
+        }
+        MessageType::Transaction => {
+            let asked = system.orphaned_transaction_recovery_duration;
+            let asked = asked.and_then(|wait| Duration::try_from(wait).ok()).filter(|wait| !wait.is_zero());
+            MessageKind::Transaction { check_after_ms: asked.map(|wait| wait.as_millis() as u64) }
+        }
+        MessageType::Priority => {
+            let priority = system.priority.unwrap_or_default();
+            let priority = u32::try_from(priority).map_err(|_| {
+                Refusal::new(Code::BadRequest, format!("priority is {priority}, it must not be negative"))
+            })?;
+            MessageKind::Priority { priority }
+        }
+        MessageType::Normal | MessageType::Lite | MessageType::Unspecified => MessageKind::Normal,
+    })
+}
+
+/// A property that the message's type does not have would be lost without a word.
+fn check_alone(system: &SystemProperties, found: MessageType) -> Checked<()> {
+    let others = [
+        ("message_group", MessageType::Fifo, system.message_group.is_some()),
+        ("delivery_timestamp", MessageType::Delay, system.delivery_timestamp.is_some()),
+        ("priority", MessageType::Priority, system.priority.is_some()),
+        ("lite_topic", MessageType::Lite, system.lite_topic.is_some()),
+    ];
+    match others.iter().find(|(_, kind, given)| *given && *kind != found) {
+        None => Ok(()),
+        Some((field, ..)) => Err(Refusal::new(
+            Code::MessagePropertyConflictWithType,
+            format!("{field} does not go with a message of type {}", found.as_str_name()),
+        )),
+    }
+}
+
+/// The record of a checked message.
 pub(crate) fn publish(
     message: &Message,
     system: &SystemProperties,
     topic: &TopicName,
     queue: QueueId,
+    kind: MessageKind,
     now: Timestamp,
 ) -> Publish {
     let properties = &message.user_properties;
     Publish {
         topic: topic.clone(),
         queue,
-        kind: MessageKind::Normal,
+        kind,
         tag: system.tag.clone(),
         message_id: system.message_id.clone(),
         keys: system.keys.clone(),
@@ -108,24 +174,68 @@ pub(crate) fn unsent(stored: Publish) -> Message {
     }
 }
 
-/// What a consumer gets: the stored message and this delivery of it.
+/// Whether a record is the message of a delivery from `topic`. After a forced promotion another record may stand where the
+/// message was.
+pub(crate) fn is_delivered(stored: &Stored, delivery: &Delivery, topic: &TopicName) -> bool {
+    let Stored { publish, stored_at } = stored;
+    // Dead letters keep the record of the message that they were.
+    let of_topic = if topic.is_derived() {
+        !publish.topic.is_derived()
+    } else {
+        publish.topic == *topic && publish.queue == delivery.queue
+    };
+    let in_time = match publish.kind {
+        MessageKind::Normal | MessageKind::Fifo { .. } | MessageKind::Priority { .. }
+            if !topic.is_derived() =>
+        {
+            *stored_at == delivery.stored_at
+        }
+        _ => *stored_at <= delivery.stored_at,
+    };
+    of_topic && in_time
+}
+
+/// What a consumer of `topic` gets: the stored message and this delivery of it.
 pub(crate) fn delivered(
-    mut stored: Publish,
+    stored: Publish,
     delivery: &Delivery,
     topic: Resource,
-    invisible: std::time::Duration,
+    invisible: Duration,
     store_host: &str,
 ) -> Message {
+    let place = (delivery.queue, delivery.offset);
+    let stored = Stored { publish: stored, stored_at: delivery.stored_at };
+    let mut message = shown(stored, topic, place, store_host);
+    if let Some(system) = &mut message.system_properties {
+        system.receipt_handle = Some(delivery.handle.to_string());
+        system.invisible_duration = Some(wire_duration(invisible));
+        system.delivery_attempt = Some(i32::try_from(delivery.attempt).unwrap_or(i32::MAX).max(1));
+    }
+    message
+}
+
+/// A stored message at its place in `topic`, for somebody who does not have to acknowledge it.
+pub(crate) fn shown(
+    stored: Stored,
+    topic: Resource,
+    (queue, offset): (QueueId, QueueOffset),
+    store_host: &str,
+) -> Message {
+    let Stored { publish: mut stored, stored_at } = stored;
+    let moved = full_name(Some(&topic)) != stored.topic.as_str();
+    let origin = moved.then(|| DeadLetterQueue {
+        topic: stored.topic.as_str().to_owned(),
+        message_id: stored.message_id.clone(),
+    });
     let (properties, body) = (std::mem::take(&mut stored.properties), stored.body.clone());
     let system = SystemProperties {
         body_digest: Some(body_digest(&body)),
-        store_timestamp: Some(wire_timestamp(delivery.stored_at)),
+        store_timestamp: Some(wire_timestamp(stored_at)),
         store_host: store_host.to_owned(),
-        receipt_handle: Some(delivery.handle.to_string()),
-        queue_id: i32::try_from(delivery.queue.0).unwrap_or(i32::MAX),
-        queue_offset: Some(i64::try_from(delivery.offset.0).unwrap_or(i64::MAX)),
-        invisible_duration: Some(wire_duration(invisible)),
-        delivery_attempt: Some(i32::try_from(delivery.attempt).unwrap_or(i32::MAX).max(1)),
+        queue_id: i32::try_from(queue.0).unwrap_or(i32::MAX),
+        queue_offset: Some(i64::try_from(offset.0).unwrap_or(i64::MAX)),
+        delivery_attempt: Some(1),
+        dead_letter_queue: origin,
         ..system_properties(stored)
     };
     Message {
@@ -138,14 +248,7 @@ pub(crate) fn delivered(
 
 /// The properties that come from the producer.
 fn system_properties(stored: Publish) -> SystemProperties {
-    let (message_type, message_group, deliver_at) = match stored.kind {
-        MessageKind::Normal => (MessageType::Normal, None, None),
-        MessageKind::Fifo { message_group } => (MessageType::Fifo, Some(message_group), None),
-        MessageKind::Delay { deliver_at } => (MessageType::Delay, None, Some(deliver_at)),
-        MessageKind::Transaction { .. } => (MessageType::Transaction, None, None),
-        MessageKind::Priority { .. } => (MessageType::Priority, None, None),
-    };
-    SystemProperties {
+    let mut system = SystemProperties {
         tag: stored.tag,
         keys: stored.keys,
         message_id: stored.message_id,
@@ -153,14 +256,33 @@ fn system_properties(stored: Publish) -> SystemProperties {
             mainstay_messaging::Encoding::Identity => Encoding::Identity as i32,
             mainstay_messaging::Encoding::Gzip => Encoding::Gzip as i32,
         },
-        message_type: message_type as i32,
         born_timestamp: Some(wire_timestamp(stored.born_at)),
         born_host: stored.born_host,
-        delivery_timestamp: deliver_at.map(wire_timestamp),
-        message_group,
         trace_context: stored.trace_context,
         ..SystemProperties::default()
-    }
+    };
+    let kind = match stored.kind {
+        MessageKind::Normal => MessageType::Normal,
+        MessageKind::Fifo { message_group } => {
+            system.message_group = Some(message_group);
+            MessageType::Fifo
+        }
+        MessageKind::Delay { deliver_at } => {
+            system.delivery_timestamp = Some(wire_timestamp(deliver_at));
+            MessageType::Delay
+        }
+        MessageKind::Transaction { check_after_ms } => {
+            let wait = check_after_ms.map(|ms| wire_duration(Duration::from_millis(ms)));
+            system.orphaned_transaction_recovery_duration = wait;
+            MessageType::Transaction
+        }
+        MessageKind::Priority { priority } => {
+            system.priority = Some(i32::try_from(priority).unwrap_or(i32::MAX));
+            MessageType::Priority
+        }
+    };
+    system.message_type = kind as i32;
+    system
 }
 
 /// MD5 in upper-case hex over the bytes as stored: what every official client checks alike.
@@ -176,10 +298,8 @@ fn body_digest(body: &[u8]) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use bytes::Bytes;
-    use mainstay_messaging::{QueueOffset, ReceiptHandle};
+    use mainstay_messaging::ReceiptHandle;
     use mainstay_record::{LogIndex, RecordId};
 
     use super::*;
@@ -219,25 +339,114 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_does_not_go_with_its_topic_conflicts_and_the_rest_is_not_implemented() {
+    fn a_type_goes_with_its_topic_and_mixed_ones_take_all_but_priorities() {
         let topic = TopicName::new("orders").unwrap();
         let code = |kind, found| check_type(kind, &topic, found).err().map(|refusal| refusal.code);
-        assert_eq!(code(TopicKind::Normal, MessageType::Normal), None);
-        assert_eq!(code(TopicKind::Mixed, MessageType::Normal), None);
-        for found in [
-            MessageType::Fifo,
-            MessageType::Delay,
-            MessageType::Transaction,
-            MessageType::Lite,
-            MessageType::Priority,
-        ] {
-            assert_eq!(code(TopicKind::Normal, found), Some(Code::MessagePropertyConflictWithType));
-            let words = check_type(TopicKind::Normal, &topic, found).unwrap_err().message;
-            assert!(words.contains("not supported yet") && words.contains("orders"), "{words}");
+        let pairs = [
+            (TopicKind::Normal, MessageType::Normal),
+            (TopicKind::Fifo, MessageType::Fifo),
+            (TopicKind::Delay, MessageType::Delay),
+            (TopicKind::Transaction, MessageType::Transaction),
+            (TopicKind::Priority, MessageType::Priority),
+        ];
+        for (kind, own) in pairs {
+            for (_, found) in pairs {
+                let expected = (own != found).then_some(Code::MessagePropertyConflictWithType);
+                assert_eq!(code(kind, found), expected, "{kind:?} {found:?}");
+            }
+            assert_eq!(code(kind, MessageType::Lite), Some(Code::Unsupported));
+            let conflict = Some(Code::MessagePropertyConflictWithType);
+            let mixed = if own == MessageType::Priority { conflict } else { None };
+            assert_eq!(code(TopicKind::Mixed, own), mixed);
         }
-        assert_eq!(code(TopicKind::Fifo, MessageType::Normal), Some(Code::MessagePropertyConflictWithType));
-        assert_eq!(code(TopicKind::Fifo, MessageType::Fifo), Some(Code::NotImplemented));
-        assert_eq!(code(TopicKind::Mixed, MessageType::Delay), Some(Code::NotImplemented));
+        let words = check_type(TopicKind::Normal, &topic, MessageType::Fifo).unwrap_err().message;
+        assert!(words.contains("FIFO") && words.contains("orders") && words.contains("NORMAL"), "{words}");
+    }
+
+    #[test]
+    fn what_belongs_to_a_kind_is_kept_and_checked() {
+        let now = Timestamp(1_000_000);
+        let kind = |system: &SystemProperties| message_kind(system, now, Duration::from_secs(10));
+        let at = |seconds, nanos| SystemProperties {
+            delivery_timestamp: Some(prost_types::Timestamp { seconds, nanos }),
+            ..SystemProperties::default()
+        };
+        assert_eq!(kind(&at(1010, 0)), Ok(MessageKind::Delay { deliver_at: Timestamp(1_010_000) }));
+        let late = kind(&at(1010, 1)).unwrap_err();
+        assert_eq!(late.code, Code::IllegalDeliveryTime);
+        assert!(late.message.contains("delivery_timestamp"), "{late}");
+        assert_eq!(kind(&at(1, 0)), Ok(MessageKind::Delay { deliver_at: Timestamp(1000) }), "past is fine");
+        assert_eq!(
+            kind(&at(1001, 1)),
+            Ok(MessageKind::Delay { deliver_at: Timestamp(1_001_001) }),
+            "never early"
+        );
+        let half = |wait| SystemProperties {
+            message_type: MessageType::Transaction as i32,
+            orphaned_transaction_recovery_duration: wait,
+            ..SystemProperties::default()
+        };
+        let check = |wait| match kind(&half(wait)) {
+            Ok(MessageKind::Transaction { check_after_ms }) => check_after_ms,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check(None), None);
+        assert_eq!(check(Some(prost_types::Duration { seconds: 0, nanos: 0 })), None);
+        assert_eq!(check(Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 })), Some(2500));
+        let priority =
+            |priority| SystemProperties { priority: Some(priority), ..SystemProperties::default() };
+        assert_eq!(kind(&priority(3)), Ok(MessageKind::Priority { priority: 3 }));
+        assert_eq!(kind(&priority(-1)).unwrap_err().code, Code::BadRequest);
+        for (system, field) in [
+            (SystemProperties { message_group: Some("g".into()), ..at(1, 0) }, "message_group"),
+            (SystemProperties { message_group: Some("g".into()), ..half(None) }, "message_group"),
+            (SystemProperties { priority: Some(1), ..half(None) }, "priority"),
+            (SystemProperties { delivery_timestamp: at(1, 0).delivery_timestamp, ..half(None) }, "delivery"),
+        ] {
+            let refusal = kind(&system).unwrap_err();
+            assert_eq!(refusal.code, Code::MessagePropertyConflictWithType);
+            assert!(refusal.message.contains(field), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn only_the_record_of_the_message_stands_for_a_delivery() {
+        let topic = TopicName::new("orders").unwrap();
+        let letters = TopicName::dead_letters_of(&mainstay_messaging::GroupName::new("g").unwrap());
+        let delivery = Delivery {
+            queue: QueueId(3),
+            offset: QueueOffset(9),
+            record: RecordId { index: LogIndex(1), slot: 0 },
+            stored_at: Timestamp(100),
+            attempt: 2,
+            handle: test_handle(),
+            expires_at: Timestamp(0),
+        };
+        let system = SystemProperties { message_id: "1".to_owned(), ..SystemProperties::default() };
+        let stored = |topic: &TopicName, queue, kind, at| Stored {
+            publish: publish(&Message::default(), &system, topic, QueueId(queue), kind, Timestamp(5)),
+            stored_at: Timestamp(at),
+        };
+        let delay = MessageKind::Delay { deliver_at: Timestamp(90) };
+        let other = TopicName::new("others").unwrap();
+        for (stored, topic, expected) in [
+            (stored(&topic, 3, MessageKind::Normal, 100), &topic, true),
+            (stored(&topic, 3, MessageKind::Normal, 99), &topic, false),
+            (stored(&topic, 2, MessageKind::Normal, 100), &topic, false),
+            (stored(&other, 3, MessageKind::Normal, 100), &topic, false),
+            (stored(&topic, 3, delay.clone(), 50), &topic, true),
+            (stored(&topic, 3, delay, 101), &topic, false),
+            (stored(&topic, 2, MessageKind::Normal, 50), &letters, true),
+            (stored(&topic, 2, MessageKind::Normal, 101), &letters, false),
+            (stored(&letters, 3, MessageKind::Normal, 100), &letters, false),
+        ] {
+            assert_eq!(is_delivered(&stored, &delivery, topic), expected, "{stored:?} {topic}");
+        }
+        let letter = stored(&topic, 2, MessageKind::Normal, 50).publish;
+        let resource = Resource { resource_namespace: String::new(), name: "%DLQ%g".to_owned() };
+        let got = delivered(letter, &delivery, resource, Duration::from_secs(30), "store");
+        let origin = got.system_properties.unwrap().dead_letter_queue.unwrap();
+        assert_eq!((origin.topic.as_str(), origin.message_id.as_str()), ("orders", "1"));
     }
 
     #[test]
@@ -261,7 +470,7 @@ mod tests {
             body: body.clone(),
         };
         let topic = TopicName::new("orders").unwrap();
-        let stored = publish(&sent, &system, &topic, QueueId(3), Timestamp(5));
+        let stored = publish(&sent, &system, &topic, QueueId(3), MessageKind::Normal, Timestamp(5));
         assert_eq!(stored.body.as_ptr(), body.as_ptr(), "the body is shared");
         let delivery = Delivery {
             queue: QueueId(3),
@@ -275,7 +484,10 @@ mod tests {
         let again = unsent(stored.clone());
         assert_eq!(again.body.as_ptr(), body.as_ptr(), "the body is shared");
         let system_again = again.system_properties.clone().unwrap();
-        assert_eq!(publish(&again, &system_again, &topic, QueueId(3), Timestamp(6)), stored);
+        assert_eq!(
+            publish(&again, &system_again, &topic, QueueId(3), MessageKind::Normal, Timestamp(6)),
+            stored
+        );
         let got = delivered(stored, &delivery, resource.clone(), Duration::from_secs(30), "store");
         assert_eq!(got.topic, Some(resource));
         assert_eq!(got.body.as_ptr(), body.as_ptr(), "the body is shared");

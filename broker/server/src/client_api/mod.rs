@@ -2,25 +2,33 @@
 //!
 //! - [`service`] is the gRPC surface; every call lives from its request alone, no matter what was called before.
 //! - `guard` stands before it on the client port, `access` tells it who may do what.
-//! - `send`, `receive`, `acknowledge`, `telemetry`: the calls; `route`, `settings`: answers built from configuration.
+//! - `send`, `receive`, `acknowledge`, `dead_letter`, `transaction`, `recall`, `telemetry`: the calls; `route`, `settings`: answers built from configuration.
 //! - `limits`, `names`, `times`, `filter`, `message`: the protocol's forms and bounds.
 //! - `refusal`, `outcome`: the protocol's codes. `catalog`: topics and consumer groups by name.
 //! - `clients`, `leases`, `upkeep`: what is known about clients, for renewing their leases.
+//! - `producers`, `checks`: asking producers what became of their half messages.
 
 mod access;
 mod acknowledge;
 pub(crate) mod caller;
 mod catalog;
+mod checks;
 mod clients;
+mod dead_letter;
 mod filter;
 mod guard;
 mod leases;
 pub(crate) mod limits;
 mod message;
 mod names;
+mod offsets;
 pub(crate) mod outcome;
+pub(crate) mod producers;
+mod pull;
+mod recall;
 mod receive;
 pub(crate) mod refusal;
+pub(crate) mod resend;
 mod rotation;
 mod route;
 mod send;
@@ -28,6 +36,7 @@ mod service;
 mod settings;
 mod telemetry;
 mod times;
+mod transaction;
 mod upkeep;
 
 use std::fmt;
@@ -43,6 +52,7 @@ use self::clients::Clients;
 pub use self::guard::GuardedService;
 use self::leases::Leases;
 use self::limits::MAX_CALL_BYTES;
+use self::producers::Producers;
 use self::rotation::Rotation;
 pub use self::service::ClientService;
 use crate::cluster::Cluster;
@@ -59,10 +69,12 @@ pub struct ClientApi {
 struct Inner {
     config: Arc<Config>,
     group: GroupHandle,
+    cluster: Cluster,
     catalog: Catalog,
     forwarder: Forwarder,
     clients: Clients,
     leases: Leases,
+    producers: Producers,
     rotation: Rotation,
     store_host: String,
     stop: CancellationToken,
@@ -80,9 +92,11 @@ impl ClientApi {
         let api = Self {
             inner: Arc::new(Inner {
                 catalog: Catalog::new(Arc::clone(&config), group.clone(), cluster.clone()),
-                forwarder: Forwarder::new(Arc::clone(&config), group.clone(), cluster, stop.clone()),
+                forwarder: Forwarder::new(Arc::clone(&config), group.clone(), cluster.clone(), stop.clone()),
+                cluster,
                 clients: Clients::default(),
                 leases: Leases::default(),
+                producers: Producers::default(),
                 rotation: Rotation::default(),
                 store_host: config.own_group().address.clone(),
                 group,
@@ -91,6 +105,7 @@ impl ClientApi {
             }),
         };
         tokio::spawn(api.clone().look_after_clients());
+        tokio::spawn(api.clone().look_after_transactions());
         api
     }
 

@@ -3,7 +3,7 @@
 //! Whatever may have been stored although no success is reported says "outcome unknown".
 
 use mainstay_messaging::{AckError, Refusal as StateRefusal};
-use mainstay_proto::rocketmq::Code;
+use mainstay_proto::rocketmq::{Code, Status};
 
 use super::refusal::Refusal;
 use crate::group::{ProposeError, ReceiveError};
@@ -61,6 +61,15 @@ pub(crate) fn state(refusal: &StateRefusal) -> Refusal {
 /// A handle that acknowledges or changes nothing. The one code that ends a client's attempts.
 pub(crate) fn handle(error: AckError) -> Refusal {
     Refusal::new(Code::InvalidReceiptHandle, error.to_string())
+}
+
+/// What another broker answered.
+pub(crate) fn elsewhere(status: Status) -> Result<(), Refusal> {
+    if status.code == Code::Ok as i32 {
+        return Ok(());
+    }
+    let code = Code::try_from(status.code).unwrap_or(Code::InternalServerError);
+    Err(Refusal::new(code, status.message))
 }
 
 /// An outcome that does not belong to its command.

@@ -19,8 +19,7 @@ use super::ClientApi;
 use super::caller::Caller;
 use super::filter;
 use super::leases::LEASE;
-use super::message::delivered;
-use super::names::full_name;
+use super::message::{delivered, is_delivered};
 use super::outcome;
 use super::refusal::{Refusal, ok};
 use super::route::group_of_broker;
@@ -112,8 +111,9 @@ impl ClientApi {
             if request.auto_renew { LEASE } else { receive_invisible(request.invisible_duration.as_ref())? };
         let filter = filter::parse(request.filter_expression.as_ref())?;
         let lookup_end = poll_end.max(Instant::now() + LOOKUP_TIME);
-        let topic = self.inner.catalog.topic(topic_resource, lookup_end).await?.name;
-        let group = self.inner.catalog.group(request.group.as_ref(), lookup_end).await?.name;
+        let topic = self.inner.catalog.topic(topic_resource, lookup_end).await?;
+        let group = self.inner.catalog.group(request.group.as_ref(), &topic, lookup_end).await?.name;
+        let topic = topic.name;
         let receive = Receive {
             group: group.clone(),
             topic: topic.clone(),
@@ -128,9 +128,9 @@ impl ClientApi {
             Ok(deliveries) => deliveries,
             Err(error) => return Err(outcome::receive(&error)?.into()),
         };
-        let mut hand_over = HandOver::new(self.inner.group.clone(), group, topic, &deliveries);
+        let mut hand_over = HandOver::new(self.inner.group.clone(), group, topic.clone(), &deliveries);
         let wire_topic = topic_resource.cloned().unwrap_or_default();
-        hand_over.messages = self.load(&deliveries, wire_topic, invisible).await.into_iter();
+        hand_over.messages = self.load(&deliveries, &topic, wire_topic, invisible).await.into_iter();
         if hand_over.messages.len() == 0 {
             hand_over.status = Some(if deliveries.is_empty() {
                 empty()
@@ -146,24 +146,22 @@ impl ClientApi {
     async fn load(
         &self,
         deliveries: &[Delivery],
-        topic: Resource,
+        topic: &TopicName,
+        named: Resource,
         invisible: Duration,
     ) -> Vec<(ReceiptHandle, Message)> {
         let records: Vec<_> = deliveries.iter().map(|delivery| delivery.record).collect();
-        let loaded = self.inner.group.load_many(&records).await;
+        let loaded = self.inner.group.load_stored(&records).await;
+        let host = &self.inner.store_host;
         let mut messages = Vec::with_capacity(deliveries.len());
         for (delivery, loaded) in deliveries.iter().zip(loaded) {
             match loaded {
-                // After a forced promotion another record may stand where the message was.
-                Ok(stored)
-                    if stored.queue != delivery.queue || full_name(Some(&topic)) != stored.topic.as_str() =>
-                {
+                Ok(stored) if !is_delivered(&stored, delivery, topic) => {
                     error!(record = ?delivery.record, "another record stands where a delivered message was");
                 }
                 Ok(stored) => {
-                    let host = &self.inner.store_host;
-                    messages
-                        .push((delivery.handle, delivered(stored, delivery, topic.clone(), invisible, host)));
+                    let message = delivered(stored.publish, delivery, named.clone(), invisible, host);
+                    messages.push((delivery.handle, message));
                 }
                 Err(error) => error!(%error, "cannot load a message that was delivered"),
             }

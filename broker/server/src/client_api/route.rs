@@ -42,6 +42,11 @@ pub(crate) fn assignments(
         .collect()
 }
 
+/// What routes call a broker group.
+pub(crate) fn broker_name(config: &Config, group: GroupId) -> String {
+    format!("{}-{}", config.cluster, group.0)
+}
+
 /// The broker group that goes by this broker name.
 pub(crate) fn group_of_broker(config: &Config, name: &str) -> Option<GroupId> {
     let number = name.strip_prefix(config.cluster.as_str())?.strip_prefix('-')?;
@@ -57,7 +62,7 @@ fn brokers(
     config.groups.iter().filter_map(move |group| {
         let share = queue_share(topic.queues, group.id, groups);
         let broker = || Broker {
-            name: format!("{}-{}", config.cluster, group.id.0),
+            name: broker_name(config, group.id),
             id: LEADER,
             endpoints: Some(address(config, &group.address, reached)),
         };

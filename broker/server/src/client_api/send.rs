@@ -1,17 +1,19 @@
 //! SendMessage: each message checked by itself, a queue chosen by the server, one result for each, in order.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mainstay_messaging::{Command, Outcome, Place, Publish, QueueId, Topic, queue_share};
+use mainstay_messaging::{Command, MessageKind, Outcome, Place, Publish, QueueId, Topic, queue_share};
 use mainstay_proto::rocketmq::{
-    Code, Message, Resource, SendMessageRequest, SendMessageResponse, SendResultEntry, Status,
+    Code, Message, MessageType, Resource, SendMessageRequest, SendMessageResponse, SendResultEntry, Status,
 };
 use mainstay_record::{GroupId, Timestamp};
 
 use super::ClientApi;
 use super::caller::{Caller, Dialect};
 use super::limits::{self, MAX_MESSAGES_PER_SEND};
-use super::message::{check_type, message_type, publish, unsent};
+use super::message::{check_type, message_kind, message_type, publish, unsent};
+use super::names::full_name;
 use super::outcome::{self, NotHere};
 use super::refusal::{Checked, Refusal, combined, ok};
 use crate::forward::{Call, Failure, Peer, Unanswered};
@@ -51,15 +53,65 @@ impl ClientApi {
         caller: &Caller,
         request: &SendMessageRequest,
     ) -> Result<SendMessageResponse, Failure> {
-        caller.require_client_id()?;
+        let client = caller.require_client_id()?;
         let topic = common_topic(&request.messages)?;
         let deadline = caller.deadline();
-        let target = match caller.hops {
-            0 => self.group_for_sending(topic, deadline).await?,
-            _ => self.inner.config.group,
-        };
+        if caller.hops > 0 {
+            return self.send_to(self.inner.config.group, caller, request, topic, deadline).await;
+        }
+        if request.messages.iter().any(is_transactional) {
+            // Who sends half messages can be asked about them.
+            self.inner.producers.publishes(client, &full_name(topic));
+        }
+        let homes = self.homes(topic, &request.messages, deadline).await?;
+        match homes.first() {
+            Some(first) if homes.iter().any(|home| home != first) => {
+                self.send_apart(&homes, caller, request, topic, deadline).await
+            }
+            first => {
+                let target = first.copied().unwrap_or(self.inner.config.group);
+                self.send_to(target, caller, request, topic, deadline).await
+            }
+        }
+    }
+
+    async fn send_to(
+        &self,
+        target: GroupId,
+        caller: &Caller,
+        request: &SendMessageRequest,
+        topic: Option<&Resource>,
+        deadline: Instant,
+    ) -> Result<SendMessageResponse, Failure> {
         let call = Sending { api: self, caller, request, topic, deadline };
         self.inner.forwarder.at_leader(target, caller, deadline, &call).await
+    }
+
+    /// Sends each message to its own broker group. A part that fails is the result of its messages, not of the others'.
+    async fn send_apart(
+        &self,
+        homes: &[GroupId],
+        caller: &Caller,
+        request: &SendMessageRequest,
+        topic: Option<&Resource>,
+        deadline: Instant,
+    ) -> Result<SendMessageResponse, Failure> {
+        let mut results = Results::new(&request.messages, caller.dialect);
+        let targets: BTreeSet<GroupId> = homes.iter().copied().collect();
+        for target in targets {
+            let places: Vec<usize> = (0..homes.len()).filter(|at| homes[*at] == target).collect();
+            let messages = places.iter().map(|at| request.messages[*at].clone()).collect();
+            let part = SendMessageRequest { messages };
+            let answer = match self.send_to(target, caller, &part, topic, deadline).await {
+                Ok(answer) => answer,
+                Err(Failure::Refused(refusal)) => refused(&part, refusal.status(caller.dialect)),
+                Err(Failure::NotLeader) => return Err(Failure::NotLeader),
+            };
+            for (at, entry) in places.into_iter().zip(answer.entries) {
+                results.entries[at] = entry;
+            }
+        }
+        Ok(results.response())
     }
 
     /// Sends messages of one topic that were stored once before; one status each, in order.
@@ -77,19 +129,31 @@ impl ClientApi {
         response.entries.into_iter().map(|entry| entry.status.unwrap_or_default()).collect()
     }
 
-    /// This broker's group, unless the topic has queues in others only.
-    async fn group_for_sending(&self, topic: Option<&Resource>, deadline: Instant) -> Checked<GroupId> {
+    /// The broker group of each message: where its message group has its queue; for those without one this broker's,
+    /// unless the topic has queues in others only.
+    async fn homes(
+        &self,
+        topic: Option<&Resource>,
+        messages: &[Message],
+        deadline: Instant,
+    ) -> Checked<Vec<GroupId>> {
         let own = self.inner.config.group;
         let groups = self.inner.config.groups.len() as u32;
         if groups == 1 {
-            return Ok(own);
+            return Ok(vec![own]);
         }
         let topic = self.inner.catalog.topic(topic, deadline).await?;
-        if queue_share(topic.queues, own, groups) > 0 {
-            return Ok(own);
-        }
-        // Low groups have queues first.
-        Ok(GroupId(self.inner.rotation.turn(topic.name.as_str(), 1) % topic.queues.get().min(groups)))
+        let any = if queue_share(topic.queues, own, groups) > 0 {
+            own
+        } else {
+            // Low groups have queues first.
+            GroupId(self.inner.rotation.turn(topic.name.as_str(), 1) % topic.queues.get().min(groups))
+        };
+        let home = |message: &Message| match message_group(message) {
+            Some(message_group) => topic.home_of(message_group, groups).0,
+            None => any,
+        };
+        Ok(messages.iter().map(home).collect())
     }
 
     async fn send_here(
@@ -100,18 +164,18 @@ impl ClientApi {
         deadline: Instant,
     ) -> Result<SendMessageResponse, Unanswered> {
         let topic = self.inner.catalog.topic(topic, deadline).await?;
-        let queues =
-            queue_share(topic.queues, self.inner.config.group, self.inner.config.groups.len() as u32);
+        let groups = self.inner.config.groups.len() as u32;
+        let queues = queue_share(topic.queues, self.inner.config.group, groups);
         if queues == 0 {
             let text = format!("topic '{}' has no queue in this broker group", topic.name);
             return Err(Refusal::new(Code::Forbidden, text).into());
         }
         let turn = self.inner.rotation.turn(topic.name.as_str(), messages.len() as u32);
-        let now = wall_clock();
+        let here = Here { own: self.inner.config.group, groups, queues, now: wall_clock() };
+        let max_delay = self.inner.config.limits.max_delay;
         let mut results = Results::new(messages, caller.dialect);
         for (at, message) in messages.iter().enumerate() {
-            let queue = QueueId(turn.wrapping_add(at as u32) % queues);
-            match prepare(message, &topic, queue, now) {
+            match prepare(message, &topic, here, turn.wrapping_add(at as u32), max_delay) {
                 Ok(command) => {
                     if results.pending_bytes + message.body.len() > CHUNK_BYTES {
                         self.store(&mut results, deadline).await?;
@@ -194,9 +258,14 @@ impl Results {
     fn note(&mut self, at: usize, outcome: Option<Outcome>) {
         let entry = &mut self.entries[at];
         let refusal = match outcome {
-            Some(Outcome::Published { place: Place::Queue { offset, .. }, .. }) => {
+            // A repeated message has the answer of the first.
+            Some(Outcome::Published { place, .. }) => {
                 entry.status = Some(ok());
-                entry.offset = i64::try_from(offset.0).unwrap_or(i64::MAX);
+                match place {
+                    Place::Queue { offset, .. } => entry.offset = i64::try_from(offset.0).unwrap_or(i64::MAX),
+                    Place::Timer(handle) => entry.recall_handle = handle.to_string(),
+                    Place::Half(transaction) => entry.transaction_id = transaction.to_string(),
+                }
                 return;
             }
             Some(Outcome::Refused(refusal)) => outcome::state(&refusal),
@@ -222,11 +291,45 @@ fn entry(message: &Message) -> SendResultEntry {
     SendResultEntry { message_id: id.unwrap_or_default(), ..SendResultEntry::default() }
 }
 
-fn prepare(message: &Message, topic: &Topic, queue: QueueId, now: Timestamp) -> Checked<Command> {
+/// Where messages are stored, and when.
+#[derive(Debug, Clone, Copy)]
+struct Here {
+    own: GroupId,
+    /// How many broker groups there are.
+    groups: u32,
+    /// Of the topic in this one.
+    queues: u32,
+    now: Timestamp,
+}
+
+fn prepare(message: &Message, topic: &Topic, here: Here, turn: u32, max_delay: Duration) -> Checked<Command> {
     let system = limits::check(message)?;
     spans::link(system.trace_context.as_deref());
     check_type(topic.kind, &topic.name, message_type(system))?;
-    Ok(Command::Publish(publish(message, system, &topic.name, queue, now)))
+    let kind = message_kind(system, here.now, max_delay)?;
+    let queue = match &kind {
+        MessageKind::Fifo { message_group } => {
+            let (home, queue) = topic.home_of(message_group, here.groups);
+            if home != here.own {
+                let text = format!("message_group belongs to broker group {home}, not to {}", here.own);
+                return Err(Refusal::new(Code::InternalServerError, text));
+            }
+            queue
+        }
+        // As many levels as queues, the last one the highest.
+        MessageKind::Priority { priority } => QueueId((*priority).min(here.queues - 1)),
+        _ => QueueId(turn % here.queues),
+    };
+    Ok(Command::Publish(publish(message, system, &topic.name, queue, kind, here.now)))
+}
+
+fn message_group(message: &Message) -> Option<&str> {
+    let system = message.system_properties.as_ref()?;
+    system.message_group.as_deref().filter(|_| message_type(system) == MessageType::Fifo)
+}
+
+fn is_transactional(message: &Message) -> bool {
+    message.system_properties.as_ref().is_some_and(|system| message_type(system) == MessageType::Transaction)
 }
 
 /// The one topic of all messages.

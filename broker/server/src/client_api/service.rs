@@ -2,17 +2,18 @@
 
 use std::time::Instant;
 
+use mainstay_proto::rocketmq::Status as WireStatus;
 use mainstay_proto::rocketmq::messaging_service_server::MessagingService;
 use mainstay_proto::rocketmq::*;
-use mainstay_proto::rocketmq::{Status as WireStatus, pull_message_response};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::access::Permit;
 use super::caller::{Caller, Dialect, Origin};
+use super::pull::PullStream;
 use super::receive::ReceiveStream;
 use super::refusal::{Checked, Refusal, ok};
 use super::telemetry::TelemetryStream;
-use super::{ClientApi, acknowledge, receive, route, send};
+use super::{ClientApi, acknowledge, pull, receive, route, send};
 use crate::forward::{Failure, not_leader};
 
 /// The service behind one port.
@@ -74,8 +75,8 @@ fn answer<T>(
     }
 }
 
-fn not_supported_yet(call: &str, dialect: Dialect) -> Option<WireStatus> {
-    Some(Refusal::not_supported_yet(call).status(dialect))
+fn dead_letter_answer(status: WireStatus) -> ForwardMessageToDeadLetterQueueResponse {
+    ForwardMessageToDeadLetterQueueResponse { status: Some(status) }
 }
 
 fn status_of(outcome: Checked<()>, dialect: Dialect) -> Option<WireStatus> {
@@ -88,8 +89,11 @@ impl ClientApi {
         caller: &Caller,
         request: &QueryRouteRequest,
     ) -> Result<QueryRouteResponse, Failure> {
-        caller.require_client_id()?;
+        let client = caller.require_client_id()?;
         let topic = self.inner.catalog.topic(request.topic.as_ref(), caller.deadline()).await?;
+        if self.inner.clients.kind(client) == ClientType::Producer {
+            self.inner.producers.publishes(client, topic.name.as_str());
+        }
         let name = request.topic.clone().unwrap_or_default();
         let message_queues = route::queues(&self.inner.config, &topic, &name, request.endpoints.as_ref());
         Ok(QueryRouteResponse { status: Some(ok()), message_queues })
@@ -136,7 +140,7 @@ impl ClientApi {
 #[tonic::async_trait]
 impl MessagingService for ClientService {
     type ReceiveMessageStream = ReceiveStream;
-    type PullMessageStream = futures::stream::Iter<std::iter::Once<Result<PullMessageResponse, Status>>>;
+    type PullMessageStream = PullStream;
     type TelemetryStream = TelemetryStream;
 
     async fn query_route(&self, request: Request<QueryRouteRequest>) -> Answer<QueryRouteResponse> {
@@ -216,24 +220,29 @@ impl MessagingService for ClientService {
         &self,
         request: Request<ForwardMessageToDeadLetterQueueRequest>,
     ) -> Answer<ForwardMessageToDeadLetterQueueResponse> {
-        let (caller, _) = self.open(request);
-        let status = not_supported_yet("ForwardMessageToDeadLetterQueue", caller.dialect);
-        Ok(Response::new(ForwardMessageToDeadLetterQueueResponse { status }))
+        let (caller, request) = self.open(request);
+        let buried = self.api.bury(&caller, &request).await.map(|()| ok());
+        answer(buried.map(dead_letter_answer), caller.dialect, dead_letter_answer)
     }
 
     async fn end_transaction(
         &self,
         request: Request<EndTransactionRequest>,
     ) -> Answer<EndTransactionResponse> {
-        let (caller, _) = self.open(request);
-        let status = not_supported_yet("EndTransaction", caller.dialect);
-        Ok(Response::new(EndTransactionResponse { status }))
+        let (caller, request) = self.open(request);
+        let ended = self.api.end_transaction(&caller, &request).await.map(|()| ok());
+        let response = |status| EndTransactionResponse { status: Some(status) };
+        answer(ended.map(response), caller.dialect, response)
     }
 
     async fn recall_message(&self, request: Request<RecallMessageRequest>) -> Answer<RecallMessageResponse> {
-        let (caller, _) = self.open(request);
-        let status = not_supported_yet("RecallMessage", caller.dialect);
-        Ok(Response::new(RecallMessageResponse { status, message_id: String::new() }))
+        let (caller, request) = self.open(request);
+        let recalled = self.api.recall(&caller, &request).await;
+        let recalled = recalled.map(|message_id| RecallMessageResponse { status: Some(ok()), message_id });
+        answer(recalled, caller.dialect, |status| RecallMessageResponse {
+            status: Some(status),
+            message_id: String::new(),
+        })
     }
 
     async fn sync_lite_subscription(
@@ -241,31 +250,33 @@ impl MessagingService for ClientService {
         request: Request<SyncLiteSubscriptionRequest>,
     ) -> Answer<SyncLiteSubscriptionResponse> {
         let (caller, _) = self.open(request);
-        let status = not_supported_yet("SyncLiteSubscription", caller.dialect);
-        Ok(Response::new(SyncLiteSubscriptionResponse { status }))
+        let refusal = Refusal::new(Code::Unsupported, "lite topics are not supported by this broker");
+        Ok(Response::new(SyncLiteSubscriptionResponse { status: Some(refusal.status(caller.dialect)) }))
     }
 
     async fn pull_message(&self, request: Request<PullMessageRequest>) -> Answer<Self::PullMessageStream> {
-        let (caller, _) = self.open(request);
-        let status = Refusal::not_supported_yet("PullMessage").status(caller.dialect);
-        let content = Some(pull_message_response::Content::Status(status));
-        Ok(Response::new(futures::stream::iter(std::iter::once(Ok(PullMessageResponse { content })))))
+        let (caller, request) = self.open(request);
+        answer(self.api.pull(&caller, &request).await, caller.dialect, pull::refused)
     }
 
     async fn update_offset(&self, request: Request<UpdateOffsetRequest>) -> Answer<UpdateOffsetResponse> {
-        let (caller, _) = self.open(request);
-        Ok(Response::new(UpdateOffsetResponse { status: not_supported_yet("UpdateOffset", caller.dialect) }))
+        let (caller, request) = self.open(request);
+        let response = |status| UpdateOffsetResponse { status: Some(status) };
+        let updated = self.api.update_offset(&caller, &request).await.map(|()| response(ok()));
+        answer(updated, caller.dialect, response)
     }
 
     async fn get_offset(&self, request: Request<GetOffsetRequest>) -> Answer<GetOffsetResponse> {
-        let (caller, _) = self.open(request);
-        let status = not_supported_yet("GetOffset", caller.dialect);
-        Ok(Response::new(GetOffsetResponse { status, offset: 0 }))
+        let (caller, request) = self.open(request);
+        let found = self.api.get_offset(&caller, &request).await;
+        let found = found.map(|offset| GetOffsetResponse { status: Some(ok()), offset });
+        answer(found, caller.dialect, |status| GetOffsetResponse { status: Some(status), offset: 0 })
     }
 
     async fn query_offset(&self, request: Request<QueryOffsetRequest>) -> Answer<QueryOffsetResponse> {
-        let (caller, _) = self.open(request);
-        let status = not_supported_yet("QueryOffset", caller.dialect);
-        Ok(Response::new(QueryOffsetResponse { status, offset: 0 }))
+        let (caller, request) = self.open(request);
+        let found = self.api.query_offset(&caller, &request).await;
+        let found = found.map(|offset| QueryOffsetResponse { status: Some(ok()), offset });
+        answer(found, caller.dialect, |status| QueryOffsetResponse { status: Some(status), offset: 0 })
     }
 }

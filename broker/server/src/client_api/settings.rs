@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mainstay_messaging::GroupName;
+use mainstay_messaging::{DeliveryOrder, GroupName, RetryPolicy as Retry};
 use mainstay_proto::rocketmq::retry_policy::Strategy;
 use mainstay_proto::rocketmq::settings::PubSub;
 use mainstay_proto::rocketmq::{
-    ClientType, Code, CustomizedBackoff, ExponentialBackoff, Metric, Publishing, RetryPolicy, Settings,
-    Subscription,
+    ClientType, Code, CustomizedBackoff, ExponentialBackoff, Language, Metric, Publishing, RetryPolicy,
+    Settings, Subscription, SubscriptionEntry, Ua,
 };
 
+use super::catalog::Delivering;
 use super::limits::MAX_BODY_BYTES;
 use super::names;
 use super::refusal::{Checked, Refusal};
@@ -20,6 +21,9 @@ use super::times::{MAX_POLL, wire_duration};
 /// Messages of one receive call at most.
 pub(crate) const MAX_RECEIVE_BATCH: u32 = 32;
 const PRODUCER_ATTEMPTS: i32 = 3;
+/// Of a list that stands for growing waits: the rest are as long as the last.
+const LONGEST_LIST: u32 = 64;
+const DOUBLING: u32 = 2;
 const LITE_SUBSCRIPTION_QUOTA: i32 = 2000;
 const MAX_LITE_TOPIC_BYTES: i32 = 64;
 
@@ -29,18 +33,18 @@ const MAX_CLIENT_PROPERTY_VALUE: usize = 256;
 const MAX_CLIENT_PROPERTY_BYTES: usize = 4096;
 const RESERVED_CLIENT_PROPERTY_PREFIX: &str = "rocketmq.";
 
-/// Waits before a message is delivered again, in seconds: the group's schedule where it names no other.
-const RETRY_SCHEDULE_S: [u64; 18] =
-    [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
-
-/// Merges what the server decides over `settings`. `max_attempts` tells how often a message is delivered to a
-/// consumer group of this name.
+/// Merges what the server decides over `settings`. `delivering` tells how messages of the topics subscribed to are
+/// delivered to a consumer group of this name.
 ///
 /// # Errors
 /// When the client says neither what it publishes nor what it subscribes, or something with an illegal name.
-pub(crate) fn merge(mut settings: Settings, max_attempts: impl FnOnce(&str) -> u32) -> Checked<Settings> {
+pub(crate) fn merge(
+    mut settings: Settings,
+    delivering: impl FnOnce(&str, &[SubscriptionEntry]) -> Delivering,
+) -> Checked<Settings> {
     check_client_properties(&settings.client_properties)?;
     let kind = client_type(&settings)?;
+    let language = settings.user_agent.as_ref().map(Ua::language).unwrap_or_default();
     settings.backoff_policy = Some(match settings.pub_sub.as_mut() {
         Some(PubSub::Publishing(publishing)) => {
             merge_publishing(publishing)?;
@@ -48,7 +52,9 @@ pub(crate) fn merge(mut settings: Settings, max_attempts: impl FnOnce(&str) -> u
         }
         Some(PubSub::Subscription(subscription)) => {
             let group = merge_subscription(subscription, kind)?;
-            consumer_policy(max_attempts(group.as_str()))
+            let delivering = delivering(group.as_str(), &subscription.subscriptions);
+            subscription.fifo = Some(delivering.order == DeliveryOrder::Fifo);
+            consumer_policy(&delivering, language)
         }
         None => {
             return Err(Refusal::new(Code::BadRequest, "settings have neither publishing nor subscription"));
@@ -85,7 +91,6 @@ fn merge_subscription(subscription: &mut Subscription, kind: ClientType) -> Chec
     for entry in &subscription.subscriptions {
         names::topic(entry.topic.as_ref())?;
     }
-    subscription.fifo = Some(false);
     subscription.receive_batch_size = Some(MAX_RECEIVE_BATCH as i32);
     subscription.long_polling_timeout = Some(wire_duration(MAX_POLL));
     if matches!(kind, ClientType::LitePushConsumer | ClientType::LiteSimpleConsumer) {
@@ -107,14 +112,41 @@ fn producer_policy() -> RetryPolicy {
     }
 }
 
-/// A list, since Python obeys no other; never empty, since Java refuses that.
-fn consumer_policy(max_attempts: u32) -> RetryPolicy {
-    RetryPolicy {
-        max_attempts: i32::try_from(max_attempts).unwrap_or(i32::MAX),
-        strategy: Some(Strategy::CustomizedBackoff(CustomizedBackoff {
-            next: RETRY_SCHEDULE_S.iter().map(|s| wire_duration(Duration::from_secs(*s))).collect(),
-        })),
-    }
+/// The group's own policy, in the form that its client can read. A list is never empty, since Java refuses that.
+///
+/// Node takes a list for no retries at all where it keeps the order; Python obeys nothing but a list, of whole seconds.
+fn consumer_policy(delivering: &Delivering, language: Language) -> RetryPolicy {
+    let Delivering { order, max_attempts, retry } = delivering;
+    let strategy = match (retry, language) {
+        (Retry::Exponential { initial, max, multiplier }, language) if language != Language::Python => {
+            exponential(*initial, *max, *multiplier)
+        }
+        (Retry::Customized(delays), Language::NodeJs) if *order == DeliveryOrder::Fifo => {
+            let longest = delays.iter().copied().max().unwrap_or_default();
+            exponential(delays.first().copied().unwrap_or_default(), longest, DOUBLING)
+        }
+        (retry, language) => {
+            let whole = |wait: Duration| match language {
+                Language::Python => Duration::from_secs(wait.as_millis().div_ceil(1000) as u64),
+                _ => wait,
+            };
+            let waits = match retry {
+                Retry::Customized(delays) => delays.len() as u32,
+                Retry::Exponential { .. } => max_attempts.saturating_sub(1).clamp(1, LONGEST_LIST),
+            };
+            let next = (1..=waits).map(|attempt| wire_duration(whole(retry.delay(attempt)))).collect();
+            Strategy::CustomizedBackoff(CustomizedBackoff { next })
+        }
+    };
+    RetryPolicy { max_attempts: i32::try_from(*max_attempts).unwrap_or(i32::MAX), strategy: Some(strategy) }
+}
+
+fn exponential(initial_ms: u64, max_ms: u64, multiplier: u32) -> Strategy {
+    Strategy::ExponentialBackoff(ExponentialBackoff {
+        initial: Some(wire_duration(Duration::from_millis(initial_ms))),
+        max: Some(wire_duration(Duration::from_millis(max_ms))),
+        multiplier: multiplier as f32,
+    })
 }
 
 fn check_client_properties(properties: &HashMap<String, String>) -> Checked<()> {
@@ -186,8 +218,16 @@ mod tests {
         }
     }
 
+    fn delivering(order: DeliveryOrder, max_attempts: u32, retry: Retry) -> Delivering {
+        Delivering { order, max_attempts, retry }
+    }
+
+    fn usual() -> Delivering {
+        delivering(DeliveryOrder::Concurrent, 17, Retry::default())
+    }
+
     fn merged(settings: Settings) -> Settings {
-        merge(settings, |_| 17).unwrap()
+        merge(settings, |_, _| usual()).unwrap()
     }
 
     #[test]
@@ -207,9 +247,9 @@ mod tests {
     #[test]
     fn a_consumer_gets_the_schedule_of_its_group() {
         for kind in [ClientType::PushConsumer, ClientType::SimpleConsumer, ClientType::LitePushConsumer] {
-            let settings = merge(consumer(kind, "billing"), |group| {
+            let settings = merge(consumer(kind, "billing"), |group, _| {
                 assert_eq!(group, "billing");
-                5
+                Delivering { max_attempts: 5, ..usual() }
             });
             let settings = settings.unwrap();
             let policy = settings.backoff_policy.unwrap();
@@ -223,6 +263,42 @@ mod tests {
             let lite = kind == ClientType::LitePushConsumer;
             assert_eq!(subscription.lite_subscription_quota, lite.then_some(2000));
             assert_eq!(subscription.max_lite_topic_size, lite.then_some(64));
+        }
+    }
+
+    #[test]
+    fn each_client_gets_the_policy_of_its_group_in_the_form_it_can_read() {
+        let policy = |order, retry: &Retry, language| {
+            let mut settings = consumer(ClientType::PushConsumer, "billing");
+            settings.user_agent = Some(Ua { language: language as i32, ..Ua::default() });
+            let settings = merge(settings, |_, _| delivering(order, 4, retry.clone())).unwrap();
+            let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("{language:?}") };
+            assert_eq!(subscription.fifo, Some(order == DeliveryOrder::Fifo));
+            match settings.backoff_policy.unwrap().strategy.unwrap() {
+                Strategy::CustomizedBackoff(list) => list
+                    .next
+                    .iter()
+                    .map(|next| next.seconds * 1000 + i64::from(next.nanos) / 1_000_000)
+                    .collect(),
+                Strategy::ExponentialBackoff(growing) => {
+                    vec![-growing.initial.unwrap().seconds, -growing.max.unwrap().seconds]
+                }
+            }
+        };
+        use DeliveryOrder::{Concurrent, Fifo};
+        let list = Retry::Customized(vec![1500, 4000]);
+        let growing = Retry::Exponential { initial: 5000, max: 12_000, multiplier: 2 };
+        for (order, retry, language, expected) in [
+            (Concurrent, &list, Language::Java, vec![1500, 4000]),
+            (Fifo, &list, Language::Java, vec![1500, 4000]),
+            (Fifo, &list, Language::Python, vec![2000, 4000]),
+            (Concurrent, &list, Language::NodeJs, vec![1500, 4000]),
+            (Fifo, &list, Language::NodeJs, vec![-1, -4]),
+            (Concurrent, &growing, Language::Golang, vec![-5, -12]),
+            (Fifo, &growing, Language::NodeJs, vec![-5, -12]),
+            (Concurrent, &growing, Language::Python, vec![5000, 10_000, 12_000]),
+        ] {
+            assert_eq!(policy(order, retry, language), expected, "{order:?} {retry:?} {language:?}");
         }
     }
 
@@ -251,10 +327,10 @@ mod tests {
             (many, Code::InvalidClientProperties, "33 entries"),
             (large, Code::InvalidClientProperties, "bytes together"),
         ] {
-            let refusal = merge(settings, |_| 17).unwrap_err();
+            let refusal = merge(settings, |_, _| usual()).unwrap_err();
             assert_eq!(refusal.code, code, "{refusal}");
             assert!(refusal.message.contains(words), "{refusal}");
         }
-        assert!(merge(with_property(&"k".repeat(64), "v".repeat(256)), |_| 17).is_ok());
+        assert!(merge(with_property(&"k".repeat(64), "v".repeat(256)), |_, _| usual()).is_ok());
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use mainstay_proto::rocketmq::settings::PubSub;
 use mainstay_proto::rocketmq::telemetry_command::Command;
 use mainstay_proto::rocketmq::{ClientType, Settings, TelemetryCommand};
 use tokio::sync::mpsc;
@@ -15,6 +16,8 @@ use super::ClientApi;
 use super::access::Permit;
 use super::caller::Caller;
 use super::guard::stream_refused;
+use super::names::full_name;
+use super::producers::{Commands, StreamId};
 use super::refusal::{Refusal, ok};
 use super::settings::merge;
 
@@ -27,18 +30,21 @@ pub(super) type TelemetryStream = ReceiverStream<Result<TelemetryCommand, Status
 struct OpenStream {
     api: ClientApi,
     client: String,
+    id: StreamId,
 }
 
 impl OpenStream {
-    fn new(api: ClientApi, client: String) -> Self {
+    fn new(api: ClientApi, client: String, commands: Commands) -> Self {
         api.inner.clients.stream_opened(&client, Instant::now());
-        Self { api, client }
+        let id = api.inner.producers.opened(&client, commands);
+        Self { api, client, id }
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.api.inner.clients.stream_closed(&self.client);
+        self.api.inner.producers.closed(&self.client, self.id);
     }
 }
 
@@ -51,8 +57,9 @@ impl ClientApi {
         permit: Option<Permit>,
         commands: Streaming<TelemetryCommand>,
     ) -> Result<TelemetryStream, Refusal> {
-        let open = OpenStream::new(self.clone(), caller.require_client_id()?.to_owned());
+        let client = caller.require_client_id()?.to_owned();
         let (replies, stream) = mpsc::channel(AHEAD);
+        let open = OpenStream::new(self.clone(), client, replies.clone());
         tokio::spawn(converse(open, permit, commands, replies));
         Ok(ReceiverStream::new(stream))
     }
@@ -66,9 +73,17 @@ impl ClientApi {
         if let Some(permit) = permit {
             permit.check(&settings)?;
         }
-        let merged = merge(settings, |group| self.inner.catalog.max_attempts(group))?;
+        let merged = merge(settings, |group, subscriptions| {
+            let topics = subscriptions.iter().filter_map(|subscription| subscription.topic.as_ref());
+            self.inner.catalog.delivering(group, topics)
+        })?;
         let kind = merged.client_type.and_then(|kind| ClientType::try_from(kind).ok());
         self.inner.clients.heard(client, kind.unwrap_or_default(), Instant::now());
+        if let Some(PubSub::Publishing(publishing)) = &merged.pub_sub {
+            for topic in &publishing.topics {
+                self.inner.producers.publishes(client, &full_name(Some(topic)));
+            }
+        }
         Ok(TelemetryCommand { status: Some(ok()), command: Some(Command::Settings(merged)) })
     }
 }
@@ -78,7 +93,7 @@ async fn converse(
     open: OpenStream,
     permit: Option<Permit>,
     mut commands: Streaming<TelemetryCommand>,
-    replies: mpsc::Sender<Result<TelemetryCommand, Status>>,
+    replies: Commands,
 ) {
     let (api, client) = (&open.api, open.client.as_str());
     loop {

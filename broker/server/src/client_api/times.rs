@@ -102,6 +102,12 @@ pub(crate) fn timestamp(wire: &prost_types::Timestamp) -> Timestamp {
     Timestamp(seconds.saturating_mul(1000).saturating_add(millis))
 }
 
+/// As [`timestamp`], but never before the instant that is meant.
+pub(crate) fn timestamp_up(wire: &prost_types::Timestamp) -> Timestamp {
+    let part = u64::from(wire.nanos % 1_000_000 > 0);
+    Timestamp(timestamp(wire).0.saturating_add(part))
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::metadata::MetadataMap;

@@ -8,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use super::ClientApi;
+use super::acknowledge::PutOff;
 use super::caller::Caller;
 use super::leases::{Act, Due, LEASE};
 use crate::forward::Failure;
@@ -51,7 +52,7 @@ impl ClientApi {
             topic: Some(due.topic),
             ..ChangeInvisibleDurationRequest::default()
         };
-        match self.change_at_leader(&caller, &request, due.current, invisible).await {
+        match self.change_at_leader(&caller, &request, due.current, PutOff::For(invisible)).await {
             Ok(changed) if due.act == Act::Renew => {
                 self.inner.leases.renewed(&due.client, due.given, changed, Instant::now());
             }

@@ -10,8 +10,8 @@ use mainstay_record::GroupId;
 use super::auth;
 use super::file::{self, File};
 use super::{
-    BrokerGroup, Config, ConsumerGroups, Flush, Listen, MEMBER_VARIABLE, Replication, ReplicationMode,
-    Retention, Secret, Storage, TlsFiles, Topics,
+    BrokerGroup, Config, ConsumerGroups, Flush, Limits, Listen, MEMBER_VARIABLE, Replication,
+    ReplicationMode, Retention, Secret, Storage, TlsFiles, Topics,
 };
 
 /// Why a configuration cannot be used.
@@ -71,6 +71,7 @@ pub(super) fn check(file: File, fallback_member: Option<String>) -> Result<Confi
         listen,
         topics: topics(&file.topics, groups.len())?,
         consumer_groups: consumer_groups(&file.consumer_groups)?,
+        limits: limits(&file.limits)?,
         secret,
         tls: file.tls.map(|tls| TlsFiles { cert_file: tls.cert_file, key_file: tls.key_file }),
         auth: auth::check(&file.auth)?,
@@ -227,6 +228,14 @@ fn consumer_groups(file: &file::ConsumerGroups) -> Result<ConsumerGroups, Config
         return Err(ConfigError::invalid("consumer_groups.max_attempts", "must be at least 1"));
     }
     Ok(ConsumerGroups { auto_create: file.auto_create, start: file.start, max_attempts: file.max_attempts })
+}
+
+fn limits(file: &file::Limits) -> Result<Limits, ConfigError> {
+    const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
+    if file.max_delay.0.is_zero() || file.max_delay.0 > LONGEST_DELAY {
+        return Err(ConfigError::invalid("limits.max_delay", "must be above zero and at most 8784h"));
+    }
+    Ok(Limits { max_delay: file.max_delay.0 })
 }
 
 fn secret(path: Option<&Path>, internal: SocketAddr) -> Result<Option<Secret>, ConfigError> {

@@ -32,6 +32,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) consumer_groups: ConsumerGroups,
     #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
     pub(super) internal: Internal,
     #[serde(default)]
     pub(super) auth: Auth,
@@ -162,6 +164,19 @@ pub(super) struct ConsumerGroups {
 impl Default for ConsumerGroups {
     fn default() -> Self {
         Self { auto_create: true, start: DeliveryStart::Earliest, max_attempts: 17 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// How far ahead a delayed message's delivery may be.
+    pub(super) max_delay: HumanDuration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_delay: HumanDuration(super::DEFAULT_MAX_DELAY) }
     }
 }
 

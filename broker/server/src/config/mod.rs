@@ -20,6 +20,9 @@ pub use check::ConfigError;
 /// Name of the environment variable that names the member when the file does not.
 pub const MEMBER_VARIABLE: &str = "MAINSTAY_MEMBER";
 
+/// How far ahead a delayed message's delivery may be when nothing else is said.
+pub(crate) const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(7 * 24 * 3600);
+
 #[derive(Debug, Clone)]
 pub struct Config {
     pub cluster: String,
@@ -34,6 +37,7 @@ pub struct Config {
     pub listen: Listen,
     pub topics: Topics,
     pub consumer_groups: ConsumerGroups,
+    pub limits: Limits,
     /// `None` only where the internal port listens on a loopback address.
     pub secret: Option<Secret>,
     pub tls: Option<TlsFiles>,
@@ -126,6 +130,12 @@ pub struct ConsumerGroups {
 }
 
 #[derive(Debug, Clone)]
+pub struct Limits {
+    /// How far ahead a delayed message's delivery may be.
+    pub max_delay: Duration,
+}
+
+#[derive(Debug, Clone)]
 pub struct TlsFiles {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
@@ -214,6 +224,7 @@ impl Config {
                 start: DeliveryStart::Earliest,
                 max_attempts: 17,
             },
+            limits: Limits { max_delay: DEFAULT_MAX_DELAY },
             secret: None,
             tls: None,
             auth: None,

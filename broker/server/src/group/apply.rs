@@ -128,6 +128,9 @@ impl Driver {
     ) -> Vec<Outcome> {
         let apply = |(slot, command)| {
             let outcome = self.state.apply(RecordId { index, slot }, timestamp, command);
+            if matches!(command, Command::Elapse(_)) {
+                self.elapsing = None;
+            }
             for wake in outcome.wakes(command) {
                 self.polls.wake(wake);
             }

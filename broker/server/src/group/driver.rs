@@ -94,6 +94,8 @@ pub(super) struct Driver {
     /// The state has caught up with what was committed when this node became leader.
     pub(super) caught_up: bool,
     pub(super) proposals: Proposals,
+    /// Since when a release of what is due is on its way through the log.
+    pub(super) elapsing: Option<Instant>,
     pub(super) polls: Polls,
     pub(super) outbox: Outbox,
     pub(super) directory: Arc<Directory>,
@@ -169,10 +171,12 @@ impl Driver {
         self.note_caught_up();
         self.look_after_retention(now);
         self.step_down_when_quiet(now);
+        self.elapse_when_due(now);
         self.start_polls(now);
         self.propose(now);
         self.expire(now);
         self.metrics.polls_waiting(self.polls.len());
+        self.metrics.stored_for_later(self.state.pending_timers(), self.state.half_count());
         if self.proposals.is_empty()
             && let Some(drained) = self.drained.take()
         {
@@ -186,7 +190,7 @@ impl Driver {
             Input::Propose(proposal) => self.take_proposal(proposal),
             Input::Receive(poll) => self.take_poll(poll),
             Input::GiveBack(undelivered) => self.give_back(undelivered, now),
-            Input::Query(ask) => ask(&self.state),
+            Input::Query(ask) => ask(&self.state, self.stamp()),
             Input::Peer { from, message } => self.step(Event::Message { from, message }, now),
             Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, now),
             Input::PeerMet => self.look(),
@@ -233,7 +237,7 @@ impl Driver {
     }
 
     /// Why nothing may be proposed now; what is refused here leaves no trace.
-    fn refusal(&self) -> Option<ProposeError> {
+    pub(super) fn refusal(&self) -> Option<ProposeError> {
         if self.draining {
             Some(ProposeError::ShuttingDown)
         } else if let Some(reason) = &self.failed {
@@ -327,7 +331,9 @@ impl Driver {
         let ready = self.polls.take_ready(
             |receive| {
                 let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
+                let repeats = |attempt_id: &String| state.repeats(group, topic, attempt_id, stamp);
                 state.ready(group, topic, &receive.queues, &receive.filter, stamp)
+                    || receive.attempt_id.as_ref().is_some_and(repeats)
             },
             |topic, group| state.next_due(group.as_str(), topic.as_str(), stamp),
         );
@@ -404,6 +410,9 @@ impl Driver {
         }
         if let Some(due) = self.polls.next_due() {
             wake = wake.min(now + self.until(due, now));
+        }
+        if let Some(due) = self.next_elapse(now) {
+            wake = wake.min(due);
         }
         if !self.proposals.is_empty() {
             wake = wake.min(now + LATENESS_CHECK);

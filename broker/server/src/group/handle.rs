@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use mainstay_messaging::{
     Command, Delivery, GroupName, Metadata, Outcome, Publish, ReceiptHandle, Receive, State, TopicName,
 };
-use mainstay_record::{Batch, RecordId};
+use mainstay_record::{Batch, RecordId, Timestamp};
 use mainstay_storage::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -93,12 +93,18 @@ impl GroupHandle {
 
     /// The messages of these records, in order. A batch that several are in is read once.
     pub async fn load_many(&self, records: &[RecordId]) -> Vec<Result<Publish, LoadError>> {
+        let stored = self.load_stored(records).await;
+        stored.into_iter().map(|stored| stored.map(|stored| stored.publish)).collect()
+    }
+
+    /// As [`Self::load_many`], with when each was stored.
+    pub async fn load_stored(&self, records: &[RecordId]) -> Vec<Result<Stored, LoadError>> {
         let batches = Batches::read(&self.shared.log, records).await;
         if batches.any_unreadable() {
             // Whoever comes next may ask somebody who can read it.
             let _ = self.send(Input::Unreadable);
         }
-        records.iter().map(|record| publish_of(batches.of(*record)?, *record)).collect()
+        records.iter().map(|record| stored_in(batches.of(*record)?, *record)).collect()
     }
 
     /// Topics and consumer groups as last applied on this broker.
@@ -120,9 +126,17 @@ impl GroupHandle {
         &self,
         ask: impl FnOnce(&State) -> R + Send + 'static,
     ) -> Result<R, ProposeError> {
+        self.query_at(|state, _| ask(state)).await
+    }
+
+    /// As [`Self::query`], with the stamp that a batch made now would have.
+    pub async fn query_at<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&State, Timestamp) -> R + Send + 'static,
+    ) -> Result<R, ProposeError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Input::Query(Box::new(move |state| {
-            let _ = reply.send(ask(state));
+        self.send(Input::Query(Box::new(move |state, now| {
+            let _ = reply.send(ask(state, now));
         })))?;
         answer.await.map_err(|_| ProposeError::ShuttingDown)
     }
@@ -132,10 +146,18 @@ impl GroupHandle {
     }
 }
 
-fn publish_of(batch: &Batch, record: RecordId) -> Result<Publish, LoadError> {
+/// A message in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub publish: Publish,
+    /// The stamp of its batch.
+    pub stored_at: Timestamp,
+}
+
+fn stored_in(batch: &Batch, record: RecordId) -> Result<Stored, LoadError> {
     let bytes = batch.record(record.slot).ok_or(LoadError::Missing(record))?;
     match Command::decode(&bytes) {
-        Ok(Command::Publish(publish)) => Ok(publish),
+        Ok(Command::Publish(publish)) => Ok(Stored { publish, stored_at: batch.header().timestamp }),
         Ok(_) => Err(LoadError::NotAMessage { record }),
         Err(error) => Err(LoadError::Unreadable { record, error: error.to_string().into() }),
     }

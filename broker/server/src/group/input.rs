@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mainstay_consensus::{Event, Message, StepError};
 use mainstay_messaging::{Command, Delivery, GroupName, Outcome, ReceiptHandle, Receive, State, TopicName};
-use mainstay_record::NodeId;
+use mainstay_record::{NodeId, Timestamp};
 use mainstay_storage::LogEvent;
 use tokio::sync::oneshot;
 
@@ -21,7 +21,7 @@ pub(crate) enum Input {
     Receive(Poll),
     /// Deliveries that nobody got.
     GiveBack(Undelivered),
-    Query(Box<dyn FnOnce(&State) + Send>),
+    Query(Ask),
     Peer {
         from: NodeId,
         message: Message,
@@ -49,6 +49,9 @@ pub(crate) enum Input {
     /// Close the log and end.
     Stop(oneshot::Sender<()>),
 }
+
+/// A look at the state, with the stamp that a batch made now would have.
+pub(crate) type Ask = Box<dyn FnOnce(&State, Timestamp) + Send>;
 
 /// Why an order was not taken.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -25,12 +25,13 @@ mod space;
 mod start;
 mod status;
 mod step_down;
+mod timers;
 mod view;
 
 pub(crate) use clock::Clock;
 pub use disk::StartError;
 pub use error::{LoadError, ProposeError, ReceiveError};
-pub use handle::GroupHandle;
+pub use handle::{GroupHandle, Stored};
 pub(crate) use input::Input;
 pub use input::OrderError;
 pub(crate) use refill::{Offer, RefillError, RefillId, RefillStep};

@@ -47,6 +47,7 @@ impl Driver {
         if before.role != self.view.role || before.epoch != self.view.epoch {
             info!(group = %self.identity.group, role = ?self.view.role, epoch = %self.view.epoch, "role changed");
             self.caught_up = false;
+            self.elapsing = None;
         }
         self.publish();
     }

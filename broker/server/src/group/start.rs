@@ -251,7 +251,7 @@ impl Runner {
             Input::Receive(poll) => {
                 let _ = poll.reply.send(Err(ProposeError::NotLeader { leader: None }.into()));
             }
-            Input::Query(ask) => ask(&self.disk.loaded.state),
+            Input::Query(ask) => ask(&self.disk.loaded.state, wall()),
             Input::Order { reply, .. } => drop(reply.send(Err(OrderError::Bootstrapping))),
             Input::Status(reply) => {
                 let status = Status {
@@ -350,6 +350,7 @@ impl Runner {
             committed: LogIndex::ZERO,
             caught_up: false,
             proposals: Proposals::default(),
+            elapsing: None,
             polls: Polls::default(),
             outbox: self.outbox,
             directory: self.directory,

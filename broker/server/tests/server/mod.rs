@@ -101,9 +101,13 @@ impl Server {
     }
 
     pub(crate) async fn create_topic(&self, name: &str, queues: u32) {
+        self.create_topic_of(TopicKind::Normal, name, queues).await;
+    }
+
+    pub(crate) async fn create_topic_of(&self, kind: TopicKind, name: &str, queues: u32) {
         let create = Command::CreateTopic(CreateTopic {
             name: TopicName::new(name).unwrap(),
-            kind: TopicKind::Normal,
+            kind,
             queues: QueueCount::new(queues).unwrap(),
         });
         let outcome = self.broker.group().propose(create, Instant::now() + PATIENCE).await.unwrap();
