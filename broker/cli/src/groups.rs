@@ -8,7 +8,9 @@ use mainstay_proto::control::{
 use serde::Serialize;
 
 use crate::connect::{Target, refused};
-use crate::output::{Format, Row, print_done, print_rows};
+use crate::output::{Format, Row, print_described, print_done, print_rows};
+use crate::retries::{self, Order, Retries};
+use crate::times;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupCommand {
@@ -21,20 +23,26 @@ pub(crate) enum GroupCommand {
         /// Delivery attempts of a message before it is dead-lettered.
         #[arg(long, default_value_t = 17)]
         max_attempts: u32,
+        /// In which order it gets messages.
+        #[arg(long, value_enum, default_value_t = Order::Concurrent)]
+        order: Order,
+        #[command(flatten)]
+        retries: Retries,
     },
     /// List all consumer groups.
     List,
-    /// Show how far a group is in each queue.
+    /// Show how a group is set up and how far it is in each queue.
     Describe { name: String },
     /// Delete a group with its progress.
     Delete { name: String },
-    /// Let a group read a topic again from the start, or skip to its end.
+    /// Let a group read a topic again from the start or from a time, or skip to its end.
     Reset {
         name: String,
         #[arg(long)]
         topic: String,
-        #[arg(long, value_enum)]
-        to: From,
+        /// `earliest`, `latest`, or a time such as 2026-01-01T00:00:00Z.
+        #[arg(long, value_parser = parse_reset)]
+        to: ResetTo,
     },
 }
 
@@ -54,17 +62,36 @@ impl From {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResetTo {
+    End(From),
+    /// Milliseconds since 1970.
+    Time(u64),
+}
+
+fn parse_reset(text: &str) -> Result<ResetTo, String> {
+    if let Ok(end) = From::from_str(text, true) {
+        return Ok(ResetTo::End(end));
+    }
+    let at = times::instant(text).map_err(|why| format!("{why}, and neither earliest nor latest"))?;
+    Ok(ResetTo::Time(times::since_1970(at)))
+}
+
 #[derive(Debug, Serialize)]
 struct GroupRow {
     name: String,
     start: String,
+    order: &'static str,
     max_attempts: u32,
+    retry: String,
 }
 
 impl GroupRow {
     fn new(group: ConsumerGroup) -> Self {
         Self {
             start: group.start().as_str_name().to_lowercase(),
+            order: Order::shown(group.order()),
+            retry: retries::shown(group.retry.as_ref()),
             name: group.name,
             max_attempts: group.max_attempts,
         }
@@ -72,10 +99,16 @@ impl GroupRow {
 }
 
 impl Row for GroupRow {
-    const COLUMNS: &'static [&'static str] = &["name", "start", "max attempts"];
+    const COLUMNS: &'static [&'static str] = &["name", "start", "order", "max attempts", "retry"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.name.clone(), self.start.clone(), self.max_attempts.to_string()]
+        vec![
+            self.name.clone(),
+            self.start.clone(),
+            self.order.to_owned(),
+            self.max_attempts.to_string(),
+            self.retry.clone(),
+        ]
     }
 }
 
@@ -124,11 +157,13 @@ impl Row for ProgressRow {
 pub(crate) async fn run(command: GroupCommand, target: &Target, format: Format) -> anyhow::Result<()> {
     let mut admin = target.admin().await?;
     match command {
-        GroupCommand::Create { name, start, max_attempts } => {
+        GroupCommand::Create { name, start, max_attempts, order, retries } => {
             let group = ConsumerGroup {
                 name: name.clone(),
                 start: start.wire(),
                 max_attempts,
+                order: order.wire(),
+                retry: retries.policy(),
                 ..ConsumerGroup::default()
             };
             let request = CreateConsumerGroupRequest { group: Some(group.clone()) };
@@ -145,9 +180,11 @@ pub(crate) async fn run(command: GroupCommand, target: &Target, format: Format) 
         }
         GroupCommand::Describe { name } => {
             let request = DescribeConsumerGroupRequest { name };
-            let queues =
-                admin.describe_consumer_group(request).await.map_err(|s| refused(&s))?.into_inner().queues;
-            print_rows(format, &queues.into_iter().map(ProgressRow::new).collect::<Vec<_>>())
+            let described =
+                admin.describe_consumer_group(request).await.map_err(|s| refused(&s))?.into_inner();
+            let group: Vec<_> = described.group.into_iter().map(GroupRow::new).collect();
+            let queues: Vec<_> = described.queues.into_iter().map(ProgressRow::new).collect();
+            print_described(format, &group, &queues)
         }
         GroupCommand::Delete { name } => {
             let request = DeleteConsumerGroupRequest { name: name.clone() };
@@ -159,12 +196,12 @@ pub(crate) async fn run(command: GroupCommand, target: &Target, format: Format) 
             )
         }
         GroupCommand::Reset { name, topic, to } => {
-            let request = ResetConsumerGroupRequest {
-                group: name.clone(),
-                topic: topic.clone(),
-                to: to.wire(),
-                to_time_ms: None,
+            let (to, to_time_ms) = match to {
+                ResetTo::End(end) => (end.wire(), None),
+                ResetTo::Time(ms) => (StartPosition::Unspecified.into(), Some(ms)),
             };
+            let request =
+                ResetConsumerGroupRequest { group: name.clone(), topic: topic.clone(), to, to_time_ms };
             admin.reset_consumer_group(request).await.map_err(|s| refused(&s))?;
             let sentence = format!("consumer group {name} reset in topic {topic}");
             print_done(format, &sentence, &serde_json::json!({ "reset": name, "topic": topic }))

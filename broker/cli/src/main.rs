@@ -4,6 +4,7 @@
 //! as any official client's would; `log` looks into the data folder of a broker that is stopped. A failed command says what and why on standard error and exits with 1.
 
 mod connect;
+mod dead_letters;
 mod describe;
 mod groups;
 mod log;
@@ -11,8 +12,11 @@ mod members;
 mod messages;
 mod output;
 mod quarantine;
+mod retries;
+mod times;
 mod topics;
 mod trace;
+mod transactions;
 
 use std::process::ExitCode;
 
@@ -57,6 +61,12 @@ enum Command {
     /// Look into the log of a stopped broker, and repair it.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Messages that a consumer group failed to consume: count them, look at them, send them again.
+    #[command(subcommand)]
+    Dlq(dead_letters::DeadLetterCommand),
+    /// Half messages that are neither committed nor rolled back.
+    #[command(subcommand)]
+    Transaction(transactions::TransactionCommand),
     /// Send, receive and look at messages.
     #[command(subcommand)]
     Message(messages::MessageCommand),
@@ -82,6 +92,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Member(command) => members::run(command, &cli.target, cli.output).await,
         Command::Quarantine(command) => quarantine::run(command, &cli.target, cli.output).await,
         Command::Log(command) => log::run(command, cli.output),
+        Command::Dlq(command) => dead_letters::run(command, &cli.target, cli.output).await,
+        Command::Transaction(command) => transactions::run(command, &cli.target, cli.output).await,
         Command::Message(command) => messages::run(command, &cli.target, cli.output).await,
     }
 }

@@ -17,6 +17,7 @@ use tonic::Request;
 
 use crate::connect::{Messaging, Target, refused};
 use crate::output::{Format, Row, print_rows};
+use crate::times;
 
 /// Characters of a body that a table shows.
 const SHOWN_BODY: usize = 80;
@@ -45,8 +46,51 @@ pub(crate) struct Send {
     /// User property as name=value; may be given several times.
     #[arg(long = "property", value_parser = parse_property)]
     properties: Vec<(String, String)>,
+    /// Deliver it after this time: 10s, 5m, 2h.
+    #[arg(long, value_parser = times::duration, group = "sort")]
+    delay: Option<Duration>,
+    /// Deliver it at this time: 2026-01-01T00:00:00Z.
+    #[arg(long, value_parser = times::instant, group = "sort")]
+    at: Option<SystemTime>,
+    /// Deliver it after the messages of this message group that were sent before.
+    #[arg(long, group = "sort")]
+    message_group: Option<String>,
+    /// Deliver it before messages of lower priority.
+    #[arg(long, group = "sort")]
+    priority: Option<u16>,
     #[arg(long, default_value_t = 1)]
     count: u32,
+}
+
+impl Send {
+    fn message(&self) -> Message {
+        let now = SystemTime::now();
+        let deliver_at = self.at.or_else(|| self.delay.and_then(|delay| now.checked_add(delay)));
+        let kind = match (deliver_at, &self.message_group, self.priority) {
+            (Some(_), _, _) => MessageType::Delay,
+            (None, Some(_), _) => MessageType::Fifo,
+            (None, None, Some(_)) => MessageType::Priority,
+            (None, None, None) => MessageType::Normal,
+        };
+        Message {
+            topic: Some(resource(&self.topic)),
+            user_properties: self.properties.iter().cloned().collect(),
+            system_properties: Some(SystemProperties {
+                tag: self.tag.clone(),
+                keys: self.keys.clone(),
+                message_id: new_message_id(),
+                body_encoding: Encoding::Identity.into(),
+                message_type: kind.into(),
+                born_timestamp: Some(now.into()),
+                born_host: "mainstay-cli".into(),
+                delivery_timestamp: deliver_at.map(Into::into),
+                message_group: self.message_group.clone(),
+                priority: self.priority.map(i32::from),
+                ..SystemProperties::default()
+            }),
+            body: self.body.clone().into_bytes().into(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -94,13 +138,17 @@ fn parse_property(text: &str) -> Result<(String, String), String> {
 struct SentRow {
     message_id: String,
     offset: i64,
+    /// Of a delayed message: it is in no queue yet, and can be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recall_handle: Option<String>,
 }
 
 impl Row for SentRow {
     const COLUMNS: &'static [&'static str] = &["message id", "offset"];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.message_id.clone(), self.offset.to_string()]
+        let place = if self.recall_handle.is_some() { "not yet".to_owned() } else { self.offset.to_string() };
+        vec![self.message_id.clone(), place]
     }
 }
 
@@ -194,27 +242,17 @@ async fn send_messages(send: Send, target: &Target) -> anyhow::Result<Vec<SentRo
     let mut client = target.messaging().await?;
     let mut rows = Vec::new();
     for _ in 0..send.count {
-        let message = Message {
-            topic: Some(resource(&send.topic)),
-            user_properties: send.properties.iter().cloned().collect(),
-            system_properties: Some(SystemProperties {
-                tag: send.tag.clone(),
-                keys: send.keys.clone(),
-                message_id: new_message_id(),
-                body_encoding: Encoding::Identity.into(),
-                message_type: MessageType::Normal.into(),
-                born_timestamp: Some(SystemTime::now().into()),
-                born_host: "mainstay-cli".into(),
-                ..SystemProperties::default()
-            }),
-            body: send.body.clone().into_bytes().into(),
-        };
+        let message = send.message();
         let request = deadline(SendMessageRequest { messages: vec![message] }, Duration::from_secs(10));
         let response = client.send_message(request).await.map_err(|s| refused(&s))?.into_inner();
         let entry = response.entries.into_iter().next();
         check(entry.as_ref().and_then(|entry| entry.status.as_ref()).or(response.status.as_ref()))?;
         let entry = entry.context("the broker answered without a result")?;
-        rows.push(SentRow { message_id: entry.message_id, offset: entry.offset });
+        rows.push(SentRow {
+            message_id: entry.message_id,
+            offset: entry.offset,
+            recall_handle: Some(entry.recall_handle).filter(|handle| !handle.is_empty()),
+        });
     }
     Ok(rows)
 }

@@ -32,6 +32,22 @@ pub(crate) fn print_rows<R: Row>(format: Format, rows: &[R]) -> anyhow::Result<(
     Ok(())
 }
 
+/// A thing and what belongs to it: two tables, or one object with both.
+pub(crate) fn print_described<T: Row, R: Row>(
+    format: Format,
+    things: &[T],
+    rows: &[R],
+) -> anyhow::Result<()> {
+    if let Format::Json = format {
+        let both = serde_json::json!({ "described": things.first(), "rows": rows });
+        println!("{}", serde_json::to_string_pretty(&both)?);
+        return Ok(());
+    }
+    print_rows(format, things)?;
+    println!();
+    print_rows(format, rows)
+}
+
 /// Something that was done: a sentence for people, the object for programs.
 pub(crate) fn print_done<T: Serialize>(format: Format, sentence: &str, value: &T) -> anyhow::Result<()> {
     match format {

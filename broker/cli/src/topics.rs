@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     Fifo,
     Delay,
     Transaction,
+    Priority,
     Mixed,
 }
 
@@ -46,6 +47,7 @@ impl From<Kind> for TopicType {
             Kind::Fifo => Self::Fifo,
             Kind::Delay => Self::Delay,
             Kind::Transaction => Self::Transaction,
+            Kind::Priority => Self::Priority,
             Kind::Mixed => Self::Mixed,
         }
     }
