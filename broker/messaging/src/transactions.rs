@@ -136,6 +136,14 @@ impl State {
         all.filter(|half| half.topic.as_str() == topic).collect()
     }
 
+    /// Half messages of a topic that were given up lately, and when; oldest first. Their bodies may be gone.
+    pub fn dropped_transactions(&self, topic: &str) -> Vec<(TransactionId, Timestamp)> {
+        let Some(revision) = self.topic(topic).map(|topic| topic.revision) else { return Vec::new() };
+        let of_topic = |ticket: &Ticket, end: &End| *end == End::Dropped && ticket.topic == revision;
+        let dropped = self.ended.entries().filter(|(_, ticket, end)| of_topic(ticket, end));
+        dropped.map(|(at, ticket, _)| (TransactionId(*ticket), *at)).collect()
+    }
+
     /// Half messages of all topics.
     pub fn half_count(&self) -> usize {
         self.halves.by_record().len()

@@ -109,7 +109,8 @@ impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Window<K, V> {
         self.numbers.len()
     }
 
-    fn entries(&self) -> impl Iterator<Item = &(Timestamp, K, V)> {
+    /// Oldest first.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &(Timestamp, K, V)> {
         self.parts.iter().flat_map(|part| part.iter()).skip(self.skipped)
     }
 }

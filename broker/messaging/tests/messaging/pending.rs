@@ -231,6 +231,7 @@ fn producers_are_asked_in_growing_intervals_and_then_it_is_dropped() {
     log.now = log.state.next_elapse().unwrap();
     assert_eq!(elapse(&mut log), (0, 1));
     assert_eq!(log.state.half_messages(TOPIC), []);
+    assert_eq!(log.state.dropped_transactions(TOPIC), [(transaction, log.now)]);
     assert_eq!(end(&mut log, transaction, Decision::Commit), Err(TransactionError::Dropped));
     assert_eq!(end(&mut log, transaction, Decision::Rollback), Ok(Ended::RolledBack));
 }
