@@ -23,7 +23,11 @@ pub(crate) enum TopicCommand {
         queues: u32,
     },
     /// List all topics.
-    List,
+    List {
+        /// Those of dead letters as well, which belong to consumer groups.
+        #[arg(long)]
+        all: bool,
+    },
     /// Show the queues of a topic and their offsets.
     Describe { name: String },
     /// Delete a topic with its messages.
@@ -115,10 +119,11 @@ pub(crate) async fn run(command: TopicCommand, target: &Target, format: Format) 
             let done = if created { "created" } else { "exists already" };
             print_done(format, &format!("topic {name} {done}"), &TopicRow::from(topic))
         }
-        TopicCommand::List => {
+        TopicCommand::List { all } => {
             let topics =
                 admin.list_topics(ListTopicsRequest {}).await.map_err(|s| refused(&s))?.into_inner().topics;
-            print_rows(format, &topics.into_iter().map(TopicRow::from).collect::<Vec<_>>())
+            let shown = topics.into_iter().filter(|topic| all || !topic.name.starts_with('%'));
+            print_rows(format, &shown.map(TopicRow::from).collect::<Vec<_>>())
         }
         TopicCommand::Describe { name } => {
             let request = DescribeTopicRequest { name };

@@ -10,7 +10,7 @@ use crate::times;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TransactionCommand {
-    /// List the undecided half messages of a topic, the oldest first.
+    /// List the undecided half messages of a topic, and those given up within the last hour; the oldest first.
     List {
         topic: String,
         #[arg(long, default_value_t = 100)]
@@ -24,6 +24,8 @@ struct PendingRow {
     message_id: String,
     age_ms: u64,
     checks: u32,
+    /// Nobody has decided yet, or it was given up for that.
+    state: &'static str,
     transaction_id: String,
 }
 
@@ -34,6 +36,7 @@ impl From<PendingTransaction> for PendingRow {
             message_id: pending.message_id,
             age_ms: pending.age_ms,
             checks: pending.checks,
+            state: if pending.dropped { "dropped" } else { "open" },
             transaction_id: pending.transaction_id,
         }
     }
@@ -41,7 +44,7 @@ impl From<PendingTransaction> for PendingRow {
 
 impl Row for PendingRow {
     const COLUMNS: &'static [&'static str] =
-        &["broker group", "message id", "age", "checks", "transaction id"];
+        &["broker group", "message id", "age", "checks", "state", "transaction id"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -49,6 +52,7 @@ impl Row for PendingRow {
             self.message_id.clone(),
             times::length(self.age_ms / 1000 * 1000),
             self.checks.to_string(),
+            self.state.to_owned(),
             self.transaction_id.clone(),
         ]
     }

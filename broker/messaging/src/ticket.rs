@@ -115,6 +115,11 @@ impl TransactionId {
     pub const fn record(&self) -> RecordId {
         self.0.record
     }
+
+    /// When that was.
+    pub const fn stored_at(&self) -> Timestamp {
+        self.0.at
+    }
 }
 
 impl RecallHandle {

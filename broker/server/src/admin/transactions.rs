@@ -1,10 +1,11 @@
 //! Half messages: those that nobody has decided about, and asking producers of this broker for other brokers.
 
+use mainstay_messaging::MAX_CHECKS;
 use mainstay_proto::control::{
     AskProducersRequest, AskProducersResponse, ListTransactionsRequest, ListTransactionsResponse,
     PendingTransaction,
 };
-use mainstay_record::{GroupId, RecordId};
+use mainstay_record::{GroupId, RecordId, Timestamp};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -49,13 +50,15 @@ async fn list_here(
     let (topic, limit) = (request.topic.clone(), request.limit.min(MAX_SHOWN) as usize);
     let found = service.group.query_at(move |state, now| {
         state.topic(&topic)?;
-        let all = state.half_messages(&topic);
+        let age = |since: Timestamp| now.millis_since(since);
+        let open = state.half_messages(&topic).into_iter();
+        let open = open.map(|half| (half.transaction, age(half.stored_at), half.checks, false));
+        let dropped = state.dropped_transactions(&topic).into_iter();
+        let dropped =
+            dropped.map(|(transaction, _)| (transaction, age(transaction.stored_at()), MAX_CHECKS, true));
+        let all: Vec<_> = open.chain(dropped).collect();
         let total = all.len() as u64;
-        let shown: Vec<_> = all
-            .into_iter()
-            .take(limit)
-            .map(|half| (half.transaction, now.0.saturating_sub(half.stored_at.0), half.checks))
-            .collect();
+        let shown: Vec<_> = all.into_iter().take(limit).collect();
         Some((shown, total))
     });
     let found = found.await.map_err(unanswered)?;
@@ -63,14 +66,16 @@ async fn list_here(
         found.ok_or_else(|| Status::not_found(format!("topic '{}' does not exist", request.topic)))?;
     let records: Vec<RecordId> = shown.iter().map(|(transaction, ..)| transaction.record()).collect();
     let loaded = service.group.load_many(&records).await;
-    let pending =
-        shown.into_iter().zip(loaded).map(|((transaction, age_ms, checks), loaded)| PendingTransaction {
+    let pending = shown.into_iter().zip(loaded).map(|((transaction, age_ms, checks, dropped), loaded)| {
+        PendingTransaction {
             group: service.config.group.0,
             transaction_id: transaction.to_string(),
             message_id: loaded.map(|publish| publish.message_id).unwrap_or_default(),
             age_ms,
             checks,
-        });
+            dropped,
+        }
+    });
     Ok(ListTransactionsResponse { transactions: pending.collect(), total })
 }
 
