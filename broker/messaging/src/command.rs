@@ -9,6 +9,7 @@ use crate::names::{GroupName, TopicName};
 use crate::retry::RetryPolicy;
 use crate::ticket::{RecallHandle, TransactionId};
 use crate::users::{ChangeUser, CreateUser, DeleteUser};
+use crate::verdicts::Verdicts;
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +172,8 @@ pub enum Filter {
     All,
     /// Those with one of these tags, compared exactly.
     Tags(Vec<String>),
+    /// Those that the leader looked into and found to match. A queue is taken from no further than it looked.
+    Judged(Verdicts),
 }
 
 /// Delivers messages to one consumer of a group and hides them from the others.

@@ -62,11 +62,23 @@ impl Concurrent {
         self.due.range(after).next().map(|(at, _)| *at)
     }
 
+    pub(crate) fn due(&self, now: Timestamp, max: usize) -> Vec<u64> {
+        let due = self.due.iter().take_while(|(at, _)| is_due(*at, now));
+        due.take(max).map(|(_, offset)| *offset).collect()
+    }
+
+    pub(crate) fn unseen(&self, index: &QueueIndex, max: usize) -> Vec<u64> {
+        if self.is_full() {
+            return Vec::new();
+        }
+        (self.next.max(index.start())..index.end()).take(max).collect()
+    }
+
     pub(crate) fn take_due(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         let leases = Arc::make_mut(&mut self.leases);
@@ -74,8 +86,12 @@ impl Concurrent {
         while !taking.is_full(taken)
             && let Some((_, offset)) = self.due.first().copied().filter(|(at, _)| is_due(*at, taking.now()))
         {
+            let found = index.get(offset).map(|message| (message, taking.takes(queue, offset, &message)));
+            if matches!(found, Some((_, None))) {
+                break;
+            }
             self.due.pop_first();
-            let message = index.get(offset).filter(|message| taking.tags.takes(message.tag));
+            let message = found.and_then(|(message, takes)| takes.unwrap_or(false).then_some(message));
             let (Some(message), Some(lease)) = (message, leases.get_mut(&offset)) else {
                 leases.remove(&offset);
                 continue;
@@ -98,7 +114,7 @@ impl Concurrent {
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         self.next = self.next.max(index.start());
@@ -107,7 +123,13 @@ impl Concurrent {
                 self.next = index.end();
                 return;
             };
-            self.next = offset + 1;
+            let takes = taking.takes(queue, offset, &message);
+            self.next = if takes.is_some() { offset + 1 } else { offset };
+            match takes {
+                Some(true) => {}
+                Some(false) => continue,
+                None => return,
+            }
             if planted(Fault::SkipMessage) && taken.deliveries.len() + 1 == taking.max {
                 self.next = (offset + 2).min(index.end());
             }

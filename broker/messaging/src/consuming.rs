@@ -4,12 +4,12 @@ use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, RecordId, Timestamp};
 
 use crate::command::{
-    Ack, ChangeInvisible, DeadLetter, QueueSelection, Receive, ResetGroup, ResetTo, SetOffset,
+    Ack, ChangeInvisible, DeadLetter, Filter, QueueSelection, Receive, ResetGroup, ResetTo, SetOffset,
 };
 use crate::cursor::{Changed, Cursor, Taking, held};
 use crate::handle::{ReceiptHandle, Token};
 use crate::index::{Indexed, QueueIndex};
-use crate::metadata::{ConsumerGroup, QueueId, Revision, TopicKind};
+use crate::metadata::{ConsumerGroup, QueueId, Revision};
 use crate::names::{GroupName, TopicName};
 use crate::outcome::{AckError, Outcome, Refusal};
 use crate::state::{State, TopicState, find_group, find_topic_mut, unknown_queue};
@@ -39,6 +39,10 @@ impl State {
             token: Token { record, made_at: now },
             expires_at: now.plus_millis(receive.invisible_ms),
             tags: tags.resolve(&receive.filter),
+            verdicts: match &receive.filter {
+                Filter::Judged(verdicts) => Some(verdicts),
+                Filter::All | Filter::Tags(_) => None,
+            },
             max: receive.max as usize,
             max_attempts: attempts_of(&group.group),
         };
@@ -52,10 +56,7 @@ impl State {
                 return Ok(Outcome::Received { deliveries: again.deliveries, dead_letters: 0 });
             }
         }
-        let precedence = match topic.kind {
-            TopicKind::Priority => Precedence::Highest,
-            _ => Precedence::Equal,
-        };
+        let precedence = Precedence::of(topic.kind);
         let taken = subscription.receive(queues, &receive.queues, precedence, &taking);
         let dead_letters = taken.dead.len() as u32;
         self.bury(record, now, &receive.group, &receive.topic, &taken.dead);

@@ -17,6 +17,7 @@ use crate::metadata::{DeliveryOrder, QueueId, QueueOffset, Revision};
 use crate::ordered::Ordered;
 use crate::outcome::{AckError, Delivery};
 use crate::tags::TagMatch;
+use crate::verdicts::Verdicts;
 
 /// Unacknowledged messages of one consumer group in one queue, after which nothing new is delivered from it.
 pub const MAX_UNACKED: usize = 10_000;
@@ -50,13 +51,14 @@ pub(crate) fn is_due(at: Timestamp, now: Timestamp) -> bool {
 
 /// A receive at work: what all of its deliveries have in common.
 #[derive(Debug)]
-pub(crate) struct Taking {
+pub(crate) struct Taking<'a> {
     pub(crate) broker_group: GroupId,
     pub(crate) topic: Revision,
     pub(crate) group: Revision,
     pub(crate) token: Token,
     pub(crate) expires_at: Timestamp,
     pub(crate) tags: TagMatch,
+    pub(crate) verdicts: Option<&'a Verdicts>,
     /// Deliveries at most.
     pub(crate) max: usize,
     /// After so many deliveries a message becomes a dead letter.
@@ -71,13 +73,22 @@ pub(crate) struct Taken {
     pub(crate) dead: Vec<Indexed>,
 }
 
-impl Taking {
+impl Taking<'_> {
     pub(crate) const fn now(&self) -> Timestamp {
         self.token.made_at
     }
 
     pub(crate) const fn is_full(&self, taken: &Taken) -> bool {
         taken.deliveries.len() >= self.max
+    }
+
+    /// Whether a message is taken; `None` when nobody has looked into it, so that it has to stay for another receive.
+    pub(crate) fn takes(&self, queue: QueueId, offset: u64, message: &Indexed) -> Option<bool> {
+        match self.verdicts {
+            None => Some(self.tags.takes(message.tag)),
+            Some(verdicts) if verdicts.topic() == self.topic => verdicts.of(queue, offset),
+            Some(_) => None,
+        }
     }
 
     pub(crate) const fn is_exhausted(&self, attempt: u32) -> bool {
@@ -217,12 +228,29 @@ impl Cursor {
         either!(self, cursor => cursor.next_due(now))
     }
 
+    /// The offsets that a receive without a filter comes to of what was in flight, or waited for it: `max` at most.
+    pub(crate) fn due(&self, index: &QueueIndex, now: Timestamp, max: usize) -> Vec<u64> {
+        match self {
+            Self::Concurrent(cursor) => cursor.due(now, max),
+            Self::Ordered(cursor) => cursor.due(index, now, max),
+        }
+    }
+
+    /// The offsets that a receive without a filter comes to of the messages not looked at yet: `max` at most, and
+    /// all it would deliver as far as they reach.
+    pub(crate) fn unseen(&self, index: &QueueIndex, now: Timestamp, max: usize) -> Vec<u64> {
+        match self {
+            Self::Concurrent(cursor) => cursor.unseen(index, max),
+            Self::Ordered(cursor) => cursor.unseen(index, now, max),
+        }
+    }
+
     /// Delivers what has expired again, longest overdue first. What the filter does not take is settled.
     pub(crate) fn take_due(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         if self.has_due(taking.now()) {
@@ -235,7 +263,7 @@ impl Cursor {
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         either!(self, cursor => cursor.take_new(queue, index, taking, taken));
@@ -247,7 +275,7 @@ impl Cursor {
         queue: QueueId,
         index: &QueueIndex,
         before: Token,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         if let Self::Ordered(cursor) = self {

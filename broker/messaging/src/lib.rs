@@ -5,6 +5,7 @@
 //! the outcome: no clock, no randomness, no map order. Two replicas that applied the same log are equal.
 //! Message bodies stay in the log; the state points at their records.
 
+mod candidates;
 mod chunk;
 mod codec;
 mod command;
@@ -39,10 +40,12 @@ mod timers;
 mod transactions;
 mod trim;
 mod users;
+mod verdicts;
 mod whereabouts;
 mod window;
 mod wire;
 
+pub use candidates::{Candidate, Candidates};
 pub use codec::{DecodeError, message_id};
 pub use command::{
     Ack, ChangeInvisible, Check, Command, CreateGroup, CreateTopic, DeadLetter, Decision, DeleteGroup,
@@ -74,4 +77,5 @@ pub use users::{
     MAX_USER_LEN, MIN_SECRET_LEN, Pattern, Resource, Rights, User, UserName, UserNameError, UserSecret,
     UserSecretError,
 };
+pub use verdicts::Verdicts;
 pub use whereabouts::{Progress, QueuePlace, Waiting, Whereabouts};

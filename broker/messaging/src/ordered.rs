@@ -20,7 +20,7 @@ use mainstay_record::Timestamp;
 
 use crate::cursor::{Lease, Leases, MAX_UNACKED, Taken, Taking, is_due};
 use crate::handle::Token;
-use crate::index::{Indexed, QueueIndex};
+use crate::index::QueueIndex;
 use crate::lane::Lane;
 use crate::metadata::QueueId;
 use crate::tags::TagMatch;
@@ -35,6 +35,15 @@ enum Turn {
     Lane(Lane),
     /// A message without a lane.
     Single(u64),
+}
+
+/// What became of an expired message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Delivered,
+    Settled,
+    /// Nobody has looked into it: it stays as it is.
+    Unjudged,
 }
 
 /// A lane that is held up by what of it is in flight, or was.
@@ -171,30 +180,64 @@ impl Ordered {
         self.due.range(after).next().map(|(at, _)| *at)
     }
 
+    pub(crate) fn due(&self, index: &QueueIndex, now: Timestamp, max: usize) -> Vec<u64> {
+        let full = self.is_full();
+        let due = self.due.iter().filter(|(at, _)| !(full && *at == NOW));
+        let due = due.take_while(|(at, _)| is_due(*at, now)).map(|(_, turn)| *turn);
+        due.flat_map(|turn| self.offsets_of(turn, index)).take(max).collect()
+    }
+
+    /// What is delivered when it is a lane's, or a message's, turn.
+    fn offsets_of<'a>(&'a self, turn: Turn, index: &'a QueueIndex) -> Box<dyn Iterator<Item = u64> + 'a> {
+        match turn {
+            Turn::Single(offset) => Box::new(std::iter::once(offset)),
+            Turn::Lane(lane) => Box::new(self.lanes.get(&lane).into_iter().flat_map(move |held| {
+                let waiting = move |from| self.next_waiting(lane, from, index);
+                let waiting = std::iter::successors(waiting(held.from), move |offset| waiting(offset + 1));
+                held.in_flight.iter().copied().chain(waiting)
+            })),
+        }
+    }
+
+    /// Passes over what waits for messages in flight, of which it goes over so many at most.
+    pub(crate) fn unseen(&self, index: &QueueIndex, now: Timestamp, max: usize) -> Vec<u64> {
+        if self.is_full() {
+            return Vec::new();
+        }
+        let next = self.next.max(index.start());
+        let reach = LOOK_AHEAD.saturating_add(max as u64);
+        let waits = |lane: Lane| self.lanes.get(&lane).is_some_and(|held| !is_due(held.due, now));
+        let unseen = (next..index.end().min(next.saturating_add(reach)))
+            .filter(|offset| !index.get(*offset).and_then(|message| message.lane).is_some_and(waits));
+        unseen.take(max).collect()
+    }
+
     pub(crate) fn take_due(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         let mut served = Vec::new();
+        let mut unjudged = Vec::new();
         while !taking.is_full(taken)
             && let Some((at, turn)) = self.first_due().filter(|(at, _)| is_due(*at, taking.now()))
         {
             self.due.remove(&(at, turn));
             match turn {
-                Turn::Single(offset) => {
-                    if self.deliver_again(queue, index, offset, true, taking, taken) {
-                        served.push(turn);
-                    }
-                }
+                Turn::Single(offset) => match self.deliver_again(queue, index, offset, true, taking, taken) {
+                    Again::Delivered => served.push(turn),
+                    Again::Settled => {}
+                    Again::Unjudged => unjudged.push((at, turn)),
+                },
                 Turn::Lane(lane) => {
                     self.serve(queue, index, lane, taking, taken);
                     served.push(turn);
                 }
             }
         }
+        self.due.extend(unjudged);
         // Only now, since with no invisible time at all they are due again at once.
         for turn in served {
             match turn {
@@ -205,7 +248,14 @@ impl Ordered {
     }
 
     /// Delivers from a lane of which nothing is in flight: what was and is not settled, then what waits.
-    fn serve(&mut self, queue: QueueId, index: &QueueIndex, lane: Lane, taking: &Taking, taken: &mut Taken) {
+    fn serve(
+        &mut self,
+        queue: QueueId,
+        index: &QueueIndex,
+        lane: Lane,
+        taking: &Taking<'_>,
+        taken: &mut Taken,
+    ) {
         let Some(held) = self.lanes.get(&lane) else { return };
         let (before, mut from) = (held.in_flight.clone(), held.from);
         let mut is_head = true;
@@ -213,33 +263,39 @@ impl Ordered {
             if taking.is_full(taken) {
                 return;
             }
-            self.deliver_again(queue, index, offset, is_head, taking, taken);
+            if self.deliver_again(queue, index, offset, is_head, taking, taken) == Again::Unjudged {
+                return;
+            }
             is_head = false;
         }
         while !taking.is_full(taken)
             && !self.is_full()
             && let Some(offset) = self.next_waiting(lane, from, index)
+            && self.look_at(queue, index, offset, taking, taken)
         {
             from = offset + 1;
-            self.look_at(queue, index, offset, taking, taken);
         }
         if let Some(held) = self.lanes.get_mut(&lane) {
             held.from = from;
         }
     }
 
-    /// Delivers an expired message. False when it is settled instead: the filter does not take it, or it has had all
-    /// its attempts. Its place in `due` is the caller's.
+    /// Delivers an expired message, or settles it instead: the filter does not take it, or it has had all its attempts.
+    /// Its place in `due` is the caller's.
     fn deliver_again(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
         offset: u64,
         counts: bool,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
-    ) -> bool {
-        let message = index.get(offset).filter(|message| taking.tags.takes(message.tag));
+    ) -> Again {
+        let found = index.get(offset).map(|message| (message, taking.takes(queue, offset, &message)));
+        if matches!(found, Some((_, None))) {
+            return Again::Unjudged;
+        }
+        let message = found.and_then(|(message, takes)| takes.unwrap_or(false).then_some(message));
         let leases = Arc::make_mut(&mut self.leases);
         if let (Some(message), Some(lease)) = (message, leases.get_mut(&offset)) {
             if !(counts && taking.is_exhausted(lease.attempt)) {
@@ -247,7 +303,7 @@ impl Ordered {
                 let attempt = lease.attempt.saturating_add(counted.into());
                 *lease = taking.lease(attempt);
                 taking.deliver(queue, offset, message, attempt, taken);
-                return true;
+                return Again::Delivered;
             }
             taken.dead.push(message);
         }
@@ -255,19 +311,24 @@ impl Ordered {
         if let Some(held) = index.get(offset).and_then(|message| self.lanes.get_mut(&message.lane?)) {
             held.in_flight.remove(&offset);
         }
-        false
+        Again::Settled
     }
 
-    /// Delivers a message for the first time, if the filter takes it.
+    /// Delivers a message for the first time, if the filter takes it. False when nobody has looked into it.
     fn look_at(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
         offset: u64,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
-    ) -> Option<Indexed> {
-        let message = index.get(offset).filter(|message| taking.tags.takes(message.tag))?;
+    ) -> bool {
+        let Some(message) = index.get(offset) else { return true };
+        match taking.takes(queue, offset, &message) {
+            Some(true) => {}
+            Some(false) => return true,
+            None => return false,
+        }
         Arc::make_mut(&mut self.leases).insert(offset, taking.lease(1));
         if let Some(lane) = message.lane {
             let held = || Held { in_flight: BTreeSet::new(), from: 0, due: NOW };
@@ -276,14 +337,14 @@ impl Ordered {
             held.from = held.from.max(offset + 1);
         }
         taking.deliver(queue, offset, message, 1, taken);
-        Some(message)
+        true
     }
 
     pub(crate) fn take_new(
         &mut self,
         queue: QueueId,
         index: &QueueIndex,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         self.next = self.next.max(index.start());
@@ -293,24 +354,26 @@ impl Ordered {
                 self.next = index.end();
                 break;
             };
-            self.next = offset + 1;
+            let waits = message.lane.is_some_and(|lane| !self.may_follow(lane, offset, index, taking));
+            if waits || self.look_at(queue, index, offset, taking, taken) {
+                self.next = offset + 1;
+            } else {
+                self.next = offset;
+                break;
+            }
             match message.lane {
-                Some(lane) if !self.may_follow(lane, offset, index, taking) => {}
-                Some(lane) => {
-                    self.look_at(queue, index, offset, taking, taken);
-                    served.insert(lane);
-                }
-                None => {
-                    self.look_at(queue, index, offset, taking, taken);
+                Some(lane) if !waits => drop(served.insert(lane)),
+                None if self.leases.contains_key(&offset) => {
                     self.due.insert((taking.expires_at, Turn::Single(offset)));
                 }
+                _ => {}
             }
         }
         served.into_iter().for_each(|lane| self.reschedule(lane, index));
     }
 
     /// Whether a new message of the lane may go into this receive: nothing of it is in flight elsewhere, or waits.
-    fn may_follow(&self, lane: Lane, offset: u64, index: &QueueIndex, taking: &Taking) -> bool {
+    fn may_follow(&self, lane: Lane, offset: u64, index: &QueueIndex, taking: &Taking<'_>) -> bool {
         let Some(held) = self.lanes.get(&lane) else { return true };
         if planted(Fault::FifoOvertakes) {
             return true;
@@ -324,7 +387,7 @@ impl Ordered {
         queue: QueueId,
         index: &QueueIndex,
         before: Token,
-        taking: &Taking,
+        taking: &Taking<'_>,
         taken: &mut Taken,
     ) {
         let live = |lease: &Lease| lease.token == before && !is_due(lease.expires_at, taking.now());

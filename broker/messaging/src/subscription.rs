@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use mainstay_record::Timestamp;
 
+use crate::candidates::Candidate;
 use crate::command::QueueSelection;
 use crate::cursor::{Cursor, Taken, Taking, is_due};
 use crate::handle::Token;
 use crate::index::QueueIndex;
 use crate::lane;
-use crate::metadata::{DeliveryOrder, QueueId};
+use crate::metadata::{DeliveryOrder, QueueId, QueueOffset, TopicKind};
 
 /// Receives whose attempt ids are remembered.
 pub(crate) const MAX_ATTEMPTS: usize = 128;
@@ -22,6 +23,18 @@ pub(crate) enum Precedence {
     /// Those of higher numbers before the others.
     Highest,
 }
+
+impl Precedence {
+    pub(crate) const fn of(topic: TopicKind) -> Self {
+        match topic {
+            TopicKind::Priority => Self::Highest,
+            _ => Self::Equal,
+        }
+    }
+}
+
+/// Tells offsets that a receive would come to, so many at most.
+type Look = fn(&Cursor, &QueueIndex, Timestamp, usize) -> Vec<u64>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subscription {
@@ -87,7 +100,7 @@ impl Subscription {
         queues: &[QueueIndex],
         selection: &QueueSelection,
         precedence: Precedence,
-        taking: &Taking,
+        taking: &Taking<'_>,
     ) -> Taken {
         let mut taken = Taken::default();
         let order = self.order(selection);
@@ -118,8 +131,47 @@ impl Subscription {
         taken
     }
 
+    /// What a receive without a filter would come to, in its order: `max` messages at most.
+    pub(crate) fn candidates(
+        &self,
+        queues: &[QueueIndex],
+        selection: &QueueSelection,
+        precedence: Precedence,
+        now: Timestamp,
+        max: usize,
+    ) -> Vec<Candidate> {
+        let order = self.order(selection);
+        let looks: Vec<(u32, Look)> = match precedence {
+            Precedence::Equal => {
+                let each = |look: Look| order.iter().map(move |queue| (*queue, look));
+                each(Cursor::due).chain(each(Cursor::unseen)).collect()
+            }
+            Precedence::Highest => {
+                let mut order = order;
+                order.sort_unstable_by_key(|queue| std::cmp::Reverse(*queue));
+                order
+                    .into_iter()
+                    .flat_map(|queue| [(queue, Cursor::due as Look), (queue, Cursor::unseen)])
+                    .collect()
+            }
+        };
+        let mut candidates = Vec::new();
+        for (queue, look) in looks {
+            let (Some(cursor), Some(index)) = (self.cursor(queue), queues.get(queue as usize)) else {
+                continue;
+            };
+            let offsets = look(cursor, index, now, max - candidates.len());
+            candidates.extend(offsets.into_iter().map(|offset| Candidate {
+                queue: QueueId(queue),
+                offset: QueueOffset(offset),
+                record: index.get(offset).map(|message| message.body),
+            }));
+        }
+        candidates
+    }
+
     /// Takes what an earlier receive with the same attempt id took and still holds. Remembers this one.
-    pub(crate) fn repeat(&mut self, queues: &[QueueIndex], attempt_id: &str, taking: &Taking) -> Taken {
+    pub(crate) fn repeat(&mut self, queues: &[QueueIndex], attempt_id: &str, taking: &Taking<'_>) -> Taken {
         let hash = lane::hash(attempt_id);
         let mut taken = Taken::default();
         if let Some(at) = self.attempts.iter().position(|(other, _)| *other == hash)

@@ -173,7 +173,8 @@ impl TagTable {
     /// The filter in numbers. A tag that no message has drops out.
     pub(crate) fn resolve(&self, filter: &Filter) -> TagMatch {
         match filter {
-            Filter::All => TagMatch::All,
+            // Verdicts come on top.
+            Filter::All | Filter::Judged(_) => TagMatch::All,
             Filter::Tags(tags) => {
                 let mut ids: Vec<TagId> =
                     tags.iter().filter_map(|tag| self.ids.get(tag.as_str()).copied()).collect();

@@ -8,6 +8,7 @@ use crate::command::{
 };
 use crate::metadata::{QueueId, QueueOffset};
 use crate::names::{GroupName, TopicName};
+use crate::verdicts::Verdicts;
 use crate::wire::{DecodeError, Reader, WriteFields};
 
 fn put_names(group: &GroupName, topic: &TopicName, out: &mut BytesMut) {
@@ -37,6 +38,10 @@ pub(super) fn encode_receive(receive: &Receive, out: &mut BytesMut) {
             out.put_number(tags.len() as u64);
             tags.iter().for_each(|tag| out.put_text(tag));
         }
+        Filter::Judged(verdicts) => {
+            out.put_u8(2);
+            verdicts.encode(out);
+        }
     }
     out.put_number(receive.invisible_ms);
     out.put_optional_text(receive.attempt_id.as_deref());
@@ -57,6 +62,7 @@ pub(super) fn decode_receive(input: &mut Reader<'_>) -> Result<Receive, DecodeEr
         filter: match input.byte("filter")? {
             0 => Filter::All,
             1 => Filter::Tags(input.list("filter tags", |input| input.string("filter tag"))?),
+            2 => Filter::Judged(Verdicts::decode(input)?),
             _ => return Err(DecodeError::Invalid("filter")),
         },
         invisible_ms: input.number("invisible time")?,

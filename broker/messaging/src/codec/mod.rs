@@ -12,7 +12,7 @@ mod pending;
 use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_record::LogIndex;
 
-use crate::command::{Command, DeleteGroup, DeleteTopic, Elapse, SyncMetadata, Trim};
+use crate::command::{Command, DeleteGroup, DeleteTopic, Elapse, Filter, Receive, SyncMetadata, Trim};
 use crate::users::{self, DeleteUser, Rights};
 use crate::wire::{Reader, WriteFields};
 
@@ -139,6 +139,9 @@ impl Command {
         match self {
             Self::Publish(publish) => FIXED + message::length(publish),
             Self::CreateGroup(create) => 5 * FIXED + definition::retry_length(&create.retry),
+            Self::Receive(Receive { filter: Filter::Judged(verdicts), .. }) => {
+                8 * FIXED + verdicts.encoded_len_hint()
+            }
             Self::Ack(ack) => 5 * FIXED + ack.handles.len() * FIXED,
             Self::NoteChecks(note) => 5 * FIXED + note.checks.len() * FIXED,
             Self::SyncMetadata(sync) => {

@@ -8,7 +8,7 @@ use mainstay_messaging::{
     NoteChecks, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, QueueSelection, Recall,
     RecallHandle, ReceiptHandle, Receive, ResetGroup, ResetTo, RetryPolicy, Revision, Rights, SetOffset,
     StartPosition, SyncMetadata, Topic, TopicKind, TopicName, TransactionId, Trim, User, UserName,
-    UserSecret,
+    UserSecret, Verdicts,
 };
 use mainstay_record::{LogIndex, Timestamp};
 use proptest::collection::vec;
@@ -108,12 +108,28 @@ fn publish() -> impl Strategy<Value = Command> {
     )
 }
 
+/// Some in a row, some apart.
+fn verdicts() -> impl Strategy<Value = Verdicts> {
+    let runs = vec((0..3u32, prop_oneof![0..100u64, any::<u64>()], vec(any::<bool>(), 1..30)), 0..4);
+    (any::<u64>(), runs).prop_map(|(topic, runs)| {
+        let judged = runs.into_iter().flat_map(|(queue, first, taken)| {
+            let offsets = (0..).map(move |n| first.min(u64::MAX / 2) + n);
+            offsets.zip(taken).map(move |(offset, taken)| (QueueId(queue), QueueOffset(offset), taken))
+        });
+        Verdicts::new(Revision(topic), judged)
+    })
+}
+
 fn receive_command() -> impl Strategy<Value = Command> {
     let queues = prop_oneof![
         Just(QueueSelection::All),
         vec(any::<u32>().prop_map(QueueId), 0..5).prop_map(QueueSelection::Only)
     ];
-    let filter = prop_oneof![Just(Filter::All), vec(".{0,9}", 0..4).prop_map(Filter::Tags)];
+    let filter = prop_oneof![
+        Just(Filter::All),
+        vec(".{0,9}", 0..4).prop_map(Filter::Tags),
+        verdicts().prop_map(Filter::Judged),
+    ];
     let names = (group_name(), topic_name());
     let rest = (any::<u64>(), option::of(".{0,9}"), ".{0,9}");
     (names, queues, any::<u32>(), filter, rest).prop_map(

@@ -7,6 +7,7 @@ mod codec;
 mod dead_letters;
 mod fifo;
 mod history;
+mod judging;
 mod kinds;
 mod kinds_model;
 mod log;

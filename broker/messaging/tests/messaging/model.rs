@@ -33,6 +33,7 @@ fn matches(filter: &Filter, message: &Message) -> bool {
     match filter {
         Filter::All => true,
         Filter::Tags(tags) => message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
+        Filter::Judged(_) => panic!("judged receives have tests of their own"),
     }
 }
 
