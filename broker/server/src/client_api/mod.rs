@@ -49,6 +49,7 @@ use self::access::Access;
 use self::caller::Origin;
 use self::catalog::Catalog;
 use self::clients::Clients;
+use self::filter::Filters;
 pub use self::guard::GuardedService;
 use self::leases::Leases;
 use self::limits::MAX_CALL_BYTES;
@@ -76,6 +77,7 @@ struct Inner {
     leases: Leases,
     producers: Producers,
     rotation: Rotation,
+    filters: Filters,
     store_host: String,
     stop: CancellationToken,
 }
@@ -98,6 +100,7 @@ impl ClientApi {
                 leases: Leases::default(),
                 producers: Producers::default(),
                 rotation: Rotation::default(),
+                filters: Filters::default(),
                 store_host: config.own_group().address.clone(),
                 group,
                 config,

@@ -35,6 +35,7 @@ pub(crate) fn receive(error: &ReceiveError) -> Result<Refusal, NotHere> {
     match error {
         ReceiveError::Refused(refusal) => Ok(state(refusal)),
         ReceiveError::Propose(error) => proposal(error),
+        ReceiveError::NotJudged => Ok(Refusal::new(Code::InternalServerError, error.to_string())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::Stream;
-use mainstay_messaging::{Delivery, GroupName, QueueSelection, ReceiptHandle, Receive, TopicName};
+use mainstay_messaging::{Delivery, Filter, GroupName, QueueSelection, ReceiptHandle, Receive, TopicName};
 use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::{
     Code, Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status,
@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::ClientApi;
 use super::caller::Caller;
-use super::filter;
+use super::filter::Wanted;
 use super::leases::LEASE;
 use super::message::{delivered, is_delivered};
 use super::outcome;
@@ -109,7 +109,7 @@ impl ClientApi {
         let topic_resource = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
         let invisible =
             if request.auto_renew { LEASE } else { receive_invisible(request.invisible_duration.as_ref())? };
-        let filter = filter::parse(request.filter_expression.as_ref())?;
+        let wanted = self.inner.filters.parse(request.filter_expression.as_ref())?;
         let lookup_end = poll_end.max(Instant::now() + LOOKUP_TIME);
         let topic = self.inner.catalog.topic(topic_resource, lookup_end).await?;
         let group = self.inner.catalog.group(request.group.as_ref(), &topic, lookup_end).await?.name;
@@ -119,12 +119,19 @@ impl ClientApi {
             topic: topic.clone(),
             queues: QueueSelection::All,
             max: u32::try_from(request.batch_size).unwrap_or(0).clamp(1, MAX_RECEIVE_BATCH),
-            filter,
+            filter: match &wanted {
+                Wanted::Filtered(filter) => filter.clone(),
+                Wanted::Where(_) => Filter::All,
+            },
             invisible_ms: u64::try_from(invisible.as_millis()).unwrap_or(u64::MAX),
             attempt_id: request.attempt_id.clone(),
             by: caller.client_id().unwrap_or_default().to_owned(),
         };
-        let deliveries = match self.inner.group.receive(receive, poll_end).await {
+        let answer = match wanted {
+            Wanted::Filtered(_) => self.inner.group.receive(receive, poll_end).await,
+            Wanted::Where(condition) => self.inner.group.receive_where(receive, condition, poll_end).await,
+        };
+        let deliveries = match answer {
             Ok(deliveries) => deliveries,
             Err(error) => return Err(outcome::receive(&error)?.into()),
         };

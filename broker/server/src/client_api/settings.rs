@@ -13,6 +13,7 @@ use mainstay_proto::rocketmq::{
 };
 
 use super::catalog::Delivering;
+use super::filter::Filters;
 use super::limits::MAX_BODY_BYTES;
 use super::names;
 use super::refusal::{Checked, Refusal};
@@ -37,9 +38,10 @@ const RESERVED_CLIENT_PROPERTY_PREFIX: &str = "rocketmq.";
 /// delivered to a consumer group of this name.
 ///
 /// # Errors
-/// When the client says neither what it publishes nor what it subscribes, or something with an illegal name.
+/// When the client says neither what it publishes nor what it subscribes, or something with an illegal name or filter.
 pub(crate) fn merge(
     mut settings: Settings,
+    filters: &Filters,
     delivering: impl FnOnce(&str, &[SubscriptionEntry]) -> Delivering,
 ) -> Checked<Settings> {
     check_client_properties(&settings.client_properties)?;
@@ -51,7 +53,7 @@ pub(crate) fn merge(
             producer_policy()
         }
         Some(PubSub::Subscription(subscription)) => {
-            let group = merge_subscription(subscription, kind)?;
+            let group = merge_subscription(subscription, kind, filters)?;
             let delivering = delivering(group.as_str(), &subscription.subscriptions);
             subscription.fifo = Some(delivering.order == DeliveryOrder::Fifo);
             consumer_policy(&delivering, language)
@@ -86,10 +88,15 @@ fn merge_publishing(publishing: &mut Publishing) -> Checked<()> {
     Ok(())
 }
 
-fn merge_subscription(subscription: &mut Subscription, kind: ClientType) -> Checked<GroupName> {
+fn merge_subscription(
+    subscription: &mut Subscription,
+    kind: ClientType,
+    filters: &Filters,
+) -> Checked<GroupName> {
     let group = names::group(subscription.group.as_ref())?;
     for entry in &subscription.subscriptions {
         names::topic(entry.topic.as_ref())?;
+        filters.parse(entry.expression.as_ref())?;
     }
     subscription.receive_batch_size = Some(MAX_RECEIVE_BATCH as i32);
     subscription.long_polling_timeout = Some(wire_duration(MAX_POLL));
@@ -185,7 +192,7 @@ fn check_client_properties(properties: &HashMap<String, String>) -> Checked<()> 
 
 #[cfg(test)]
 mod tests {
-    use mainstay_proto::rocketmq::{Endpoints, Resource};
+    use mainstay_proto::rocketmq::{Endpoints, FilterExpression, FilterType, Resource, SubscriptionEntry};
 
     use super::*;
 
@@ -227,7 +234,7 @@ mod tests {
     }
 
     fn merged(settings: Settings) -> Settings {
-        merge(settings, |_, _| usual()).unwrap()
+        merge(settings, &Filters::default(), |_, _| usual()).unwrap()
     }
 
     #[test]
@@ -247,7 +254,7 @@ mod tests {
     #[test]
     fn a_consumer_gets_the_schedule_of_its_group() {
         for kind in [ClientType::PushConsumer, ClientType::SimpleConsumer, ClientType::LitePushConsumer] {
-            let settings = merge(consumer(kind, "billing"), |group, _| {
+            let settings = merge(consumer(kind, "billing"), &Filters::default(), |group, _| {
                 assert_eq!(group, "billing");
                 Delivering { max_attempts: 5, ..usual() }
             });
@@ -271,7 +278,8 @@ mod tests {
         let policy = |order, retry: &Retry, language| {
             let mut settings = consumer(ClientType::PushConsumer, "billing");
             settings.user_agent = Some(Ua { language: language as i32, ..Ua::default() });
-            let settings = merge(settings, |_, _| delivering(order, 4, retry.clone())).unwrap();
+            let settings =
+                merge(settings, &Filters::default(), |_, _| delivering(order, 4, retry.clone())).unwrap();
             let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("{language:?}") };
             assert_eq!(subscription.fifo, Some(order == DeliveryOrder::Fifo));
             match settings.backoff_policy.unwrap().strategy.unwrap() {
@@ -313,11 +321,22 @@ mod tests {
         many.client_properties = (0..33).map(|i| (format!("k{i}"), String::new())).collect();
         let mut large = producer("orders");
         large.client_properties = (0..17).map(|i| (format!("k{i}"), "v".repeat(250))).collect();
+        let mut unfiltered = consumer(ClientType::PushConsumer, "billing");
+        if let Some(PubSub::Subscription(subscription)) = &mut unfiltered.pub_sub {
+            subscription.subscriptions = vec![SubscriptionEntry {
+                topic: Some(resource("orders")),
+                expression: Some(FilterExpression {
+                    r#type: FilterType::Sql as i32,
+                    expression: "a = ".into(),
+                }),
+            }];
+        }
         let unknown = Settings { client_type: Some(99), ..producer("orders") };
         for (settings, code, words) in [
             (Settings::default(), Code::BadRequest, "publishing"),
             (producer("no topic"), Code::IllegalTopic, "topic"),
             (consumer(ClientType::PushConsumer, ""), Code::IllegalConsumerGroup, "group"),
+            (unfiltered, Code::IllegalFilterExpression, "at character 5"),
             (unknown, Code::UnrecognizedClientType, "client_type"),
             (with_property("rocketmq.x", "v".into()), Code::InvalidClientProperties, "rocketmq.x"),
             (with_property("1x", "v".into()), Code::InvalidClientProperties, "1x"),
@@ -327,10 +346,13 @@ mod tests {
             (many, Code::InvalidClientProperties, "33 entries"),
             (large, Code::InvalidClientProperties, "bytes together"),
         ] {
-            let refusal = merge(settings, |_, _| usual()).unwrap_err();
+            let refusal = merge(settings, &Filters::default(), |_, _| usual()).unwrap_err();
             assert_eq!(refusal.code, code, "{refusal}");
             assert!(refusal.message.contains(words), "{refusal}");
         }
-        assert!(merge(with_property(&"k".repeat(64), "v".repeat(256)), |_, _| usual()).is_ok());
+        assert!(
+            merge(with_property(&"k".repeat(64), "v".repeat(256)), &Filters::default(), |_, _| usual())
+                .is_ok()
+        );
     }
 }

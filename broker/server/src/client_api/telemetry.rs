@@ -73,7 +73,7 @@ impl ClientApi {
         if let Some(permit) = permit {
             permit.check(&settings)?;
         }
-        let merged = merge(settings, |group, subscriptions| {
+        let merged = merge(settings, &self.inner.filters, |group, subscriptions| {
             let topics = subscriptions.iter().filter_map(|subscription| subscription.topic.as_ref());
             self.inner.catalog.delivering(group, topics)
         })?;

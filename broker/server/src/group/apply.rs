@@ -163,8 +163,11 @@ impl Driver {
         }
     }
 
-    fn answer_poll(&mut self, waiting: Waiting, deliveries: Vec<Delivery>, now: Instant) {
+    fn answer_poll(&mut self, mut waiting: Waiting, deliveries: Vec<Delivery>, now: Instant) {
         if deliveries.is_empty() && waiting.poll.deadline > now {
+            if let Some(condition) = &mut waiting.poll.condition {
+                condition.look_further();
+            }
             self.polls.park(waiting);
         } else {
             let Poll { receive, reply, .. } = waiting.poll;

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::clock::{Clock, wall};
 use super::error::ProposeError;
 use super::input::{Input, OrderError, Poll, Proposal};
+use super::judging::Judging;
 use super::polls::Polls;
 use super::proposals::{Patience, Progress, Proposals};
 use super::publish::Publisher;
@@ -97,6 +98,7 @@ pub(super) struct Driver {
     /// Since when a release of what is due is on its way through the log.
     pub(super) elapsing: Option<Instant>,
     pub(super) polls: Polls,
+    pub(super) judging: Judging,
     pub(super) outbox: Outbox,
     pub(super) directory: Arc<Directory>,
     pub(super) publisher: Publisher,
@@ -189,6 +191,7 @@ impl Driver {
         match input {
             Input::Propose(proposal) => self.take_proposal(proposal),
             Input::Receive(poll) => self.take_poll(poll),
+            Input::Judged(judged) => self.take_judged(judged, now),
             Input::GiveBack(undelivered) => self.give_back(undelivered, now),
             Input::Query(ask) => ask(&self.state, self.stamp()),
             Input::Peer { from, message } => self.step(Event::Message { from, message }, now),
@@ -338,7 +341,13 @@ impl Driver {
             |topic, group| state.next_due(group.as_str(), topic.as_str(), stamp),
         );
         for waiting in ready {
-            self.proposals.add_poll(waiting, now);
+            match waiting.poll.condition.clone() {
+                Some(condition) => self.look_into(waiting, &condition, stamp),
+                None => {
+                    let receive = waiting.poll.receive.clone();
+                    self.proposals.add_poll(waiting, receive, now);
+                }
+            }
         }
     }
 

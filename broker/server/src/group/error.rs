@@ -75,6 +75,9 @@ pub enum ReceiveError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Propose(#[from] ProposeError),
+    /// Nothing was delivered.
+    #[error("the messages could not be looked into")]
+    NotJudged,
 }
 
 /// Why a message could not be loaded from the log.

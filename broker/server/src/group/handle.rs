@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use mainstay_messaging::sql::Expression;
 use mainstay_messaging::{
     Command, Delivery, GroupName, Metadata, Outcome, Publish, ReceiptHandle, Receive, State, TopicName,
 };
@@ -17,6 +18,7 @@ use super::batches::Batches;
 use super::clock::Clock;
 use super::error::{LoadError, ProposeError, ReceiveError};
 use super::input::{InFlight, Input, Poll, Proposal, Undelivered};
+use super::judging::Condition;
 use super::receiving::Receiving;
 use super::view::GroupView;
 use crate::spans;
@@ -74,9 +76,29 @@ impl GroupHandle {
     /// Long poll: waits until there is something to deliver, or gives an empty answer at the deadline. Dropping the
     /// future gives up the wait; what was delivered meanwhile is delivered again soon.
     pub async fn receive(&self, receive: Receive, deadline: Instant) -> Result<Vec<Delivery>, ReceiveError> {
+        self.poll(receive, None, deadline).await
+    }
+
+    /// As [`Self::receive`], of messages whose properties meet a condition. The receive's own filter has to take all.
+    pub async fn receive_where(
+        &self,
+        receive: Receive,
+        condition: Arc<Expression>,
+        deadline: Instant,
+    ) -> Result<Vec<Delivery>, ReceiveError> {
+        let condition = Condition::new(condition, receive.max);
+        self.poll(receive, Some(condition), deadline).await
+    }
+
+    async fn poll(
+        &self,
+        receive: Receive,
+        condition: Option<Condition>,
+        deadline: Instant,
+    ) -> Result<Vec<Delivery>, ReceiveError> {
         let (reply, answer) = oneshot::channel();
         let receiving = Receiving::new(self, &receive, answer);
-        self.send(Input::Receive(Poll { receive, deadline, reply }))?;
+        self.send(Input::Receive(Poll { receive, condition, deadline, reply }))?;
         receiving.answer().await
     }
 

@@ -11,6 +11,7 @@ use mainstay_storage::LogEvent;
 use tokio::sync::oneshot;
 
 use super::error::{ProposeError, ReceiveError};
+use super::judging::{Condition, Judged};
 use super::refill::{Given, RefillStep};
 use super::snapshots::Written;
 use super::status::Status;
@@ -19,6 +20,8 @@ use super::status::Status;
 pub(crate) enum Input {
     Propose(Proposal),
     Receive(Poll),
+    /// Messages were looked into for a long poll.
+    Judged(Judged),
     /// Deliveries that nobody got.
     GiveBack(Undelivered),
     Query(Ask),
@@ -79,6 +82,8 @@ pub(crate) struct Proposal {
 /// A long poll.
 pub(crate) struct Poll {
     pub(crate) receive: Receive,
+    /// On top of the receive's own filter, which takes all then.
+    pub(crate) condition: Option<Condition>,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Result<Vec<Delivery>, ReceiveError>>,
 }

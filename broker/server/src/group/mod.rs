@@ -13,6 +13,7 @@ mod error;
 mod handle;
 mod identity;
 mod input;
+mod judging;
 mod loss;
 mod polls;
 mod proposals;

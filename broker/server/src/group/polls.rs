@@ -257,7 +257,7 @@ mod tests {
             attempt_id: None,
             by: String::new(),
         };
-        (Poll { receive, deadline, reply }, answer)
+        (Poll { receive, condition: None, deadline, reply }, answer)
     }
 
     fn only(queue: u32) -> QueueSelection {

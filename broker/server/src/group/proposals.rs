@@ -151,8 +151,9 @@ impl Proposals {
         self.waiting.push_back(Waiter::Proposal(proposal));
     }
 
-    pub(crate) fn add_poll(&mut self, waiting: Waiting, since: Instant) {
-        let command = Box::new(Command::Receive(waiting.poll.receive.clone()));
+    /// A long poll that may be answered, by this Receive.
+    pub(crate) fn add_poll(&mut self, waiting: Waiting, receive: Receive, since: Instant) {
+        let command = Box::new(Command::Receive(receive));
         self.waiting.push_back(Waiter::Poll { waiting: Box::new(waiting), command, since });
     }
 

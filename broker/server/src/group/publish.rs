@@ -60,7 +60,7 @@ impl Driver {
     }
 
     pub(super) fn answer_polls(&mut self, error: &ProposeError) {
-        for poll in self.polls.drain() {
+        for poll in self.polls.drain().into_iter().chain(self.judging.drain()) {
             let _ = poll.reply.send(Err(error.clone().into()));
         }
     }

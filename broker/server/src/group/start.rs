@@ -17,6 +17,7 @@ use super::error::ProposeError;
 use super::handle::{GroupHandle, Shared};
 use super::identity;
 use super::input::{InFlight, Input, OrderError};
+use super::judging::Judging;
 use super::polls::Polls;
 use super::proposals::{Patience, Proposals};
 use super::publish::Publisher;
@@ -278,6 +279,7 @@ impl Runner {
             Input::Peer { .. }
             | Input::PeerGone(_)
             | Input::PeerMet
+            | Input::Judged(_)
             | Input::GiveBack(_)
             | Input::Snapshot(_)
             | Input::Refill(_)
@@ -352,6 +354,7 @@ impl Runner {
             proposals: Proposals::default(),
             elapsing: None,
             polls: Polls::default(),
+            judging: Judging::default(),
             outbox: self.outbox,
             directory: self.directory,
             publisher: self.publisher,
