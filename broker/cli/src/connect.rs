@@ -1,12 +1,15 @@
-//! Which broker is talked to and how: addresses, the shared secret, errors in words.
+//! Which broker is talked to and how: addresses, the shared secret, a user's credentials, errors in words.
 
+use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::rocketmq::messaging_service_client::MessagingServiceClient;
+use mainstay_proto::signature;
+use prost_types::Timestamp;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -26,16 +29,47 @@ pub(crate) struct Target {
     /// File with the shared secret of the internal port; `dev` brokers need none.
     #[arg(long, global = true, env = "MAINSTAY_SECRET_FILE")]
     secret_file: Option<PathBuf>,
+    /// User that sends and receives messages, where brokers need credentials.
+    #[arg(long, global = true, env = "MAINSTAY_ACCESS_KEY")]
+    access_key: Option<String>,
+    /// File with that user's secret key.
+    #[arg(long, global = true, env = "MAINSTAY_SECRET_KEY_FILE")]
+    secret_key_file: Option<PathBuf>,
 }
 
-/// Puts fixed headers on every call.
+/// What calls on the client port are signed with.
+#[derive(Clone)]
+struct Credentials {
+    access_key: String,
+    secret_key: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
+    }
+}
+
+/// Puts headers on every call: fixed ones, and the signature of its time.
 #[derive(Debug, Clone)]
-pub(crate) struct Headers(Vec<(&'static str, MetadataValue<tonic::metadata::Ascii>)>);
+pub(crate) struct Headers {
+    fixed: Vec<(&'static str, MetadataValue<tonic::metadata::Ascii>)>,
+    credentials: Option<Credentials>,
+}
 
 impl Interceptor for Headers {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        for (key, value) in &self.0 {
+        for (key, value) in &self.fixed {
             request.metadata_mut().insert(*key, value.clone());
+        }
+        if let Some(Credentials { access_key, secret_key }) = &self.credentials {
+            let date = Timestamp::from(SystemTime::now()).to_string();
+            let signature = signature::sign(access_key, secret_key, &date);
+            let text = |text: String| {
+                text.parse().map_err(|_| Status::invalid_argument("--access-key is not printable text"))
+            };
+            request.metadata_mut().insert(signature::AUTHORIZATION_HEADER, text(signature)?);
+            request.metadata_mut().insert(signature::DATE_HEADER, text(date)?);
         }
         Ok(request)
     }
@@ -54,7 +88,18 @@ impl Target {
             headers.push(("authorization", value.parse().context("--secret-file is not printable text")?));
         }
         let channel = connect("--admin-endpoint", &self.admin_endpoint).await?;
-        Ok(AdminClient::with_interceptor(channel, Headers(headers)))
+        Ok(AdminClient::with_interceptor(channel, Headers { fixed: headers, credentials: None }))
+    }
+
+    fn credentials(&self) -> anyhow::Result<Option<Credentials>> {
+        let (access_key, path) = match (&self.access_key, &self.secret_key_file) {
+            (Some(access_key), Some(path)) => (access_key, path),
+            (None, None) => return Ok(None),
+            _ => bail!("--access-key and --secret-key-file are given together or not at all"),
+        };
+        let secret = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read --secret-key-file {}", path.display()))?;
+        Ok(Some(Credentials { access_key: access_key.clone(), secret_key: secret.trim().to_owned() }))
     }
 
     pub(crate) async fn messaging(&self) -> anyhow::Result<Messaging> {
@@ -65,8 +110,11 @@ impl Target {
             ("x-mq-client-version", MetadataValue::from_static(env!("CARGO_PKG_VERSION"))),
         ];
         let channel = connect("--endpoint", &self.endpoint).await?;
-        Ok(MessagingServiceClient::with_interceptor(channel, Headers(headers))
-            .max_decoding_message_size(160 * 1024 * 1024))
+        Ok(MessagingServiceClient::with_interceptor(
+            channel,
+            Headers { fixed: headers, credentials: self.credentials()? },
+        )
+        .max_decoding_message_size(160 * 1024 * 1024))
     }
 }
 

@@ -17,6 +17,7 @@ mod times;
 mod topics;
 mod trace;
 mod transactions;
+mod users;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,9 @@ enum Command {
     /// Create, list, describe, delete and reset consumer groups.
     #[command(subcommand)]
     Group(groups::GroupCommand),
+    /// Create, list, describe, change and delete users of the client port.
+    #[command(subcommand)]
+    User(users::UserCommand),
     /// Look at the cluster.
     #[command(subcommand)]
     Cluster(describe::ClusterCommand),
@@ -88,6 +92,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Topic(command) => topics::run(command, &cli.target, cli.output).await,
         Command::Group(command) => groups::run(command, &cli.target, cli.output).await,
+        Command::User(command) => users::run(command, &cli.target, cli.output).await,
         Command::Cluster(command) => describe::run(command, &cli.target, cli.output).await,
         Command::Member(command) => members::run(command, &cli.target, cli.output).await,
         Command::Quarantine(command) => quarantine::run(command, &cli.target, cli.output).await,

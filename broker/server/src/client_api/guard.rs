@@ -11,7 +11,6 @@ use tracing::debug;
 
 use super::access::{Access, Allowed, Guarded};
 use super::caller::{Caller, Origin};
-use super::refusal::Refusal;
 use super::service::ClientService;
 use super::{acknowledge, pull, receive, send};
 
@@ -43,14 +42,6 @@ impl GuardedService {
         let caller = Caller::new(request.metadata().clone(), Origin::Client);
         debug!(client = caller.client_id(), %refusal, "call refused");
         Some(refusal.status(caller.dialect))
-    }
-}
-
-/// Before it is known what a stream is for, there is no answer to put a code into.
-pub(super) fn stream_refused(refusal: &Refusal) -> Status {
-    match refusal.code {
-        Code::Unauthorized => Status::unauthenticated(refusal.to_string()),
-        _ => Status::invalid_argument(refusal.to_string()),
     }
 }
 
@@ -135,7 +126,7 @@ impl MessagingService for GuardedService {
                 Ok(permit) => drop(request.extensions_mut().insert(permit)),
                 Err(refusal) => {
                     debug!(%refusal, "stream refused");
-                    return Err(stream_refused(&refusal));
+                    return Err(Status::unauthenticated(refusal.to_string()));
                 }
             }
         }

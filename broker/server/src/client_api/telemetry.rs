@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mainstay_proto::rocketmq::settings::PubSub;
 use mainstay_proto::rocketmq::telemetry_command::Command;
-use mainstay_proto::rocketmq::{ClientType, Settings, TelemetryCommand};
+use mainstay_proto::rocketmq::{ClientType, Code, Settings, TelemetryCommand};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -116,7 +116,10 @@ async fn converse(
         let refused = reply.is_err();
         let reply = reply.map_err(|refusal| {
             warn!(client, %refusal, "settings refused");
-            stream_refused(&refusal)
+            match refusal.code {
+                Code::Unauthorized => Status::permission_denied(refusal.to_string()),
+                _ => Status::invalid_argument(refusal.to_string()),
+            }
         });
         if replies.send(reply).await.is_err() || refused {
             return;

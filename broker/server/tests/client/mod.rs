@@ -16,6 +16,8 @@ pub(crate) const CLIENT_ID: &str = "test@1";
 pub(crate) struct Client {
     pub(crate) grpc: MessagingServiceClient<Channel>,
     pub(crate) id: String,
+    /// Access key and secret key that calls are signed with.
+    pub(crate) credentials: Option<(String, String)>,
 }
 
 /// What a receive call streamed, taken apart.
@@ -35,12 +37,17 @@ impl Client {
         let grpc = MessagingServiceClient::new(channel)
             .max_decoding_message_size(16 << 20)
             .max_encoding_message_size(256 << 20);
-        Self { grpc, id: CLIENT_ID.to_owned() }
+        Self { grpc, id: CLIENT_ID.to_owned(), credentials: None }
     }
 
     /// The same connection under another client id.
     pub(crate) fn named(&self, id: &str) -> Self {
-        Self { grpc: self.grpc.clone(), id: id.to_owned() }
+        Self { id: id.to_owned(), ..self.clone() }
+    }
+
+    /// The same connection, whose calls are signed from now on.
+    pub(crate) fn signed(&self, access_key: &str, secret_key: &str) -> Self {
+        Self { credentials: Some((access_key.to_owned(), secret_key.to_owned())), ..self.clone() }
     }
 
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
@@ -48,6 +55,10 @@ impl Client {
         request.metadata_mut().insert("x-mq-client-id", self.id.parse().unwrap());
         request.metadata_mut().insert("x-mq-language", "RUST".parse().unwrap());
         request.metadata_mut().insert("x-mq-client-version", "6.0.0".parse().unwrap());
+        if let Some((access_key, secret_key)) = &self.credentials {
+            let date = prost_types::Timestamp::from(std::time::SystemTime::now()).to_string();
+            sign(&mut request, access_key, secret_key, &date);
+        }
         request.set_timeout(Duration::from_secs(10));
         request
     }
@@ -123,6 +134,13 @@ impl Client {
             self.request(QueryRouteRequest { topic: Some(resource(topic)), endpoints: Some(endpoints) });
         self.grpc.clone().query_route(request).await.unwrap().into_inner()
     }
+}
+
+/// Signs a call as of `date`.
+pub(crate) fn sign<T>(request: &mut Request<T>, access_key: &str, secret_key: &str, date: &str) {
+    let header = mainstay_proto::signature::sign(access_key, secret_key, date);
+    request.metadata_mut().insert("authorization", header.parse().unwrap());
+    request.metadata_mut().insert("x-mq-date-time", date.parse().unwrap());
 }
 
 pub(crate) fn resource(name: &str) -> Resource {

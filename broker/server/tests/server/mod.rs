@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     broker: Broker,
     addresses: Addresses,
-    _data: TempDir,
+    data: TempDir,
 }
 
 pub(crate) async fn start() -> Server {
@@ -40,6 +40,11 @@ pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Server {
 
 /// Two broker groups of one member each, the cluster `pair`.
 pub(crate) async fn start_pair() -> [Server; 2] {
+    start_pair_with(|_| {}).await
+}
+
+/// As [`start_pair`], each with its configuration changed.
+pub(crate) async fn start_pair_with(change: impl Fn(&mut Config)) -> [Server; 2] {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let mut members = Vec::new();
     for _ in 0..2 {
@@ -63,6 +68,7 @@ pub(crate) async fn start_pair() -> [Server; 2] {
         config.member = format!("pair-{id}-0");
         config.topics.queues = 4;
         config.groups = groups.clone();
+        change(&mut config);
         let ports = Ports::with_internal(&config, internal).await.unwrap();
         servers.push(run(config, ports, data).await);
     }
@@ -83,7 +89,7 @@ async fn run(config: Config, ports: Ports, data: TempDir) -> Server {
     let broker = Broker::start(config, ports).await.unwrap();
     let serving = async { broker.group().watch().wait_for(|view| view.serving).await.map(drop) };
     tokio::time::timeout(PATIENCE, serving).await.expect("serves in time").unwrap();
-    Server { broker, addresses, _data: data }
+    Server { broker, addresses, data }
 }
 
 impl Server {
@@ -125,6 +131,24 @@ impl Server {
             assert!(Instant::now() < deadline, "{waiting} long polls wait, expected {expected}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Puts a command through the broker's log.
+    pub(crate) async fn propose(&self, command: Command) -> Outcome {
+        self.broker.group().propose(command, Instant::now() + PATIENCE).await.unwrap()
+    }
+
+    pub(crate) fn internal(&self) -> SocketAddr {
+        self.addresses.internal
+    }
+
+    /// Stops, and starts again with what the disk has.
+    pub(crate) async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
+        self.broker.stop().await;
+        let mut config = single(&self.data);
+        change(&mut config);
+        let ports = Ports::bind(&config).await.unwrap();
+        run(config, ports, self.data).await
     }
 
     pub(crate) async fn stop(self) {

@@ -1,10 +1,11 @@
 //! Who calls and whether that is allowed: signatures, dates and rights of calls on the client port.
 //!
-//! - [`needs`]: what each request needs. `dates`, `replays`: which signed dates are believed.
+//! - [`needs`]: what each request needs. `moments`, `dates`, `replays`: which signed dates are believed.
 //!
 //! Every refusal is `UNAUTHORIZED` with a sentence. Whether an access key exists is not told.
 
 mod dates;
+mod moments;
 mod needs;
 mod replays;
 
@@ -16,13 +17,12 @@ use mainstay_proto::rocketmq::{Code, Settings};
 use mainstay_proto::signature::{AUTHORIZATION_HEADER, DATE_HEADER, Shown};
 use tonic::metadata::MetadataMap;
 
-use self::dates::Written;
+use self::moments::Moments;
 pub(super) use self::needs::Guarded;
 use self::needs::Permits;
-use self::replays::Replays;
 use super::names::full_name;
 use super::refusal::{Checked, Refusal};
-use crate::config::{Auth, ClientDates};
+use crate::config::{Administrator, Auth};
 use crate::group::GroupHandle;
 
 /// For access keys that nobody has, so that they take as long to refuse as the others.
@@ -34,9 +34,9 @@ static NOBODY: LazyLock<UserSecret> = LazyLock::new(|| {
 /// Checks calls.
 #[derive(Debug)]
 pub(crate) struct Access {
-    auth: Auth,
+    admin: Option<Administrator>,
     group: GroupHandle,
-    replays: Replays,
+    moments: Moments,
 }
 
 /// The user of an open stream.
@@ -56,7 +56,7 @@ pub(super) enum Allowed<'a> {
 
 impl Access {
     pub(super) fn new(auth: Auth, group: GroupHandle) -> Self {
-        Self { auth, group, replays: Replays::default() }
+        Self { admin: auth.admin, group, moments: Moments::new(auth.clock_skew, auth.dates) }
     }
 
     /// Whether the call may be made.
@@ -108,34 +108,13 @@ impl Access {
         let Some((permits, _)) = user.filter(|_| genuine) else {
             return Err(unauthorized("the access key is unknown or the secret key is wrong".to_owned()));
         };
-        self.believe(permits.user, date, now())?;
+        self.moments.believe(permits.user, date, now())?;
         act(&permits)
-    }
-
-    /// Checks a date that `user` has signed.
-    fn believe(&self, user: &UserName, date: &str, now: i64) -> Checked<()> {
-        let written = Written::parse(date)
-            .ok_or_else(|| unauthorized(format!("metadata '{DATE_HEADER}' is no date that is known")))?;
-        let zone = written.zone(now, self.auth.clock_skew, self.auth.dates);
-        let zone = zone.map_err(|skewed| unauthorized(skewed.to_string()))?;
-        match written {
-            Written::Compact(at) if self.auth.dates == ClientDates::AnyZone => {
-                if self.replays.show(user, at, zone, now) {
-                    return Ok(());
-                }
-                Err(unauthorized(format!(
-                    "this signature was shown before, when its date was of now: a replay, or clients of user '{user}' in \
-                     several time zones, which then need UTC or a user for each zone"
-                )))
-            }
-            // Nothing but the present is of now.
-            Written::Compact(_) | Written::Exact(_) => Ok(()),
-        }
     }
 
     /// The user of this name as last applied here, and its secret.
     fn find<'a>(&'a self, known: &'a Metadata, name: &str) -> Option<(Permits<'a>, &'a str)> {
-        match &self.auth.admin {
+        match &self.admin {
             Some(admin) if admin.name.as_str() == name => {
                 Some((Permits { user: &admin.name, rights: &Rights::Admin }, admin.secret.expose()))
             }

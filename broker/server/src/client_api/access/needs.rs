@@ -70,8 +70,8 @@ impl Permits<'_> {
 
 /// A name may be of any length and hold anything.
 fn shown(resource: Resource<'_>) -> String {
-    let text: String = resource.to_string().chars().take(160).collect();
-    text.escape_debug().to_string()
+    let text = resource.to_string();
+    text.chars().take(160).map(|shown| if shown.is_control() { '?' } else { shown }).collect()
 }
 
 fn topic_of(queue: Option<&MessageQueue>) -> Named<'_> {
