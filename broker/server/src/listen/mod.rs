@@ -2,6 +2,7 @@
 //!
 //! A connection that says nothing, or fails its handshake, costs its own task only: accepting goes on.
 
+mod certificate;
 mod connection;
 mod tls;
 
@@ -22,6 +23,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tracing::{debug, warn};
 
+use self::certificate::Certificate;
 use crate::spans;
 
 pub use connection::{Connection, PeerInfo};
@@ -51,7 +53,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The client port, bound.
 pub struct ClientPort {
     listener: TcpListener,
-    tls: TlsAcceptor,
+    certificate: Arc<Certificate>,
     open: Arc<AtomicUsize>,
 }
 
@@ -73,10 +75,10 @@ pub enum ListenError {
 impl ClientPort {
     /// Binds `address` and reads or makes the certificate.
     pub async fn bind(address: SocketAddr, tls: &TlsSource) -> Result<Self, ListenError> {
-        let tls = TlsAcceptor::from(tls.server_config()?);
+        let certificate = Arc::new(Certificate::load(tls)?);
         let listener =
             TcpListener::bind(address).await.map_err(|error| ListenError::Bind { address, error })?;
-        Ok(Self { listener, tls, open: Arc::default() })
+        Ok(Self { listener, certificate, open: Arc::default() })
     }
 
     /// # Errors
@@ -96,6 +98,7 @@ impl ClientPort {
     /// When the HTTP server fails as a whole.
     pub async fn serve(self, routes: Routes, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
         let (connections, incoming) = mpsc::channel(ACCEPTED_AHEAD);
+        tokio::spawn(Arc::clone(&self.certificate).keep_up(stop.clone()));
         let accepting = tokio::spawn(accept(self, connections, stop.clone()));
         let server = Server::builder()
             .trace_fn(spans::of_call)
@@ -141,7 +144,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (tls, counted) = (port.tls.clone(), port.open_connections());
+                let (tls, counted) = (port.certificate.acceptor(), port.open_connections());
                 tokio::spawn(open(stream, peer, tls, counted, connections.clone()));
             }
             Err(error) => {

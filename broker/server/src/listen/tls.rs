@@ -2,6 +2,7 @@
 //!
 //! A self-made certificate encrypts and proves nothing; the clients whose default is TLS do not ask for more.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub enum TlsSource {
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    #[error("cannot read {path}: {error}", path = path.display())]
+    Missing { path: PathBuf, error: io::Error },
     #[error("cannot read {what} from {path}: {error}", path = path.display())]
     Unreadable { what: &'static str, path: PathBuf, error: rustls_pki_types::pem::Error },
     #[error("{path} holds no certificate", path = path.display())]
@@ -34,11 +37,35 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
 }
 
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// What the two files held at one moment. Not printed: a private key is among it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Pem {
+    chain: Vec<u8>,
+    key: Vec<u8>,
+}
+
 impl TlsSource {
-    pub(super) fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let (chain, key) = match self {
-            Self::SelfMade { names } => self_made(names)?,
-            Self::Files { certificate, key } => (read_chain(certificate)?, read_key(key)?),
+    /// The files' content; `None` for what is self-made.
+    pub(super) fn read(&self) -> Result<Option<Pem>, TlsError> {
+        let Self::Files { certificate, key } = self else { return Ok(None) };
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|error| TlsError::Missing { path: path.to_owned(), error })
+        };
+        Ok(Some(Pem { chain: read(certificate)?, key: read(key)? }))
+    }
+
+    /// With what [`Self::read`] gave.
+    pub(super) fn server_config(&self, pem: Option<&Pem>) -> Result<Arc<ServerConfig>, TlsError> {
+        let (chain, key) = match (self, pem) {
+            (Self::Files { certificate, key }, Some(pem)) => {
+                (chain_in(&pem.chain, certificate)?, key_in(&pem.key, key)?)
+            }
+            (Self::SelfMade { names }, _) => self_made(names)?,
+            (Self::Files { certificate, .. }, None) => {
+                return Err(TlsError::NoCertificate { path: certificate.clone() });
+            }
         };
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -49,8 +76,6 @@ impl TlsSource {
     }
 }
 
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
 fn self_made(names: &[String]) -> Result<Identity, TlsError> {
     let names: Vec<String> = std::iter::once("localhost".to_owned()).chain(names.iter().cloned()).collect();
     let made = rcgen::generate_simple_self_signed(names)?;
@@ -58,18 +83,15 @@ fn self_made(names: &[String]) -> Result<Identity, TlsError> {
     Ok((vec![made.cert.der().clone()], key.into()))
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+fn chain_in(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unreadable =
         |error| TlsError::Unreadable { what: "the certificate chain", path: path.to_owned(), error };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(unreadable)?
-        .collect::<Result<_, _>>()
-        .map_err(unreadable)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(unreadable)?;
     if chain.is_empty() { Err(TlsError::NoCertificate { path: path.to_owned() }) } else { Ok(chain) }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::Unreadable {
+fn key_in(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| TlsError::Unreadable {
         what: "the private key",
         path: path.to_owned(),
         error,
@@ -80,9 +102,13 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 mod tests {
     use super::*;
 
+    fn config(source: &TlsSource) -> Result<Arc<ServerConfig>, TlsError> {
+        source.server_config(source.read()?.as_ref())
+    }
+
     #[test]
     fn a_self_made_certificate_offers_http2() {
-        let config = TlsSource::SelfMade { names: vec!["10.0.0.1".to_owned()] }.server_config().unwrap();
+        let config = config(&TlsSource::SelfMade { names: vec!["10.0.0.1".to_owned()] }).unwrap();
         assert_eq!(config.alpn_protocols, vec![b"h2".to_vec()]);
     }
 
@@ -92,16 +118,20 @@ mod tests {
         let certificate = folder.path().join("tls.crt");
         let key = folder.path().join("tls.key");
         let source = TlsSource::Files { certificate: certificate.clone(), key: key.clone() };
-        assert!(source.server_config().unwrap_err().to_string().contains("tls.crt"));
+        assert!(config(&source).unwrap_err().to_string().contains("tls.crt"));
 
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(&certificate, made.cert.pem()).unwrap();
+        assert!(config(&source).unwrap_err().to_string().contains("tls.key"));
         std::fs::write(&key, "no key").unwrap();
-        assert!(source.server_config().unwrap_err().to_string().contains("tls.key"));
+        assert!(config(&source).unwrap_err().to_string().contains("tls.key"));
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        assert!(source.server_config().is_ok());
+        assert!(config(&source).is_ok());
 
+        let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+        assert!(matches!(config(&source), Err(TlsError::Unusable(_))), "the key of another certificate");
         std::fs::write(&certificate, "").unwrap();
-        assert!(matches!(source.server_config(), Err(TlsError::NoCertificate { .. })));
+        assert!(matches!(config(&source), Err(TlsError::NoCertificate { .. })));
     }
 }
