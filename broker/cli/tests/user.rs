@@ -101,7 +101,8 @@ async fn users_are_made_used_changed_and_deleted() {
     rig.ok(&["user", "create", "root", "--admin", "--new-secret-file", own.to_str().unwrap()]).await;
     assert!(rig.send("root", &own).await.status.success());
     let listed = rig.ok(&["user", "list"]).await;
-    let names: Vec<_> = listed.as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
+    let names: Vec<_> =
+        listed.as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["root", "shop"]);
     for shown in [&described, &listed] {
         assert!(!shown.to_string().contains("a-secret-of-my-own"), "{shown}");

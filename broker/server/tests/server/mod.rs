@@ -138,10 +138,6 @@ impl Server {
         self.broker.group().propose(command, Instant::now() + PATIENCE).await.unwrap()
     }
 
-    pub(crate) fn internal(&self) -> SocketAddr {
-        self.addresses.internal
-    }
-
     /// Stops, and starts again with what the disk has.
     pub(crate) async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
         self.broker.stop().await;
