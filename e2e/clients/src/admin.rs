@@ -1,11 +1,11 @@
-//! Topics and consumer groups that scenarios need, made over a broker's internal port.
+//! Topics, consumer groups and users that scenarios need, made over a broker's internal port.
 
 use anyhow::{Context, Result};
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::retry_policy::Policy;
 use mainstay_proto::control::{
-    ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, CustomizedRetry, DeliveryOrder,
-    RetryPolicy, StartPosition, Topic,
+    ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, CreateUserRequest, CustomizedRetry,
+    DeliveryOrder, RetryPolicy, Rights, StartPosition, Topic, User, UserSecret,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -31,6 +31,16 @@ impl Admin {
         if scenario.dead_letters {
             self.group(&format!("{name}-reader"), DeliveryOrder::Concurrent, scenario.attempts).await?;
         }
+        Ok(())
+    }
+
+    /// A user who may use the topic and the group of this name, and nothing else.
+    pub(crate) async fn user(&self, name: &str, secret: &str, topic: &str) -> Result<()> {
+        let grants = vec![format!("publish,subscribe:topic:{topic}"), format!("subscribe:group:{topic}")];
+        let user = User { name: name.to_owned(), rights: Some(Rights { admin: false, grants }), revision: 0 };
+        let secret = UserSecret { text: secret.to_owned() };
+        let request = CreateUserRequest { user: Some(user), secret: Some(secret) };
+        self.client.clone().create_user(request).await.with_context(|| format!("create user {name}"))?;
         Ok(())
     }
 

@@ -52,13 +52,14 @@ impl Broker {
     ///
     /// # Errors
     /// When it ends, or does not listen in time; its log is named.
-    pub(crate) async fn dev(program: &Path, folder: &Path, name: &str) -> Result<Self> {
+    pub(crate) async fn dev(program: &Path, folder: &Path, name: &str, options: &[&str]) -> Result<Self> {
         let ports = Ports::choose()?;
         let mut command = Command::new(program);
         command
             .args(["dev", "--listen", &address(ports.client), "--internal", &address(ports.internal)])
             .args(["--http", &address(ports.http), "--data"])
-            .arg(folder.join(name));
+            .arg(folder.join(name))
+            .args(options);
         Self::start(command, ports, &folder.join(format!("{name}.log"))).await
     }
 

@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::Admin;
 use crate::broker::{Broker, address};
 use crate::killing::{KINDS, Kind};
-use crate::player::{LANGUAGES, Launcher, Outcome, Verdict};
+use crate::player::{Access, LANGUAGES, Launcher, Outcome, Verdict};
 use crate::scenarios::{ALL, Scenario};
 use crate::table::Results;
 
@@ -149,13 +149,19 @@ async fn on_one_broker(
     scenarios: &[Scenario],
 ) -> Result<Results> {
     let began = Instant::now();
-    let broker = Broker::dev(program, folder, "open").await?;
-    let admin = Admin::new(&address(broker.ports.internal))?;
-    let endpoint = address(broker.ports.client);
-    let players = languages.iter().map(|language| async {
-        let (ready, mut verdicts) = prepare(&admin, language, scenarios).await;
+    let open = Place::new(Broker::dev(program, folder, "open", &[]).await?)?;
+    let guarded = Place::new(Broker::dev(program, folder, "guarded", &["--auth"]).await?)?;
+    let (open, guarded) = (&open, &guarded);
+    let players = languages.iter().map(|language| async move {
+        let (ready, mut verdicts) = prepare(open, guarded, language, scenarios).await;
         let tell = |scenario: &str, verdict: &Verdict| tell(language, scenario, verdict);
-        verdicts.extend(launcher.play(language, &endpoint, &ready, tell).await?);
+        let access = Access {
+            endpoint: guarded.endpoint(),
+            user: (*language).to_owned(),
+            secret: format!("secret of {language}"),
+        };
+        guarded.admin.user(&access.user, &access.secret, &format!("{language}-access")).await?;
+        verdicts.extend(launcher.play(language, &open.endpoint(), &access, &ready, tell).await?);
         Ok::<_, anyhow::Error>(verdicts)
     });
     let played = futures::future::try_join_all(players).await?;
@@ -167,15 +173,34 @@ async fn on_one_broker(
     Ok(results)
 }
 
+/// A broker to play at.
+struct Place {
+    broker: Broker,
+    admin: Admin,
+}
+
+impl Place {
+    fn new(broker: Broker) -> Result<Self> {
+        let admin = Admin::new(&address(broker.ports.internal))?;
+        Ok(Self { broker, admin })
+    }
+
+    fn endpoint(&self) -> String {
+        address(self.broker.ports.client)
+    }
+}
+
 /// The scenarios for which everything is there; the others have failed.
 async fn prepare(
-    admin: &Admin,
+    open: &Place,
+    guarded: &Place,
     language: &str,
     scenarios: &[Scenario],
 ) -> (Vec<Scenario>, BTreeMap<String, Verdict>) {
     let (mut ready, mut failed) = (Vec::new(), BTreeMap::new());
     for scenario in scenarios {
-        match admin.prepare(language, scenario).await {
+        let place = if scenario.guarded { guarded } else { open };
+        match place.admin.prepare(language, scenario).await {
             Ok(()) => ready.push(*scenario),
             Err(error) => {
                 let reason = format!("before it began: {error:#}");

@@ -56,6 +56,14 @@ pub(crate) struct Verdict {
     pub(crate) seconds: f64,
 }
 
+/// A broker that asks for credentials, and a user whom it knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) endpoint: String,
+    pub(crate) user: String,
+    pub(crate) secret: String,
+}
+
 /// Starts programs of official clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Launcher {
@@ -94,12 +102,15 @@ impl Launcher {
         &self,
         language: &str,
         endpoint: &str,
+        access: &Access,
         scenarios: &[Scenario],
         mut tell: impl FnMut(&str, &Verdict),
     ) -> Result<BTreeMap<String, Verdict>> {
         let mut command = self.command(language);
         // The broker is there: what does not start now would not start later.
         command.args(["--endpoints", endpoint, "--topic", language, "--start-timeout", "3", "scenario"]);
+        command.args(["--access-endpoints", &access.endpoint]);
+        command.args(["--access-key", &access.user, "--secret-key", &access.secret]);
         command.args(scenarios.iter().map(|scenario| scenario.name));
         let mut child = command.stdout(Stdio::piped()).spawn().context("start e2e/clients/run")?;
         let output = child.stdout.take().context("a program without output")?;

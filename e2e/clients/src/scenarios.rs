@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) attempts: u32,
     /// Whether another group reads what nobody could consume.
     pub(crate) dead_letters: bool,
+    /// Whether it plays at the broker that asks for credentials.
+    pub(crate) guarded: bool,
 }
 
 /// Between the attempts of all groups here: real ones would take too long.
@@ -34,6 +36,7 @@ pub(crate) const PLAIN: Scenario = Scenario {
     order: DeliveryOrder::Concurrent,
     attempts: MANY,
     dead_letters: false,
+    guarded: false,
 };
 
 /// All, in the order in which they run and are printed.
@@ -61,5 +64,5 @@ pub(crate) const ALL: [Scenario; 17] = [
     Scenario { name: "sql", ..PLAIN },
     Scenario { name: "dead-letter", attempts: ATTEMPTS, dead_letters: true, ..PLAIN },
     Scenario { name: "priority", topic: TopicType::Priority, queues: 1, ..PLAIN },
-    Scenario { name: "access", ..PLAIN },
+    Scenario { name: "access", guarded: true, ..PLAIN },
 ];
