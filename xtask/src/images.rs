@@ -15,7 +15,7 @@ use crate::cluster::Location;
 const IN_IMAGES: [&str; 2] = ["mainstay-broker", "mainstay-operator"];
 
 /// Packages that demo, tests and benchmarks run on this machine besides.
-const ON_THE_HOST: [&str; 3] = ["mainstay", "mainstay-bench", "mainstay-faults"];
+const ON_THE_HOST: [&str; 4] = ["mainstay", "mainstay-bench", "mainstay-clients", "mainstay-faults"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {

@@ -97,7 +97,7 @@ impl Tally {
         match result.split_whitespace().next() {
             Some("ok") => self.passed += 1,
             Some("skipped:") => self.skipped.push(format!("{name}: {}", &result["skipped:".len()..].trim())),
-            _ => self.failures.push(format!("fault scenario {name}")),
+            _ => self.failures.push(format!("scenario {name}")),
         }
     }
 
@@ -157,7 +157,7 @@ mod tests {
             echo 'test scenario c ... skipped: not yet'; exit 1";
         tally.scenarios("faults", Command::new("sh").args(["-c", report])).unwrap();
         assert_eq!((tally.passed, tally.failures.len()), (1, 1));
-        assert_eq!(tally.failures, ["fault scenario b"]);
+        assert_eq!(tally.failures, ["scenario b"]);
         assert_eq!(tally.skipped, ["c: not yet"]);
         for nothing in ["exit 0", "exit 1"] {
             let mut tally = Tally::default();

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use mainstay_clusters::Step;
 
-use crate::clients::{self, DevBroker};
 use crate::images::{self, Programs};
 use crate::tally::Tally;
 use crate::{cluster, e2e, mutants};
@@ -89,21 +88,18 @@ fn with_programs(tally: &mut Tally, programs: &Programs, arguments: &Arguments) 
     Ok(())
 }
 
+/// What each official client can do, against real brokers, and with their leader killed.
 fn official_clients(tally: &mut Tally, programs: &Programs) {
-    let broker = programs.path("mainstay-broker").and_then(DevBroker::start);
-    let broker = match broker {
-        Ok(broker) => broker,
-        Err(error) => {
-            println!("{error:#}");
-            tally.count("mainstay-broker dev", false);
-            return;
-        }
+    let name = "official clients";
+    let run = || {
+        let mut command = Command::new(programs.path("mainstay-clients")?);
+        command.arg("--broker").arg(programs.path("mainstay-broker")?);
+        command.arg("--folder").arg(mainstay_clusters::work_folder().join("clients"));
+        Ok(command)
     };
-    for language in clients::LANGUAGES {
-        tally.check(&format!("official {language} client against mainstay-broker dev"), || {
-            clients::install(language)?;
-            clients::smoke(language, &broker)
-        });
+    if let Err(error) = run().and_then(|mut command| tally.scenarios(name, &mut command)) {
+        println!("{error:#}");
+        tally.count(name, false);
     }
 }
 

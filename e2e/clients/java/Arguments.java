@@ -14,7 +14,7 @@ final class Arguments {
     private static final Set<String> HISTORY = Set.of("history", "progress", "count", "in-flight");
     private static final Map<String, Set<String>> OWN = Map.of(
         "produce", Set.of("rate", "size", "type", "delay"),
-        "consume", Set.of("kind", "until-idle", "duration", "give-back"),
+        "consume", Set.of("kind", "until-idle", "duration", "give-back", "order"),
         "smoke", Set.of(),
         "scenario", Set.of("access-endpoints", "access-key", "secret-key"));
 

@@ -38,7 +38,8 @@ final class Consume {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("consumer")));
         history.start(new Json().put("topic", arguments.topic()).put("group", arguments.text("group", null))
-            .put("filter", arguments.text("filter", "*")).put("kind", kind()));
+            .put("filter", arguments.text("filter", "*")).put("kind", kind())
+            .put("order", arguments.text("order", null)));
         this.progress = new Progress(arguments.number("progress", 1), "received", "deliveries", "acknowledged",
             "receive_errors", "ack_errors");
     }
@@ -147,9 +148,7 @@ final class Consume {
 
     private void acknowledge(SimpleConsumer consumer, String session, MessageView message)
         throws InterruptedException {
-        Json which = new Json().put("session", session).put("id", idIn(message))
-            .put("message_id", message.getMessageId().toString()).put("offset", offset(message))
-            .put("attempt", message.getDeliveryAttempt());
+        Json which = which(session, message);
         for (int tried = 0; tried < ACK_TRIES; tried++) {
             long call = history.invoke("ack", which);
             try {
@@ -181,8 +180,7 @@ final class Consume {
     }
 
     private void giveBack(SimpleConsumer consumer, String session, MessageView message) {
-        long call = history.invoke("change", new Json().put("session", session).put("id", idIn(message))
-            .put("message_id", message.getMessageId().toString()).put("invisible_ms", giveBack.toMillis()));
+        long call = history.invoke("change", which(session, message).put("invisible_ms", giveBack.toMillis()));
         try {
             consumer.changeInvisibleDuration(message, giveBack);
             history.complete("change", call, "ok", new Json());
@@ -191,6 +189,12 @@ final class Consume {
             Problem problem = Problem.of(error);
             history.complete("change", call, problem.outcome(), problem.fields());
         }
+    }
+
+    private static Json which(String session, MessageView message) {
+        return new Json().put("session", session).put("id", idIn(message))
+            .put("message_id", message.getMessageId().toString()).put("offset", offset(message))
+            .put("attempt", message.getDeliveryAttempt());
     }
 
     /** The library keeps the offset but not the queue that the message was in. */

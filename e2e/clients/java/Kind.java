@@ -1,4 +1,5 @@
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
 import java.util.Optional;
@@ -13,18 +14,20 @@ import org.apache.rocketmq.client.apis.producer.SendReceipt;
 import org.apache.rocketmq.client.apis.producer.Transaction;
 import org.apache.rocketmq.client.apis.producer.TransactionResolution;
 
-/** A kind of messages that a producer sends: what goes into one, what the history tells, how a send ends. */
+/** A kind of messages that a producer sends: what goes into one, what the history tells, what follows a send. */
 class Kind {
-    /** How a send ended, and why it did not end as usual. */
-    record Sent(SendReceipt receipt, String outcome, String reason) {
-        static Sent ok(SendReceipt receipt) {
-            return new Sent(receipt, "ok", null);
-        }
+    /** A receipt, and what is still to be done then, if anything. */
+    record Sent(SendReceipt receipt, Runnable rest) {
     }
 
-    static Kind of(Arguments arguments) {
+    /** What ends a transaction. */
+    interface Ending {
+        void end() throws ClientException;
+    }
+
+    static Kind of(Arguments arguments, History history) {
         Map<String, Supplier<Kind>> all = Map.of("normal", Kind::new, "fifo", Fifo::new,
-            "delay", () -> new Delay(arguments.whole("delay", 2)), "transaction", Transactional::new);
+            "delay", () -> new Delay(arguments.whole("delay", 2)), "transaction", () -> new Transactional(history));
         String name = arguments.text("type", "normal");
         return Optional.ofNullable(all.get(name)).map(Supplier::get)
             .orElseThrow(() -> new IllegalArgumentException("--type is one of " + all.keySet()));
@@ -38,7 +41,7 @@ class Kind {
     }
 
     Sent send(Producer producer, Message message, long number) throws ClientException, IOException {
-        return Sent.ok(producer.send(message));
+        return new Sent(producer.send(message), () -> { });
     }
 
     /** Whether an acknowledged message has its place in a queue. */
@@ -78,48 +81,61 @@ class Kind {
 
     /** Every fourth message is rolled back, of the others every third is left to the broker's question. */
     private static final class Transactional extends Kind {
+        private final History history;
+
+        Transactional(History history) {
+            this.history = history;
+        }
+
         @Override
         void prepare(ProducerBuilder builder) {
-            builder.setTransactionChecker(Transactional::check);
+            builder.setTransactionChecker(this::check);
         }
 
-        private static TransactionResolution check(MessageView message) {
-            String body = StandardCharsets.ISO_8859_1.decode(message.getBody()).toString();
-            String id = body.substring(0, body.indexOf('\n'));
-            long number = Long.parseLong(id.substring(id.lastIndexOf('-') + 1));
-            return wanted(number) ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK;
+        private TransactionResolution check(MessageView message) {
+            String id = id(message.getBody());
+            String verdict = verdict(Long.parseLong(id.substring(id.lastIndexOf('-') + 1)));
+            long call = history.invoke("decide", new Json().put("id", id).put("verdict", verdict));
+            history.complete("decide", call, "unknown",
+                new Json().put("error", "the library answers the broker's question"));
+            return verdict.equals("commit") ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK;
         }
 
-        private static boolean wanted(long number) {
-            return number % 4 != 0;
+        private static String id(ByteBuffer body) {
+            String text = StandardCharsets.ISO_8859_1.decode(body).toString();
+            return text.substring(0, text.indexOf('\n'));
+        }
+
+        private static String verdict(long number) {
+            return number % 4 == 0 ? "rollback" : "commit";
         }
 
         @Override
         void prepare(MessageBuilder message, String session, long number, Json told) {
-            told.put("resolution", wanted(number) ? "commit" : "rollback");
+            told.put("transaction", true);
         }
 
         @Override
         Sent send(Producer producer, Message message, long number) throws ClientException, IOException {
             Transaction transaction = producer.beginTransaction();
             SendReceipt receipt = producer.send(message, transaction);
-            if (!wanted(number)) {
-                rollback(transaction);
-                return new Sent(receipt, "fail", "rolled back");
+            String verdict = verdict(number);
+            if (verdict.equals("commit") && number % 3 == 0) {
+                return new Sent(receipt, () -> { });
             }
-            if (number % 3 == 0) {
-                return new Sent(receipt, "unknown", "left to the broker's question");
-            }
-            transaction.commit();
-            return Sent.ok(receipt);
+            Ending ending = verdict.equals("commit") ? transaction::commit : transaction::rollback;
+            return new Sent(receipt, () -> decide(id(message.getBody()), verdict, ending));
         }
 
-        /** Nothing can commit it any more, whether or not this is heard. */
-        private static void rollback(Transaction transaction) {
+        private void decide(String id, String verdict, Ending ending) {
+            long call = history.invoke("decide", new Json().put("id", id).put("verdict", verdict));
             try {
-                transaction.rollback();
-            } catch (ClientException unheard) {
+                ending.end();
+                history.complete("decide", call, "ok", new Json());
+            } catch (ClientException | RuntimeException error) {
                 // The broker will ask.
+                Problem problem = Problem.of(error);
+                history.complete("decide", call, problem.outcome(), problem.fields());
             }
         }
 

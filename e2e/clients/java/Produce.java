@@ -4,7 +4,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
 import java.util.OptionalLong;
 import org.apache.rocketmq.client.apis.ClientException;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
@@ -20,8 +19,6 @@ final class Produce {
     private static final long PAUSE_AFTER_FAILURE = 100;
     /** At the end, for calls under way: three requests of three seconds each. */
     private static final long LAST_CALLS = 10_000;
-    private static final Map<String, String> COUNTERS =
-        Map.of("ok", "acknowledged", "fail", "failed", "unknown", "unknown");
 
     private final Arguments arguments;
     private final Stop stop;
@@ -38,7 +35,7 @@ final class Produce {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("producer")));
         history.start(new Json().put("topic", arguments.topic()));
-        this.kind = Kind.of(arguments);
+        this.kind = Kind.of(arguments, history);
         this.producer = Starting.retry(arguments.startTimeout(), this::create);
         this.progress = new Progress(arguments.number("progress", 1), "sent", "acknowledged", "unknown", "failed");
     }
@@ -119,13 +116,13 @@ final class Produce {
         progress.add("sent");
         try {
             Kind.Sent sent = kind.send(producer, message, number);
-            Json fields = new Json().put("message_id", sent.receipt().getMessageId().toString())
-                .put("error", sent.reason());
+            Json fields = new Json().put("message_id", sent.receipt().getMessageId().toString());
             if (kind.hasPlace() && sent.receipt() instanceof SendReceiptImpl details) {
                 fields.put("offset", details.getOffset());
             }
-            history.complete("send", call, sent.outcome(), fields);
-            progress.add(COUNTERS.get(sent.outcome()));
+            history.complete("send", call, "ok", fields);
+            progress.add("acknowledged");
+            sent.rest().run();
             return true;
         } catch (Exception error) {
             // A client goes on whatever happens.

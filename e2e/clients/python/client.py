@@ -40,6 +40,7 @@ def parse(arguments):
     consume.add_argument("--duration", type=positive, default=None, metavar="SECONDS")
     consume.add_argument("--in-flight", type=int, default=8, help="threads that receive and acknowledge")
     consume.add_argument("--filter", default="*", help="tag expression")
+    consume.add_argument("--order", choices=["concurrent", "fifo"], help="of the consumer group, for the history")
     consume.add_argument("--give-back", type=int, default=0, metavar="SECONDS", help="every fifth message at first")
     receiving(consume)
     history(consume)

@@ -3,21 +3,12 @@
 import threading
 import time
 
-from history import History, checksum, client_name
+from history import History, checksum, client_name, id_in
 from library import VERSION, explain, new_consumer
 from progress import Progress
 
 PAUSE_AFTER_FAILURE = 0.1
 ACK_TRIES = 3
-
-
-def id_in(body):
-    """The id in a body that one of our producers wrote, else nothing."""
-    head, line_end, _ = body[:256].partition(b"\n")
-    try:
-        return head.decode("ascii") if line_end else None
-    except UnicodeDecodeError:
-        return None
 
 
 class Ending:
@@ -123,7 +114,14 @@ class Worker(threading.Thread):
         return self.arguments.give_back > 0 and first and number.isdigit() and int(number) % 5 == 0
 
     def give_back(self, message):
-        fields = {"session": self.session, "id": message.id, "message_id": message.message_id}
+        fields = {
+            "session": self.session,
+            "id": message.id,
+            "message_id": message.message_id,
+            "queue": message.queue,
+            "offset": message.queue_offset,
+            "attempt": message.delivery_attempt or 0,
+        }
         call = self.history.invoke("change", **fields, invisible_ms=self.arguments.give_back * 1000)
         try:
             self.consumer.change_invisible_duration(message, self.arguments.give_back)
@@ -161,7 +159,7 @@ class Worker(threading.Thread):
 
 def consume(arguments, stop):
     history = History(arguments.history, arguments.name or client_name("consumer"))
-    history.start("python", VERSION, arguments.topic, arguments.group, arguments.filter, kind="simple")
+    history.start("python", VERSION, arguments.topic, arguments.group, arguments.filter, kind="simple", order=arguments.order)
     consumer = new_consumer(arguments)
     counters = ["received", "deliveries", "acknowledged", "receive_errors", "ack_errors"]
     with Progress(arguments.progress, counters) as progress:

@@ -25,6 +25,15 @@ def client_name(role):
     return f"python-{role}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+def id_in(body):
+    """The id in a body that one of our producers wrote, else nothing."""
+    head, line_end, _ = body[:256].partition(b"\n")
+    try:
+        return head.decode("ascii") if line_end else None
+    except UnicodeDecodeError:
+        return None
+
+
 class History:
     """Every line is one write of the system, so lines of threads do not mix and a killed client tears at most the last."""
 

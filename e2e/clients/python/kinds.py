@@ -1,24 +1,25 @@
-"""Kinds of messages that a producer sends: what goes into the message, what the history tells, how a send ends."""
+"""Kinds of messages that a producer sends: what goes into the message, what the history tells, what follows a send."""
 
-import contextlib
 import time
 
-from library import TransactionResolution
+from history import id_in
+from library import TransactionResolution, explain
 
 
 class Normal:
     check = None
 
-    def __init__(self, arguments):
+    def __init__(self, arguments, history):
         self.arguments = arguments
+        self.history = history
 
     def prepare(self, message, session):
         """Makes the message one of this kind; returns what the history tells about it."""
         return {}
 
     def send(self, producer, message):
-        """Receipt, outcome, and why it is not the usual one."""
-        return producer.send(message), "ok", None
+        """The receipt, and what is still to be done then."""
+        return producer.send(message), None
 
     def offset(self, receipt):
         return receipt.offset
@@ -45,30 +46,39 @@ class Transaction(Normal):
     """Every fourth message is rolled back, of the others every third is left to the broker's question."""
 
     def check(self, message):
-        return TransactionResolution.COMMIT if self.wanted(message) else TransactionResolution.ROLLBACK
+        verdict = self.verdict(message)
+        call = self.history.invoke("decide", id=id_in(message.body), verdict=verdict)
+        self.history.complete("decide", call, "unknown", error="the library answers the broker's question")
+        return TransactionResolution.COMMIT if verdict == "commit" else TransactionResolution.ROLLBACK
 
     @staticmethod
     def number(message):
-        return int(message.body.partition(b"\n")[0].rpartition(b"-")[2])
+        return int(id_in(message.body).rpartition("-")[2])
 
-    def wanted(self, message):
-        return self.number(message) % 4 != 0
+    def verdict(self, message):
+        return "rollback" if self.number(message) % 4 == 0 else "commit"
 
     def prepare(self, message, session):
-        return {"resolution": "commit" if self.wanted(message) else "rollback"}
+        return {"transaction": True}
 
     def send(self, producer, message):
         transaction = producer.begin_transaction()
         receipt = producer.send(message, transaction)
-        if not self.wanted(message):
-            # Nothing can commit it any more, whether or not this call is heard.
-            with contextlib.suppress(Exception):
-                transaction.rollback()
-            return receipt, "fail", "rolled back"
-        if self.number(message) % 3 == 0:
-            return receipt, "unknown", "left to the broker's question"
-        transaction.commit()
-        return receipt, "ok", None
+        verdict = self.verdict(message)
+        if verdict == "commit" and self.number(message) % 3 == 0:
+            return receipt, None
+        end = transaction.commit if verdict == "commit" else transaction.rollback
+        return receipt, lambda: self.decide(id_in(message.body), verdict, end)
+
+    def decide(self, message_id, verdict, end):
+        call = self.history.invoke("decide", id=message_id, verdict=verdict)
+        try:
+            end()
+        except Exception as error:  # noqa: BLE001, the broker will ask
+            code, text, certain = explain(error)
+            self.history.complete("decide", call, "fail" if certain else "unknown", code=code, error=text)
+            return
+        self.history.complete("decide", call, "ok")
 
     def offset(self, receipt):
         """It has no place in a queue yet."""

@@ -69,7 +69,7 @@ def send_one(producer, kind, history, progress, session, message_id, message):
     progress.add("sent")
     producer.forget_tries()
     try:
-        receipt, outcome, reason = kind.send(producer, message)
+        receipt, rest = kind.send(producer, message)
     except Exception as error:  # noqa: BLE001, a client goes on whatever happens
         code, text, certain = explain(error)
         tries = producer.tries()
@@ -77,9 +77,11 @@ def send_one(producer, kind, history, progress, session, message_id, message):
         history.complete("send", call, outcome, code=code, error=text, message_id=message.message_id, tries=tries)
         progress.add("failed" if outcome == "fail" else "unknown")
         return False
-    found = {"message_id": receipt.message_id, "offset": kind.offset(receipt), "error": reason}
-    history.complete("send", call, outcome, tries=producer.tries(), **found)
-    progress.add({"ok": "acknowledged", "fail": "failed", "unknown": "unknown"}[outcome])
+    found = {"message_id": receipt.message_id, "offset": kind.offset(receipt), "tries": producer.tries()}
+    history.complete("send", call, "ok", **found)
+    progress.add("acknowledged")
+    if rest:
+        rest()
     return True
 
 
@@ -94,7 +96,7 @@ def worker(producer, kind, arguments, history, progress, numbers, session, stop)
 def produce(arguments, stop):
     history = History(arguments.history, arguments.name or client_name("producer"))
     history.start("python", VERSION, arguments.topic)
-    kind = KINDS[arguments.type](arguments)
+    kind = KINDS[arguments.type](arguments, history)
     producer = new_producer(arguments, kind.check)
     with Progress(arguments.progress, ["sent", "acknowledged", "unknown", "failed"]) as progress:
         numbers = Numbers(arguments.count, arguments.rate, stop)

@@ -11,6 +11,9 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::scenarios::{RETRY_DELAY, Scenario};
 
+/// As many levels has a topic with priorities.
+const QUEUES: u32 = 16;
+
 /// A connection to a broker that asks for no secret.
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
@@ -45,12 +48,8 @@ impl Admin {
     }
 
     async fn topic(&self, name: &str, scenario: &Scenario) -> Result<()> {
-        let topic = Topic {
-            name: name.to_owned(),
-            r#type: scenario.topic.into(),
-            queues: scenario.queues,
-            revision: 0,
-        };
+        let topic =
+            Topic { name: name.to_owned(), r#type: scenario.topic.into(), queues: QUEUES, revision: 0 };
         self.client.clone().create_topic(CreateTopicRequest { topic: Some(topic) }).await?;
         Ok(())
     }

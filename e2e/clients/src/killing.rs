@@ -9,7 +9,7 @@ use mainstay_proto::control::{DeliveryOrder, TopicType};
 
 use crate::admin::Admin;
 use crate::cluster::Cluster;
-use crate::extra;
+use crate::lateness;
 use crate::player::Launcher;
 use crate::scenarios::{PLAIN, Scenario};
 use crate::worker::Worker;
@@ -37,7 +37,7 @@ pub(crate) const KINDS: [Kind; 5] = [
     Kind {
         scenario: Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::InOrder, ..PLAIN },
         produce: &["--type", "fifo"],
-        consume: &[],
+        consume: &["--order", "fifo"],
     },
     Kind {
         scenario: Scenario { name: "delay", topic: TopicType::Delay, ..PLAIN },
@@ -137,9 +137,7 @@ fn judge(pair: &Pair, lost: Moment) -> Result<String> {
     let histories = [History::read(pair.producer.history())?, History::read(pair.consumer.history())?];
     let options = Options { leader_lost: vec![lost], ..Options::default() };
     let report = check_with(&histories, &options);
-    let findings = extra::look(pair.consumer.history())?;
-    let mut wrong: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    wrong.extend(findings.wrong);
+    let wrong: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
     ensure!(
         wrong.is_empty(),
         "{} violations, the first: {}",
@@ -152,13 +150,13 @@ fn judge(pair: &Pair, lost: Moment) -> Result<String> {
         "{} sent, {} acknowledged, {} received, {} came again",
         report.sent, report.acknowledged, group.received, group.redeliveries
     );
-    if !pair.kind.consume.is_empty() {
+    if pair.kind.scenario.name == "retry" {
         ensure!(group.redeliveries > ENOUGH / 10, "too few messages came again: {}", group.redeliveries);
     }
     if let Some(pause) = longest_pause(&histories) {
         told.push_str(&format!(", longest pause {:.1} s", pause.length().as_secs_f64()));
     }
-    if let Some(late) = findings.latest_ms {
+    if let Some(late) = lateness::latest(pair.consumer.history())? {
         told.push_str(&format!(", at most {late} ms late"));
     }
     Ok(told)

@@ -8,8 +8,8 @@ mod admin;
 mod broker;
 mod cluster;
 mod door;
-mod extra;
 mod killing;
+mod lateness;
 mod player;
 mod scenarios;
 mod table;
@@ -158,7 +158,7 @@ async fn on_one_broker(
         let access = Access {
             endpoint: guarded.endpoint(),
             user: (*language).to_owned(),
-            secret: format!("secret of {language}"),
+            secret: format!("secret-of-{language}"),
         };
         guarded.admin.user(&access.user, &access.secret, &format!("{language}-access")).await?;
         verdicts.extend(launcher.play(language, &open.endpoint(), &access, &ready, tell).await?);

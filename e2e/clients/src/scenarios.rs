@@ -15,8 +15,6 @@ const MANY: u32 = 17;
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) topic: TopicType,
-    /// Priorities are seen within one queue only.
-    pub(crate) queues: u32,
     pub(crate) order: DeliveryOrder,
     pub(crate) attempts: u32,
     /// Whether another group reads what nobody could consume.
@@ -32,7 +30,6 @@ pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(crate) const PLAIN: Scenario = Scenario {
     name: "",
     topic: TopicType::Normal,
-    queues: 8,
     order: DeliveryOrder::Concurrent,
     attempts: MANY,
     dead_letters: false,
@@ -63,6 +60,6 @@ pub(crate) const ALL: [Scenario; 17] = [
     Scenario { name: "tag", ..PLAIN },
     Scenario { name: "sql", ..PLAIN },
     Scenario { name: "dead-letter", attempts: ATTEMPTS, dead_letters: true, ..PLAIN },
-    Scenario { name: "priority", topic: TopicType::Priority, queues: 1, ..PLAIN },
+    Scenario { name: "priority", topic: TopicType::Priority, ..PLAIN },
     Scenario { name: "access", guarded: true, ..PLAIN },
 ];
