@@ -51,10 +51,11 @@ final class History {
         write(List.of(line("start", new Json().put("boot", boot).put("language", "java").putAll(fields))));
     }
 
+    /** The number of the call, above 0; 0 once the history has ended: nobody may act on it any more. */
     long invoke(String op, Json fields) {
         long call = calls.incrementAndGet();
-        write(List.of(line("invoke", new Json().put("op", op).put("call", call).putAll(fields))));
-        return call;
+        boolean written = write(List.of(line("invoke", new Json().put("op", op).put("call", call).putAll(fields))));
+        return written ? call : 0;
     }
 
     /** Messages that the call brought come before its end: a call that ended has told all. */
@@ -86,16 +87,17 @@ final class History {
             .put("client", client).putAll(fields).toString();
     }
 
-    private synchronized void write(List<String> lines) {
+    private synchronized boolean write(List<String> lines) {
         // A call that ends after the end line is one whose end nobody saw.
         if (ended) {
-            return;
+            return false;
         }
         ByteBuffer text = ByteBuffer.wrap((String.join("\n", lines) + "\n").getBytes(StandardCharsets.UTF_8));
         try {
             while (text.hasRemaining()) {
                 file.write(text);
             }
+            return true;
         } catch (IOException problem) {
             throw new UncheckedIOException(problem);
         }

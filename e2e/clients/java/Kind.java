@@ -25,9 +25,9 @@ class Kind {
         void end() throws ClientException;
     }
 
-    static Kind of(Arguments arguments, History history) {
+    static Kind of(Arguments arguments, History history, Progress progress) {
         Map<String, Supplier<Kind>> all = Map.of("normal", Kind::new, "fifo", Fifo::new,
-            "delay", () -> new Delay(arguments.whole("delay", 2)), "transaction", () -> new Transactional(history));
+            "delay", () -> new Delay(arguments.whole("delay", 2)), "transaction", () -> new Transactional(history, progress));
         String name = arguments.text("type", "normal");
         return Optional.ofNullable(all.get(name)).map(Supplier::get)
             .orElseThrow(() -> new IllegalArgumentException("--type is one of " + all.keySet()));
@@ -82,9 +82,11 @@ class Kind {
     /** Every fourth message is rolled back, of the others every third is left to the broker's question. */
     private static final class Transactional extends Kind {
         private final History history;
+        private final Progress progress;
 
-        Transactional(History history) {
+        Transactional(History history, Progress progress) {
             this.history = history;
+            this.progress = progress;
         }
 
         @Override
@@ -96,8 +98,12 @@ class Kind {
             String id = id(message.getBody());
             String verdict = verdict(Long.parseLong(id.substring(id.lastIndexOf('-') + 1)));
             long call = history.invoke("decide", new Json().put("id", id).put("verdict", verdict));
+            if (call == 0) {
+                return TransactionResolution.UNKNOWN;
+            }
             history.complete("decide", call, "unknown",
                 new Json().put("error", "the library answers the broker's question"));
+            progress.add("asked");
             return verdict.equals("commit") ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK;
         }
 

@@ -35,9 +35,10 @@ final class Produce {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("producer")));
         history.start(new Json().put("topic", arguments.topic()));
-        this.kind = Kind.of(arguments, history);
+        this.progress = new Progress(arguments.number("progress", 1), "sent", "acknowledged", "unknown", "failed",
+            "asked");
+        this.kind = Kind.of(arguments, history, progress);
         this.producer = Starting.retry(arguments.startTimeout(), this::create);
-        this.progress = new Progress(arguments.number("progress", 1), "sent", "acknowledged", "unknown", "failed");
     }
 
     static void run(Arguments arguments, Stop stop) throws Exception {

@@ -52,9 +52,9 @@ class History:
                                 filter=filter_expression, **more)])
 
     def invoke(self, op, **fields):
+        """The number of the call; nothing once the history has ended: nobody may act on it any more."""
         call = next(self._calls)
-        self._write([self._line("invoke", op=op, call=call, **fields)])
-        return call
+        return call if self._write([self._line("invoke", op=op, call=call, **fields)]) else None
 
     def complete(self, op, call, outcome, messages=(), **fields):
         """Messages that the call brought come before its end: a call that ended has told all."""
@@ -77,6 +77,7 @@ class History:
             # A call that ends after the end line is one whose end nobody saw.
             if not self._ended:
                 self._append(lines)
+            return not self._ended
 
     def _append(self, lines):
         if self._file is not None:

@@ -9,9 +9,10 @@ from library import TransactionResolution, explain
 class Normal:
     check = None
 
-    def __init__(self, arguments, history):
+    def __init__(self, arguments, history, progress):
         self.arguments = arguments
         self.history = history
+        self.progress = progress
 
     def prepare(self, message, session):
         """Makes the message one of this kind; returns what the history tells about it."""
@@ -48,7 +49,10 @@ class Transaction(Normal):
     def check(self, message):
         verdict = self.verdict(message)
         call = self.history.invoke("decide", id=id_in(message.body), verdict=verdict)
+        if call is None:
+            return TransactionResolution.TRANSACTION_RESOLUTION_UNSPECIFIED
         self.history.complete("decide", call, "unknown", error="the library answers the broker's question")
+        self.progress.add("asked")
         return TransactionResolution.COMMIT if verdict == "commit" else TransactionResolution.ROLLBACK
 
     @staticmethod

@@ -96,9 +96,10 @@ def worker(producer, kind, arguments, history, progress, numbers, session, stop)
 def produce(arguments, stop):
     history = History(arguments.history, arguments.name or client_name("producer"))
     history.start("python", VERSION, arguments.topic)
-    kind = KINDS[arguments.type](arguments, history)
+    progress = Progress(arguments.progress, ["sent", "acknowledged", "unknown", "failed", "asked"])
+    kind = KINDS[arguments.type](arguments, history, progress)
     producer = new_producer(arguments, kind.check)
-    with Progress(arguments.progress, ["sent", "acknowledged", "unknown", "failed"]) as progress:
+    with progress:
         numbers = Numbers(arguments.count, arguments.rate, stop)
         threads = [
             threading.Thread(

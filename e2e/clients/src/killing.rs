@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::lateness;
 use crate::player::Launcher;
 use crate::scenarios::{PLAIN, Scenario};
-use crate::worker::Worker;
+use crate::worker::{Counts, Worker};
 
 /// Languages whose clients keep histories and are sent through this.
 pub(crate) const LANGUAGES: [&str; 2] = ["java", "python"];
@@ -21,6 +21,9 @@ pub(crate) const LANGUAGES: [&str; 2] = ["java", "python"];
 const ENOUGH: u64 = 60;
 const START: Duration = Duration::from_secs(60);
 const HEALED: Duration = Duration::from_secs(40);
+/// Transactions that have to be asked about after the kill, and how long that may take: the first question comes after 6 s.
+const ASKED: u64 = 5;
+const QUESTIONS: Duration = Duration::from_secs(45);
 const LAST_CALLS: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(90);
 
@@ -51,6 +54,13 @@ pub(crate) const KINDS: [Kind; 5] = [
     },
     Kind { scenario: Scenario { name: "retry", ..PLAIN }, produce: &[], consume: &["--give-back", "2"] },
 ];
+
+impl Kind {
+    /// Whether the broker has something to ask the producer.
+    fn asks(&self) -> bool {
+        self.scenario.topic == TopicType::Transaction
+    }
+}
 
 /// A client's producer and consumer of one kind.
 struct Pair {
@@ -90,13 +100,17 @@ pub(crate) async fn one_language(
     let lost = Moment::now();
     cluster.kill(leader).await?;
     let killed = Instant::now();
-    let before: Vec<u64> = pairs.iter().map(|pair| pair.producer.acknowledged()).collect();
-    reach(&pairs, |at| before[at] + ENOUGH, HEALED).await?;
+    let before: Vec<Counts> = pairs.iter().map(|pair| pair.producer.counts()).collect();
+    reach(&pairs, |at| before[at].acknowledged + ENOUGH, HEALED).await?;
     println!(
         "    {language}: {ENOUGH} more of each kind {:.1} s after the kill",
         killed.elapsed().as_secs_f64()
     );
     cluster.start_missing().await?;
+    for (pair, before) in pairs.iter().zip(&before).filter(|(pair, _)| pair.kind.asks()) {
+        let wanted = before.asked + ASKED;
+        pair.producer.reach("questions after the kill", QUESTIONS, |counts| counts.asked >= wanted).await?;
+    }
     for pair in &pairs {
         pair.producer.stop()?;
     }
@@ -128,7 +142,10 @@ fn pair(cluster: &Cluster, folder: &Path, launcher: &Launcher, language: &str, k
 }
 
 async fn reach(pairs: &[Pair], wanted: impl Fn(usize) -> u64, limit: Duration) -> Result<()> {
-    let all = pairs.iter().enumerate().map(|(at, pair)| pair.producer.reach(wanted(at), limit));
+    let all = pairs.iter().enumerate().map(|(at, pair)| {
+        let wanted = wanted(at);
+        pair.producer.reach("acknowledged sends", limit, move |counts| counts.acknowledged >= wanted)
+    });
     futures::future::try_join_all(all).await?;
     Ok(())
 }

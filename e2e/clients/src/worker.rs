@@ -15,8 +15,10 @@ use tokio::sync::watch;
 /// What a program says about its progress.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
-struct Counts {
-    acknowledged: u64,
+pub(crate) struct Counts {
+    pub(crate) acknowledged: u64,
+    /// Transactions that the broker asked about.
+    pub(crate) asked: u64,
 }
 
 /// Killed when dropped.
@@ -53,23 +55,23 @@ impl Worker {
         &self.history
     }
 
-    /// Calls that were acknowledged so far.
-    pub(crate) fn acknowledged(&self) -> u64 {
-        self.counts.borrow().acknowledged
+    pub(crate) fn counts(&self) -> Counts {
+        *self.counts.borrow()
     }
 
-    /// Waits until so many calls were acknowledged.
-    pub(crate) async fn reach(&self, acknowledged: u64, limit: Duration) -> Result<()> {
+    /// Waits until its counts are as wanted.
+    pub(crate) async fn reach(
+        &self,
+        what: &str,
+        limit: Duration,
+        enough: impl Fn(&Counts) -> bool + Send,
+    ) -> Result<()> {
         let mut counts = self.counts.clone();
-        let reached = counts.wait_for(|counts| counts.acknowledged >= acknowledged);
+        let reached = counts.wait_for(|counts| enough(counts));
         match tokio::time::timeout(limit, reached).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => bail!("{} ended before {acknowledged} calls were acknowledged", self.name),
-            Err(_) => bail!(
-                "{}: {} of {acknowledged} calls acknowledged after {limit:?}",
-                self.name,
-                self.acknowledged()
-            ),
+            Ok(Err(_)) => bail!("{} ended before {what}", self.name),
+            Err(_) => bail!("{} has {:?} after {limit:?}, too little for {what}", self.name, self.counts()),
         }
     }
 
