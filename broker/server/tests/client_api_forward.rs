@@ -212,8 +212,8 @@ async fn topics_spread_over_broker_groups_and_each_broker_takes_calls_for_all() 
         assert_eq!(code(&acknowledged.status), Code::Ok, "{acknowledged:?}");
     }
     // One call with handles of both groups.
-    one.send_ok(vec![message("t", "at-0", "y")]).await;
-    two.send_ok(vec![message("t", "at-1", "y")]).await;
+    one.send_ok(vec![message("t", "at-0-again", "y")]).await;
+    two.send_ok(vec![message("t", "at-1-again", "y")]).await;
     let here = one.receive(from("pair-0")).await;
     let there = one.receive(from("pair-1")).await;
     let handles = [handle(&there.messages[0]), handle(&here.messages[0])];
