@@ -5,19 +5,20 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures::Stream;
-use mainstay_messaging::{Filter, QueueOffset};
+use mainstay_messaging::{Filter, Publish, QueueOffset};
 use mainstay_proto::rocketmq::pull_message_response::Content;
 use mainstay_proto::rocketmq::{Code, PullMessageRequest, PullMessageResponse, Status};
 
 use super::ClientApi;
 use super::caller::Caller;
-use super::filter;
+use super::filter::Wanted;
 use super::message::shown;
 use super::offsets::{NamedQueue, whole};
 use super::refusal::{Refusal, ok};
 use super::settings::MAX_RECEIVE_BATCH;
 use super::times::{poll_until, wire_duration};
 use crate::forward::{Call, Failure, Peer, Unanswered};
+use crate::group::meets;
 
 /// Messages looked at in one turn at most, whether the filter takes them or not.
 const LOOKED_AT: u64 = 256;
@@ -37,7 +38,7 @@ struct Pulling<'a> {
     request: &'a PullMessageRequest,
     queue: NamedQueue,
     from: QueueOffset,
-    filter: Filter,
+    wanted: Wanted,
     poll_end: Instant,
     until: Instant,
 }
@@ -67,13 +68,13 @@ impl ClientApi {
         caller.require_client_id()?;
         self.inner.catalog.group_name(request.group.as_ref())?;
         let from = whole(request.offset)?;
-        let filter = filter::parse(request.filter_expression.as_ref())?;
+        let wanted = self.inner.filters.parse(request.filter_expression.as_ref())?;
         let poll_end = poll_until(caller, request.long_polling_timeout.as_ref())?;
         let until = caller.poll_deadline().map_or(poll_end + WAY_BACK, |end| end.min(poll_end + WAY_BACK));
         let lookup_end = poll_end.max(Instant::now() + LOOKUP_TIME);
         let queue = self.named_queue(request.message_queue.as_ref(), lookup_end).await?;
         let target = queue.target;
-        let call = Pulling { api: self, caller, request, queue, from, filter, poll_end, until };
+        let call = Pulling { api: self, caller, request, queue, from, wanted, poll_end, until };
         tokio::select! {
             biased;
             answer = self.inner.forwarder.at_leader(target, caller, until, &call) => answer,
@@ -139,7 +140,7 @@ impl ClientApi {
                 let stored =
                     loaded.map_err(|error| Refusal::new(Code::InternalServerError, error.to_string()))?;
                 next = QueueOffset(offset.0 + 1);
-                if takes(&call.filter, stored.publish.tag.as_deref()) {
+                if takes(&call.wanted, &stored.publish) {
                     let host = &self.inner.store_host;
                     messages.push(shown(stored, named.clone(), (call.queue.queue, *offset), host));
                 }
@@ -152,10 +153,12 @@ impl ClientApi {
     }
 }
 
-fn takes(filter: &Filter, tag: Option<&str>) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Tags(tags) => tag.is_some_and(|tag| tags.iter().any(|wanted| wanted == tag)),
+fn takes(wanted: &Wanted, message: &Publish) -> bool {
+    match wanted {
+        Wanted::Where(expression) => meets(expression, message),
+        Wanted::Filtered(Filter::Tags(tags)) => message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
+        // Nobody brings verdicts along: they are the leader's, for receives.
+        Wanted::Filtered(Filter::All | Filter::Judged(_)) => true,
     }
 }
 

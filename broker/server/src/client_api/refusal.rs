@@ -23,11 +23,6 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// For what the protocol knows and this broker does not do yet.
-    pub(crate) fn not_supported_yet(what: &str) -> Self {
-        Self::new(Code::NotImplemented, format!("{what} is not supported yet"))
-    }
-
     pub(crate) fn status(&self, dialect: Dialect) -> Status {
         Status { code: dialect.code(self.code) as i32, message: self.message.clone().into_owned() }
     }

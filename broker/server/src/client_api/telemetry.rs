@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 use super::ClientApi;
 use super::access::Permit;
 use super::caller::Caller;
-use super::guard::stream_refused;
 use super::names::full_name;
 use super::producers::{Commands, StreamId};
 use super::refusal::{Refusal, ok};

@@ -136,7 +136,6 @@ impl Driver {
 /// The verdicts on the candidates, or on the first of them, and whether all could be read. One that cannot be read is
 /// taken, as by a poll without a filter: its consumer is told, and it comes to rest as a dead letter.
 fn judge(log: &Log, candidates: &Candidates, expression: &Expression) -> (Verdicts, bool) {
-    let needs_keys = expression.names(KEYS);
     let (mut readable, mut bytes) = (true, 0);
     let mut last: Option<Batch> = None;
     let mut judged = Vec::with_capacity(candidates.messages.len());
@@ -148,7 +147,7 @@ fn judge(log: &Log, candidates: &Candidates, expression: &Expression) -> (Verdic
                 readable &= last.is_some();
             }
             let message = last.as_ref().and_then(|batch| message_of(batch, record));
-            message.is_none_or(|message| expression.matches(&Content::new(&message, needs_keys)))
+            message.is_none_or(|message| meets(expression, &message))
         });
         judged.push((candidate.queue, candidate.offset, taken));
         if bytes >= LOOK_BYTES {
@@ -163,6 +162,11 @@ fn message_of(batch: &Batch, record: RecordId) -> Option<Publish> {
         Ok(Command::Publish(publish)) => Some(publish),
         _ => None,
     }
+}
+
+/// Whether a message is what the expression asks for.
+pub(crate) fn meets(expression: &Expression, message: &Publish) -> bool {
+    expression.matches(&Content::new(message, expression.names(KEYS)))
 }
 
 const TAGS: &str = "TAGS";

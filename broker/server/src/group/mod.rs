@@ -35,6 +35,7 @@ pub use error::{LoadError, ProposeError, ReceiveError};
 pub use handle::{GroupHandle, Stored};
 pub(crate) use input::Input;
 pub use input::OrderError;
+pub(crate) use judging::meets;
 pub(crate) use refill::{Offer, RefillError, RefillId, RefillStep};
 pub(crate) use start::{Replica, open};
 pub use status::Status;
