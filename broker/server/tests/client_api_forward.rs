@@ -60,9 +60,9 @@ async fn a_follower_answers_every_call_as_the_leader_would() {
     assert_eq!(code(&void.status), Code::InvalidReceiptHandle);
     assert_eq!(void.receipt_handle, handle(&received[0]));
 
-    let sql = FilterExpression { r#type: FilterType::Sql as i32, expression: "a = 1".to_owned() };
+    let sql = FilterExpression { r#type: FilterType::Sql as i32, expression: "a =".to_owned() };
     let refused = ReceiveMessageRequest { filter_expression: Some(sql), ..polling("g", "t", LONG) };
-    assert_eq!(one.receive(refused).await.status.code(), Code::NotImplemented);
+    assert_eq!(one.receive(refused).await.status.code(), Code::IllegalFilterExpression);
     let empty = one.receive(polling("g", "t", Duration::from_millis(50))).await;
     assert_eq!(empty.status.code(), Code::MessageNotFound);
 }

@@ -94,7 +94,7 @@ async fn every_limit_of_a_receive_answers_with_its_code() {
         change(&mut request);
         request
     };
-    let sql = FilterExpression { r#type: FilterType::Sql as i32, expression: "a > 1".into() };
+    let sql = FilterExpression { r#type: FilterType::Sql as i32, expression: "a =".into() };
     let pipe = FilterExpression { r#type: FilterType::Tag as i32, expression: "a|b".into() };
     let rows = [
         (with(&|r| r.invisible_duration = duration(9)), Code::IllegalInvisibleTime, "invisible_duration"),
@@ -104,7 +104,7 @@ async fn every_limit_of_a_receive_answers_with_its_code() {
             "invisible_duration",
         ),
         (with(&|r| r.long_polling_timeout = duration(-1)), Code::IllegalPollingTime, "long_polling_timeout"),
-        (with(&|r| r.filter_expression = Some(sql.clone())), Code::NotImplemented, "SQL"),
+        (with(&|r| r.filter_expression = Some(sql.clone())), Code::IllegalFilterExpression, "SQL"),
         (
             with(&|r| r.filter_expression = Some(pipe.clone())),
             Code::IllegalFilterExpression,

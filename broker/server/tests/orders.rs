@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, Role};
@@ -99,12 +100,16 @@ async fn a_forced_promotion_quarantines_what_the_old_leader_had_not_shipped() {
     group.network.isolate(0).await;
     // The lease still runs: acknowledged by one copy, which is what this mode promises.
     send(&group.handle(0), "not shipped").await;
+    // Each with an id of its own: what is sent again is stored, and dropped.
+    let tries = AtomicU32::new(0);
     until("the old leader's authority ends", async || {
-        let answer = group.handle(0).propose(publish("letters", "too late"), soon()).await;
+        let body = format!("too late {}", tries.fetch_add(1, Ordering::Relaxed));
+        let answer = group.handle(0).propose(publish("letters", &body), soon()).await;
         matches!(answer, Err(ProposeError::NotServing | ProposeError::NotLeader { .. })).then_some(())
     })
     .await;
-    let accepted_late = bodies(&group.handle(0)).await.iter().filter(|body| *body == "too late").count();
+    let accepted_late =
+        bodies(&group.handle(0)).await.iter().filter(|body| body.starts_with("too late")).count();
     let as_of_clock_ms = clock(&group, 1).await;
     let late = PromoteRequest { epoch: 2, valid_ms: 1, as_of_clock_ms };
     until("the order is void", async || (clock(&group, 1).await > as_of_clock_ms + 1).then_some(())).await;
