@@ -10,7 +10,7 @@ use mainstay_proto::rocketmq::{
 };
 use mainstay_record::GroupId;
 
-use super::message::accepted_types;
+use super::kind::accepted_types;
 use crate::config::Config;
 
 /// Stands for any queue of the broker named.

@@ -11,8 +11,9 @@ use mainstay_record::{GroupId, Timestamp};
 
 use super::ClientApi;
 use super::caller::{Caller, Dialect};
+use super::kind::{check_type, message_kind, message_type};
 use super::limits::{self, MAX_MESSAGES_PER_SEND};
-use super::message::{check_type, message_kind, message_type, publish, unsent};
+use super::message::{publish, unsent};
 use super::names::full_name;
 use super::outcome::{self, NotHere};
 use super::refusal::{Checked, Refusal, combined, ok};
