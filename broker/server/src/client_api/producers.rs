@@ -5,6 +5,7 @@
 //! where the settings are late. Nothing is kept of clients without an open stream.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mainstay_proto::rocketmq::telemetry_command::Command;
@@ -17,6 +18,10 @@ use super::refusal::ok;
 
 /// Topics that one client is remembered for; it is asked about no others.
 const MAX_TOPICS: usize = 1024;
+
+/// Whether a stream's user may hear of the messages of a topic, named in full. What a client says about itself is no proof: any
+/// user can take the client id of another's.
+pub(super) type MayHear = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 pub(super) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
 
@@ -48,22 +53,34 @@ struct Open {
 #[derive(Debug, Default)]
 struct Client {
     topics: BTreeSet<String>,
-    streams: Vec<(StreamId, Commands)>,
+    streams: Vec<Stream>,
+}
+
+struct Stream {
+    id: StreamId,
+    commands: Commands,
+    may_hear: MayHear,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Producers {
-    pub(super) fn opened(&self, client: &str, commands: Commands) -> StreamId {
+    pub(super) fn opened(&self, client: &str, commands: Commands, may_hear: MayHear) -> StreamId {
         let mut open = self.clients.lock();
         open.opened += 1;
         let id = StreamId(open.opened);
-        open.by_client.entry(client.to_owned()).or_default().streams.push((id, commands));
+        open.by_client.entry(client.to_owned()).or_default().streams.push(Stream { id, commands, may_hear });
         id
     }
 
     pub(super) fn closed(&self, client: &str, id: StreamId) {
         let mut open = self.clients.lock();
         if let Some(known) = open.by_client.get_mut(client) {
-            known.streams.retain(|(other, _)| *other != id);
+            known.streams.retain(|stream| stream.id != id);
             if known.streams.is_empty() {
                 open.by_client.remove(client);
             }
@@ -96,12 +113,16 @@ impl Producers {
         in_turn.flatten().any(|commands| commands.try_send(Ok(command(question))).is_ok())
     }
 
-    /// The streams of each client that publishes `topic`.
+    /// The streams of each client that publishes `topic`, and of users that may.
     fn of_topic(&self, topic: &str) -> Vec<Vec<Commands>> {
         let open = self.clients.lock();
         let publishing = open.by_client.values().filter(|client| client.topics.contains(topic));
         publishing
-            .map(|client| client.streams.iter().map(|(_, commands)| commands.clone()).collect())
+            .map(|client| {
+                let hearing = client.streams.iter().filter(|stream| (stream.may_hear)(topic));
+                hearing.map(|stream| stream.commands.clone()).collect::<Vec<_>>()
+            })
+            .filter(|streams| !streams.is_empty())
             .collect()
     }
 }
@@ -129,7 +150,7 @@ mod tests {
 
     fn open(producers: &Producers, client: &str, ahead: usize) -> (StreamId, Received) {
         let (commands, received) = mpsc::channel(ahead);
-        (producers.opened(client, commands), received)
+        (producers.opened(client, commands, Box::new(|_| true)), received)
     }
 
     fn asked(received: &mut Received) -> Vec<String> {
@@ -173,6 +194,25 @@ mod tests {
         assert_eq!((asked(&mut narrow), asked(&mut wide)), (vec!["a".into()], vec!["b".into(), "c".into()]));
         drop((narrow, wide));
         assert_eq!(producers.ask("orders", &[question("d")]), [false]);
+    }
+
+    #[test]
+    fn a_stream_under_anothers_client_id_hears_nothing_its_user_may_not() {
+        let producers = Producers::default();
+        let (commands, mut stranger) = mpsc::channel(8);
+        producers.opened("one", commands, Box::new(|topic| topic == "letters"));
+        let (_, mut own) = open(&producers, "one", 8);
+        producers.publishes("one", "orders");
+        producers.publishes("one", "letters");
+        assert_eq!(producers.ask("orders", &["a", "b"].map(question)), [true; 2]);
+        assert_eq!((asked(&mut stranger), asked(&mut own).len()), (vec![], 2));
+        producers.ask("letters", &[question("c")]);
+        assert_eq!(asked(&mut stranger), ["c"]);
+        let alone = Producers::default();
+        let (commands, _stranger) = mpsc::channel(8);
+        alone.opened("one", commands, Box::new(|_| false));
+        alone.publishes("one", "orders");
+        assert_eq!(alone.ask("orders", &[question("d")]), [false], "another broker is asked then");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::ClientApi;
 use super::access::Permit;
 use super::caller::Caller;
 use super::names::full_name;
-use super::producers::{Commands, StreamId};
+use super::producers::{Commands, MayHear, StreamId};
 use super::refusal::{Refusal, ok};
 use super::settings::merge;
 
@@ -33,9 +33,13 @@ struct OpenStream {
 }
 
 impl OpenStream {
-    fn new(api: ClientApi, client: String, commands: Commands) -> Self {
+    fn new(api: ClientApi, client: String, permit: Option<Permit>, commands: Commands) -> Self {
         api.inner.clients.stream_opened(&client, Instant::now());
-        let id = api.inner.producers.opened(&client, commands);
+        let may_hear: MayHear = match permit {
+            Some(permit) => Box::new(move |topic| permit.may_publish(topic)),
+            None => Box::new(|_| true),
+        };
+        let id = api.inner.producers.opened(&client, commands, may_hear);
         Self { api, client, id }
     }
 }
@@ -58,7 +62,7 @@ impl ClientApi {
     ) -> Result<TelemetryStream, Refusal> {
         let client = caller.require_client_id()?.to_owned();
         let (replies, stream) = mpsc::channel(AHEAD);
-        let open = OpenStream::new(self.clone(), client, replies.clone());
+        let open = OpenStream::new(self.clone(), client, permit.clone(), replies.clone());
         tokio::spawn(converse(open, permit, commands, replies));
         Ok(ReceiverStream::new(stream))
     }

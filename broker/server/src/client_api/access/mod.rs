@@ -12,7 +12,7 @@ mod replays;
 use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mainstay_messaging::{Metadata, Rights, UserName, UserSecret};
+use mainstay_messaging::{Action, Metadata, Resource, Rights, UserName, UserSecret};
 use mainstay_proto::rocketmq::{Code, Settings};
 use mainstay_proto::signature::{AUTHORIZATION_HEADER, DATE_HEADER, Shown};
 use tonic::metadata::MetadataMap;
@@ -137,6 +137,13 @@ impl Permit {
             Some((permits, _)) => settings.check(&permits),
             None => Err(unauthorized(format!("user '{}' does not exist any more", self.user))),
         }
+    }
+
+    /// Whether the user, as it is by now, may publish into `topic`, named in full.
+    pub(super) fn may_publish(&self, topic: &str) -> bool {
+        let known = self.access.group.metadata();
+        let user = self.access.find(&known, self.user.as_str());
+        user.is_some_and(|(permits, _)| permits.rights.allow(Action::Publish, Resource::Topic(topic)))
     }
 }
 
