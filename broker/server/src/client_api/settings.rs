@@ -25,6 +25,9 @@ const PRODUCER_ATTEMPTS: i32 = 3;
 /// Of a list that stands for growing waits: the rest are as long as the last.
 const LONGEST_LIST: u32 = 64;
 const DOUBLING: u32 = 2;
+/// After a failure this library goes on with the next message of the batch before it tries the failed one again: only what
+/// is not in the batch stays in order.
+const GO_FIFO_BATCH: i32 = 1;
 const LITE_SUBSCRIPTION_QUOTA: i32 = 2000;
 const MAX_LITE_TOPIC_BYTES: i32 = 64;
 
@@ -55,7 +58,11 @@ pub(crate) fn merge(
         Some(PubSub::Subscription(subscription)) => {
             let group = merge_subscription(subscription, kind, filters)?;
             let delivering = delivering(group.as_str(), &subscription.subscriptions);
-            subscription.fifo = Some(delivering.order == DeliveryOrder::Fifo);
+            let fifo = delivering.order == DeliveryOrder::Fifo;
+            subscription.fifo = Some(fifo);
+            if fifo && language == Language::Golang {
+                subscription.receive_batch_size = Some(GO_FIFO_BATCH);
+            }
             consumer_policy(&delivering, language)
         }
         None => {
@@ -271,6 +278,21 @@ mod tests {
             assert_eq!(subscription.lite_subscription_quota, lite.then_some(2000));
             assert_eq!(subscription.max_lite_topic_size, lite.then_some(64));
         }
+    }
+
+    #[test]
+    fn go_gets_ordered_messages_one_by_one() {
+        let batch = |order, language: Language| {
+            let mut settings = consumer(ClientType::PushConsumer, "billing");
+            settings.user_agent = Some(Ua { language: language as i32, ..Ua::default() });
+            let retry = Retry::Customized(vec![1000]);
+            let settings = merge(settings, |_, _| delivering(order, 4, retry)).unwrap();
+            let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("{language:?}") };
+            subscription.receive_batch_size
+        };
+        assert_eq!(batch(DeliveryOrder::Fifo, Language::Golang), Some(1));
+        assert_eq!(batch(DeliveryOrder::Concurrent, Language::Golang), Some(32));
+        assert_eq!(batch(DeliveryOrder::Fifo, Language::Java), Some(32));
     }
 
     #[test]
