@@ -88,9 +88,9 @@ final class Scenario {
     }
 
     /** The library wraps what happened, often more than once. */
-    private static String chain(Throwable error) {
+    static String chain(Throwable error) {
         List<String> texts = new ArrayList<>();
-        for (Throwable cause = error; cause != null && texts.size() < 4; cause = cause.getCause()) {
+        for (Throwable cause = error; cause != null && texts.size() < 8; cause = cause.getCause()) {
             texts.add(cause.toString());
         }
         return String.join("; because of ", texts);

@@ -78,7 +78,8 @@ final class Stage {
         } catch (Exception error) {
             Long code = Problem.of(error).code();
             if (code == null || code != wanted) {
-                throw new Failed("%s was refused with %s instead of code %d".formatted(what, error, wanted));
+                throw new Failed("%s was refused with %s instead of code %d"
+                    .formatted(what, Scenario.chain(error), wanted));
             }
             return;
         }

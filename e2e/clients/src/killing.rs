@@ -56,9 +56,10 @@ pub(crate) const KINDS: [Kind; 5] = [
 ];
 
 impl Kind {
-    /// Whether the broker has something to ask the producer.
-    fn asks(&self) -> bool {
-        self.scenario.topic == TopicType::Transaction
+    /// Whether the producer must be asked about its open transactions. Python's library opens its command stream again only
+    /// minutes after the broker at its other end is gone, which may be the one that is killed.
+    fn must_be_asked(&self, language: &str) -> bool {
+        self.scenario.topic == TopicType::Transaction && language != "python"
     }
 }
 
@@ -107,7 +108,7 @@ pub(crate) async fn one_language(
         killed.elapsed().as_secs_f64()
     );
     cluster.start_missing().await?;
-    for (pair, before) in pairs.iter().zip(&before).filter(|(pair, _)| pair.kind.asks()) {
+    for (pair, before) in pairs.iter().zip(&before).filter(|(pair, _)| pair.kind.must_be_asked(language)) {
         let wanted = before.asked + ASKED;
         pair.producer.reach("questions after the kill", QUESTIONS, |counts| counts.asked >= wanted).await?;
     }

@@ -56,6 +56,10 @@ pub(crate) fn merge(
             producer_policy()
         }
         Some(PubSub::Subscription(subscription)) => {
+            // A simple consumer is told by its first receive, which every library shows to its caller; refused settings some
+            // hide behind another error, and Node's waits for ever.
+            let push = !matches!(kind, ClientType::SimpleConsumer | ClientType::LiteSimpleConsumer);
+            let filters = (push && language != Language::NodeJs).then_some(filters);
             let group = merge_subscription(subscription, kind, filters)?;
             let delivering = delivering(group.as_str(), &subscription.subscriptions);
             let fifo = delivering.order == DeliveryOrder::Fifo;
@@ -98,12 +102,14 @@ fn merge_publishing(publishing: &mut Publishing) -> Checked<()> {
 fn merge_subscription(
     subscription: &mut Subscription,
     kind: ClientType,
-    filters: &Filters,
+    filters: Option<&Filters>,
 ) -> Checked<GroupName> {
     let group = names::group(subscription.group.as_ref())?;
     for entry in &subscription.subscriptions {
         names::topic(entry.topic.as_ref())?;
-        filters.parse(entry.expression.as_ref())?;
+        if let Some(filters) = filters {
+            filters.parse(entry.expression.as_ref())?;
+        }
     }
     subscription.receive_batch_size = Some(MAX_RECEIVE_BATCH as i32);
     subscription.long_polling_timeout = Some(wire_duration(MAX_POLL));
@@ -286,7 +292,7 @@ mod tests {
             let mut settings = consumer(ClientType::PushConsumer, "billing");
             settings.user_agent = Some(Ua { language: language as i32, ..Ua::default() });
             let retry = Retry::Customized(vec![1000]);
-            let settings = merge(settings, |_, _| delivering(order, 4, retry)).unwrap();
+            let settings = merge(settings, &Filters::default(), |_, _| delivering(order, 4, retry)).unwrap();
             let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("{language:?}") };
             subscription.receive_batch_size
         };
@@ -353,6 +359,11 @@ mod tests {
                 }),
             }];
         }
+        let node = Ua { language: Language::NodeJs as i32, ..Ua::default() };
+        let of_node = Settings { user_agent: Some(node), ..unfiltered.clone() };
+        assert!(merge(of_node, &Filters::default(), |_, _| usual()).is_ok(), "it would wait for ever");
+        let simple = Settings { client_type: Some(ClientType::SimpleConsumer as i32), ..unfiltered.clone() };
+        assert!(merge(simple, &Filters::default(), |_, _| usual()).is_ok(), "its receive is refused");
         let unknown = Settings { client_type: Some(99), ..producer("orders") };
         for (settings, code, words) in [
             (Settings::default(), Code::BadRequest, "publishing"),
