@@ -315,10 +315,26 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_do_not_panic(code in 0u8..23, bytes in vec(any::<u8>(), 0..200)) {
-        let mut plausible = vec![1, code];
+        let version = encoded(&Command::Trim(Trim { through: LogIndex(1) }))[0];
+        let mut plausible = vec![version, code];
         plausible.extend_from_slice(&bytes);
+        let plausible = Bytes::from(plausible);
+        let is_read = !matches!(Command::decode(&plausible), Err(DecodeError::UnknownVersion(_)));
+        prop_assert!(is_read, "it does not get past the version");
         survive(Bytes::from(bytes));
-        survive(Bytes::from(plausible));
+        survive(plausible);
+    }
+
+    /// A command whose numbers, lengths and counts are as large as they can be: none makes room for what is not there.
+    #[test]
+    fn absurd_lengths_do_not_panic_or_fill_the_memory(command in command(), at in any::<prop::sample::Index>()) {
+        let bytes = encoded(&command);
+        let at = 2 + at.index(bytes.len() - 1);
+        let largest = [&[0xff; 9][..], &[0x01]].concat();
+        for absurd in [&largest[..], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[0xff, 0xff, 0xff, 0x7f]] {
+            let rest = bytes.get(at + 1..).unwrap_or_default();
+            survive(Bytes::from([&bytes[..at], absurd, rest].concat()));
+        }
     }
 }
 
