@@ -25,7 +25,6 @@ final class Client {
             System.err.println("java: " + arguments.command + " failed: " + problem);
             code = 1;
         }
-        stop.finished();
         System.out.flush();
         // Without waiting for the library's threads, and without the hook waiting for us.
         Runtime.getRuntime().halt(code);

@@ -7,13 +7,13 @@ import java.util.concurrent.TimeUnit;
 final class Stop {
     private static final long PATIENCE = 15;
     private final CountDownLatch requested = new CountDownLatch(1);
-    private final CountDownLatch finished = new CountDownLatch(1);
 
     Stop() {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             requested.countDown();
             try {
-                finished.await(PATIENCE, TimeUnit.SECONDS);
+                // Until the program halts, which it does with an exit code of its own.
+                TimeUnit.SECONDS.sleep(PATIENCE);
             } catch (InterruptedException interrupted) {
                 Thread.currentThread().interrupt();
             }
@@ -40,9 +40,5 @@ final class Stop {
         closing.setDaemon(true);
         closing.start();
         closing.join(3_000);
-    }
-
-    void finished() {
-        finished.countDown();
     }
 }

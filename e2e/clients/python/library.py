@@ -5,6 +5,7 @@ Nothing is changed in what goes over the wire.
 
 import asyncio
 import concurrent.futures
+import itertools
 import logging
 import threading
 import time
@@ -120,9 +121,13 @@ def new_consumer(arguments):
 
 
 def started(create, topic, timeout):
-    """A client that knows the way to the topic; the broker may still be on its way up."""
+    """A client that knows the way to the topic; the broker may still be on its way up.
+
+    There is a second attempt in any case: an answer that comes too fast makes the library open its command stream on the
+    caller's thread, which has no event loop, and a push consumer's start then fails after ten seconds.
+    """
     deadline = time.monotonic() + timeout
-    while True:
+    for attempt in itertools.count():
         client = create()
         try:
             client.startup()
@@ -132,7 +137,7 @@ def started(create, topic, timeout):
         except Exception:
             if client.is_running:
                 client.shutdown()
-            if time.monotonic() > deadline:
+            if attempt > 0 and time.monotonic() > deadline:
                 raise
             time.sleep(START_PAUSE)
 
