@@ -3,6 +3,7 @@
 //! The topic of a group's dead letters is seen together with the sends of all topics, since its messages are theirs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::Options;
 use crate::history::{
@@ -12,6 +13,8 @@ use crate::history::{
 use crate::report::{Report, Violation};
 
 const DEAD_LETTERS: &str = "%DLQ%";
+/// How long after a caller gave up a receive may still begin to take.
+const ON_ITS_WAY: Duration = Duration::from_secs(15);
 
 pub(crate) struct TopicView<'a> {
     pub(crate) topic: &'a str,
@@ -68,6 +71,9 @@ pub(crate) struct Acked<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct BrokenReceive<'a> {
     pub(crate) invoked: Moment,
+    completed: Option<Moment>,
+    /// It certainly took nothing, as far as the caller was told.
+    is_refused: bool,
     pub(crate) clock: &'a str,
 }
 
@@ -229,8 +235,12 @@ impl<'a> GroupView<'a> {
         self.acks.extend(history.acks.iter().map(|ack| Acked { ack, clock }));
         self.changes.extend(history.changes.iter().map(|change| Changed { change, clock }));
         let broken = history.receives.iter().filter(|receive| is_broken(receive));
-        self.broken_receives
-            .extend(broken.map(|receive| BrokenReceive { invoked: receive.call.invoked, clock }));
+        self.broken_receives.extend(broken.map(|receive| BrokenReceive {
+            invoked: receive.call.invoked,
+            completed: receive.call.completed,
+            is_refused: !receive.outcome.is_possible(),
+            clock,
+        }));
     }
 
     pub(crate) fn expects(&self, send: &Send) -> bool {
@@ -252,6 +262,16 @@ impl<'a> GroupView<'a> {
         let before = |broken: &&BrokenReceive<'_>| broken.clock != clock || broken.invoked < moment;
         let count = count as usize;
         self.unseen_receives || self.broken_receives.iter().filter(before).take(count).count() == count
+    }
+
+    /// Receives that may have taken so many messages which nobody saw, between two moments of one clock.
+    pub(crate) fn may_have_taken(&self, count: u32, from: Moment, until: Moment) -> bool {
+        let between = |broken: &&BrokenReceive<'_>| {
+            let reached = broken.completed.is_none_or(|completed| completed.plus(ON_ITS_WAY) >= from);
+            !broken.is_refused && broken.invoked < until && reached
+        };
+        let count = count as usize;
+        self.unseen_receives || self.broken_receives.iter().filter(between).take(count).count() == count
     }
 
     /// Deliveries, changes and acknowledgements by stored message. Foreign bodies are left out.

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use crate::oracle::Figures;
 use crate::run::{Setting, Verdict, run};
 
+/// More failures rarely tell more.
+const ENOUGH_FAILURES: usize = 3;
+
 /// Seeds to run: consecutive ones from a base.
 #[derive(Debug, Clone, Copy)]
 pub struct Campaign {
@@ -28,7 +31,7 @@ pub struct Summary {
 }
 
 impl Campaign {
-    /// Runs all seeds; `tell` hears of every verdict.
+    /// Runs all seeds, or until enough have failed; `tell` hears of every verdict.
     pub fn run(&self, mut tell: impl FnMut(&Verdict)) -> Summary {
         let started = Instant::now();
         let mut summary = Summary::default();
@@ -36,6 +39,9 @@ impl Campaign {
             let verdict = run(self.base.wrapping_add(number), self.setting);
             tell(&verdict);
             summary.add(verdict);
+            if summary.failures.len() >= ENOUGH_FAILURES {
+                break;
+            }
         }
         summary.took = started.elapsed();
         summary

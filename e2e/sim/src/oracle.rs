@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mainstay_consensus::{Action, AppendResponse, Core, HardState, Message, Moment, TailFate, VoteResponse};
+use mainstay_messaging::Outcome;
 use mainstay_record::{Batch, EntryId, Epoch, LogIndex};
 
 use crate::broker::{Change, Entries};
@@ -108,6 +109,16 @@ pub struct Figures {
     /// Logs that were gone when their node came back, and whole volumes.
     pub lost_logs: u64,
     pub lost_volumes: u64,
+    /// Delayed messages that came into their queues.
+    pub released: u64,
+    pub recalled: u64,
+    /// Messages that became dead letters.
+    pub buried: u64,
+    /// Half messages whose decision was confirmed, and questions about those without one.
+    pub decided: u64,
+    pub checks: u64,
+    /// Sends that had been stored before.
+    pub repeated: u64,
     /// Groups without a leader for ever: a disk was lost while another log was being refilled.
     pub stuck: u64,
 }
@@ -136,7 +147,27 @@ impl Figures {
         self.lazy_power_cuts += other.lazy_power_cuts;
         self.lost_logs += other.lost_logs;
         self.lost_volumes += other.lost_volumes;
+        self.released += other.released;
+        self.recalled += other.recalled;
+        self.buried += other.buried;
+        self.decided += other.decided;
+        self.checks += other.checks;
+        self.repeated += other.repeated;
         self.stuck += other.stuck;
+    }
+
+    /// A leader tells somebody of this.
+    pub(crate) fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Trimmed { messages } => self.trimmed += messages,
+            Outcome::Published { duplicate: true, .. } => self.repeated += 1,
+            Outcome::Received { dead_letters, .. } => self.buried += u64::from(*dead_letters),
+            Outcome::DeadLettered(Ok(())) => self.buried += 1,
+            Outcome::Elapsed { released, .. } => self.released += u64::from(*released),
+            Outcome::Recalled(Ok(_)) => self.recalled += 1,
+            Outcome::TransactionEnded(Ok(_)) => self.decided += 1,
+            _ => {}
+        }
     }
 }
 

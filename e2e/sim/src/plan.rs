@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mainstay_consensus::{Membership, Mode, Timing};
-use mainstay_messaging::Retention;
+use mainstay_messaging::{Retention, TopicKind};
 use mainstay_record::NodeId;
 use mainstay_storage::Flush;
 
@@ -50,6 +50,8 @@ pub enum Bug {
     KeepOverriddenState,
     /// A node does not notice that its log is gone.
     LostLogUnnoticed,
+    /// A leader does not see to what falls due by time.
+    NeverElapse,
 }
 
 impl Bug {
@@ -143,7 +145,10 @@ pub(crate) struct Plan {
     /// Batches that stay in memory after they are written.
     pub(crate) cached_batches: usize,
     pub(crate) inflight_batches: u64,
-    pub(crate) topics: usize,
+    /// What messages each topic takes.
+    pub(crate) topics: Vec<TopicKind>,
+    /// Deliveries of a message before it is a dead letter.
+    pub(crate) max_attempts: u32,
     pub(crate) producer_gap: Time,
     /// Bodies are so many times as long as they are else.
     pub(crate) heaviness: u64,
@@ -211,7 +216,8 @@ impl Plan {
             refill_part: rng.pick(&[1, 4, 64]) * 1024,
             cached_batches: rng.pick(&[0, 0, 8, 1000]),
             inflight_batches: rng.pick(&[1, 4, 256]),
-            topics: rng.pick(&[1, 2]),
+            topics: vec![TopicKind::Normal; rng.pick(&[1, 2])],
+            max_attempts: 17,
             producer_gap: rng.pick(&[20, 60, 200, 600]) * MILLI,
             heaviness: rng.pick(&[1, 1, 4, 8]),
             invisible_ms: rng.pick(&[1000, 2000, 5000]),
@@ -244,7 +250,32 @@ impl Plan {
             use Fault::{Isolate, Kill, OneWay, OperatorCrash, OperatorPause, Pause};
             plan.faults = vec![Isolate, Kill, OneWay, OperatorCrash, OperatorPause, Pause];
         }
+        if bug == Some(Bug::ServeAfterLease) {
+            // Another one leads while somebody still asks the old leader.
+            plan.faults = vec![Fault::Isolate];
+            plan.producer_gap = 20 * MILLI;
+            plan.failover_delay = Duration::ZERO;
+            plan.fault_gap = 4000 * MILLI;
+        }
+        match bug {
+            None => plan.draw_kinds(rng),
+            Some(Bug::NeverElapse) => plan.topics = vec![TopicKind::Delay],
+            Some(_) => {}
+        }
         plan
+    }
+
+    /// What the topics are for. What is pending keeps the log, so little is where little is to be kept.
+    fn draw_kinds(&mut self, rng: &mut Rng) {
+        use TopicKind::{Delay, Fifo, Normal, Priority, Transaction};
+        let hurries = self.heaviness == 8 && self.retention.max_bytes == Some(1);
+        let kinds: &[TopicKind] = if hurries {
+            &[Normal, Normal, Normal, Fifo, Delay, Priority]
+        } else {
+            &[Normal, Fifo, Fifo, Delay, Transaction, Priority]
+        };
+        self.topics.iter_mut().for_each(|topic| *topic = rng.pick(kinds));
+        self.max_attempts = rng.pick(&[2, 2, 3, 17]);
     }
 
     /// Much is written and little of it kept, and replicas are away: their leader's log begins behind them when they
@@ -254,7 +285,7 @@ impl Plan {
         self.segment_bytes = 64 * 1024;
         self.retention = Retention { max_bytes: Some(1), ..self.retention };
         self.snapshot_every = rng.pick(&[4, 16, 64, 4096]) * 1024;
-        self.topics = 1;
+        self.topics.truncate(1);
         self.producer_gap = 60 * MILLI;
         self.heaviness = 8;
         self.network.delay = self.network.delay.min(5 * MILLI);
@@ -288,7 +319,8 @@ impl Plan {
             snapshot_time: 20 * MILLI,
             cached_batches: rng.pick(&[0, 1000]),
             inflight_batches: rng.pick(&[4, 256]),
-            topics: 1,
+            topics: vec![TopicKind::Normal],
+            max_attempts: 17,
             producer_gap: rng.pick(&[20, 60]) * MILLI,
             heaviness: 1,
             invisible_ms: 1000,

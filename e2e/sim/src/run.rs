@@ -107,7 +107,7 @@ fn live(seed: u64, plan: Plan, rng: Rng, loud: bool) -> Tried {
 fn describe(plan: &Plan) -> String {
     let trial = plan.trial.map(|trial| format!("{:?}, ", trial.blow)).unwrap_or_default();
     format!(
-        "{trial}{:?} of {} (W={}), flush {:?}, segments of {} KiB, snapshots every {} KiB, {:?}, {:?}, fdatasync up to {} ms, {} operators, faults {:?}",
+        "{trial}{:?} of {} (W={}), flush {:?}, segments of {} KiB, snapshots every {} KiB, {:?}, {:?}, topics {:?}, {} attempts, fdatasync up to {} ms, {} operators, faults {:?}",
         plan.kind,
         plan.members(),
         plan.membership.write_quorum(),
@@ -116,6 +116,8 @@ fn describe(plan: &Plan) -> String {
         plan.snapshot_every / 1024,
         plan.retention,
         plan.network,
+        plan.topics,
+        plan.max_attempts,
         plan.sync_time / 1000,
         plan.operators,
         plan.faults,

@@ -30,6 +30,11 @@ impl MachineClock {
     }
 }
 
+/// The true time of day.
+pub(crate) fn time_of_day(now: Time) -> Timestamp {
+    Timestamp(DAWN as u64 + now / MILLI)
+}
+
 /// The monotonic clock of a process: starts at zero with it and never jumps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ProcessClock {

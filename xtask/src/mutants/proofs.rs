@@ -72,6 +72,7 @@ const FLIPPED: &str = "no_flipped_bit_goes_unnoticed";
 const FOLDER: &str = "a_folder_survives_a_power_cut_once_it_is_open";
 const MODEL: &str = "history::the_state_agrees_with_the_model";
 const ORDERS: &str = "orders_are_safe";
+const FRESH_SEEDS: &str = "seeds::fresh_seeds_keep_every_promise";
 const POWER: &str = "a_power_cut_keeps_what_was_acknowledged";
 const SNAPSHOTS: &[&str] = &[
     "so_it_is_when_snapshots_are_written_only_to_let_the_log_go",
@@ -93,10 +94,7 @@ pub(super) static ALL: &[Proof] = &[
     proof(CONSENSUS, "model", Tests::Without(&["planted::"])),
     proof(MESSAGING, "messaging", Tests::Only(&[MODEL])),
     proof(OPERATOR, "decide", Tests::Only(&[ORDERS])),
-    bounded(
-        proof(WHOLE_GROUPS, "simulation", Tests::Only(&["seeds::fresh_seeds_keep_every_promise"])),
-        SEEDS,
-    ),
+    bounded(proof(WHOLE_GROUPS, "simulation", Tests::Only(&[FRESH_SEEDS])), SEEDS),
     proof(BROKER, "disk", Tests::Only(&[POWER])),
     proof(BROKER, "snapshots", Tests::Only(SNAPSHOTS)),
     proof(PROCESSES, PROCESSES, Tests::Scenario("leader_cut_off", 1)),
@@ -162,6 +160,13 @@ fn hint(fault: Fault) -> (&'static str, &'static str, &'static str) {
         }
         Fault::PromoteWithinPromise | Fault::DiscardTail => (CONSENSUS, "simulation", ASYNC),
         Fault::AnswerEarly => (PROCESSES, PROCESSES, "leader_cut_off"),
+        Fault::FifoOvertakes
+        | Fault::StoreTwice
+        | Fault::DeliverEarly
+        | Fault::IgnoreRecall
+        | Fault::CommitRolledBack
+        | Fault::BuryTwice
+        | Fault::OneAttemptLess => (WHOLE_GROUPS, "simulation", FRESH_SEEDS),
         // Real processes see it only where a send is in flight at the right moment.
         Fault::TellUnknownAsRefused => {
             (BROKER, "raft", "what_was_in_flight_when_leadership_was_lost_is_told_as_not_certain")

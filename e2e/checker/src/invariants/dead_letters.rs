@@ -29,14 +29,19 @@ pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
     }
 }
 
-/// The earliest moment at which the message can have become a dead letter. `None` when it cannot.
-pub(super) fn earliest(group: &GroupView<'_>, copy: &Copy<'_>, options: &Options) -> Option<Moment> {
+/// The earliest moment at which the message can have become a dead letter. `None` when it cannot have by `until`.
+pub(super) fn earliest(
+    group: &GroupView<'_>,
+    copy: &Copy<'_>,
+    until: Moment,
+    options: &Options,
+) -> Option<Moment> {
     let forwards = copy
         .acks
         .iter()
         .filter(|acked| acked.ack.how == Settling::Forward && acked.ack.outcome.is_possible());
     let forwarded = forwards.map(|acked| acked.ack.call.invoked).min();
-    let exhausted = group.max_attempts.and_then(|most| exhausted(group, copy, most, options));
+    let exhausted = group.max_attempts.and_then(|most| exhausted(group, copy, most, until, options));
     forwarded.into_iter().chain(exhausted).min()
 }
 
@@ -47,11 +52,19 @@ pub(super) fn unseen(group: &GroupView<'_>) -> Option<Moment> {
 }
 
 /// When the last attempt is over.
-fn exhausted(group: &GroupView<'_>, copy: &Copy<'_>, most: u32, options: &Options) -> Option<Moment> {
+fn exhausted(
+    group: &GroupView<'_>,
+    copy: &Copy<'_>,
+    most: u32,
+    until: Moment,
+    options: &Options,
+) -> Option<Moment> {
     let last = copy.deliveries.iter().rfind(|delivered| delivered.delivery.attempt == most);
     let Some(last) = last else {
-        let seen = copy.deliveries.last().map_or(0, |last| last.delivery.attempt);
-        return group.may_have_missed(most.saturating_sub(seen), "", Moment(0)).then_some(Moment(0));
+        let last = copy.deliveries.last();
+        let seen = last.map_or(0, |last| last.delivery.attempt);
+        let since = last.and_then(|last| last.receive).map_or(Moment(0), |receive| receive.invoked);
+        return group.may_have_taken(most.saturating_sub(seen), since, until).then_some(Moment(0));
     };
     let from = last.receive.map_or(Moment(0), |receive| receive.invoked);
     let visible = copy.visible_again(last, from, Moment(u64::MAX));
@@ -113,7 +126,7 @@ impl Judge<'_> {
         }
         let Some(first) = letters.iter().min_by_key(|letter| letter.delivery.at) else { return found };
         found.extend(self.origin(first));
-        let earliest = earliest(self.group, self.copy, self.options);
+        let earliest = earliest(self.group, self.copy, first.delivery.at, self.options);
         if earliest.is_none_or(|earliest| earliest > first.delivery.at) {
             found.push(Violation::BuriedEarly {
                 group: self.name.to_owned(),

@@ -162,7 +162,7 @@ impl Judge<'_> {
         let may_be_dead = self.group.is_buried(id) || !drained;
         let dead = match copy {
             _ if !may_be_dead => None,
-            Some(copy) => dead_letters::earliest(self.group, copy, self.options),
+            Some(copy) => dead_letters::earliest(self.group, copy, Moment(u64::MAX), self.options),
             None => dead_letters::unseen(self.group),
         };
         acked.chain(dead).min()

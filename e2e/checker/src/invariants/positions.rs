@@ -43,7 +43,8 @@ fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut
         }
         let holder = holders.entry(&delivery.position).or_insert((id, &delivery.message_id));
         let excused = options.is_quarantined(id, Some(&delivery.message_id))
-            || options.is_quarantined(holder.0, Some(holder.1));
+            || options.is_quarantined(holder.0, Some(holder.1))
+            || (!options.keeps_progress() && (is_moved(view, id) || is_moved(view, holder.0)));
         if holder.0 != id && !excused && told.insert((&delivery.position, id)) {
             report.violations.push(Violation::PositionShared {
                 position: delivery.position.clone(),
@@ -53,6 +54,12 @@ fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut
         }
     }
     places
+}
+
+/// Whether something else than its send puts the message into its queue: that may be cut off without the message.
+fn is_moved(view: &TopicView<'_>, id: &str) -> bool {
+    let kind = view.sends.get(id).map(|sent| &sent.send.kind);
+    view.is_of_dead_letters || matches!(kind, Some(Kind::Delay { .. } | Kind::Transaction))
 }
 
 /// What was cut off may have been stored before by another request for the same send, at another place.

@@ -49,10 +49,12 @@ impl Broker {
                 let bad = |error: &dyn std::fmt::Display| format!("record {id:?} cannot be applied: {error}");
                 if let Some(waiter) = waiters.next_if(|waiter| waiter.slot == slot) {
                     let outcome = self.state.apply(id, header.timestamp, &waiter.command);
+                    self.note_timers(&waiter.command);
                     self.answer(waiter, outcome, vouched, scene);
                 } else if self.caught_up {
                     let command = Command::decode(&record).map_err(|error| bad(&error))?;
                     self.state.apply(id, header.timestamp, &command);
+                    self.note_timers(&command);
                     if let Command::Receive(receive) = &command {
                         self.requests.taken(receive);
                     }
@@ -75,9 +77,7 @@ impl Broker {
             scene.effects.push(Effect::Reply { request: waiter.request, reply });
             return;
         }
-        if let Outcome::Trimmed { messages } = outcome {
-            scene.oracle.figures.trimmed += messages;
-        }
+        scene.oracle.figures.count(&outcome);
         let reply = match outcome {
             Outcome::Received { deliveries, .. }
                 if deliveries.is_empty() && waiter.poll_until > Some(scene.now) =>
@@ -108,7 +108,7 @@ impl Broker {
         Reply::Messages { messages, unreadable }
     }
 
-    fn message(&self, record: RecordId) -> Option<Publish> {
+    pub(super) fn message(&self, record: RecordId) -> Option<Publish> {
         let batch = self.read(record.index, record.index).ok()?.into_iter().next()?;
         match Command::decode(&batch.record(record.slot)?) {
             Ok(Command::Publish(publish)) => Some(publish),

@@ -14,11 +14,12 @@ mod requests;
 mod retention;
 mod snapshots;
 mod start;
+mod timers;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use mainstay_consensus::{Action, Core, Event, Message, Moment, Role, View};
-use mainstay_messaging::{Command, LogClock, State};
+use mainstay_messaging::{Command, LogClock, State, TransactionId};
 use mainstay_record::{BatchKind, EntryId, GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{DataFolder, Flush, MemFileSystem, StateFile};
 
@@ -26,6 +27,7 @@ use self::disk::Disk;
 use self::refill::{Gift, Marker, Taking};
 use self::requests::{Requests, Waiter};
 use self::snapshots::Snapshots;
+use self::timers::UnderWay;
 use crate::oracle::Oracle;
 use crate::plan::{Bug, Plan};
 use crate::time::{ProcessClock, Time};
@@ -82,6 +84,11 @@ pub(crate) enum Effect {
     },
     /// A snapshot is being written.
     WriteSnapshot,
+    /// The producer of a half message is asked what became of it.
+    Check {
+        message_id: String,
+        transaction: TransactionId,
+    },
     /// There is more to apply.
     GoOn,
     /// The process ends, with the reason.
@@ -172,6 +179,7 @@ pub(crate) struct Broker {
     committed: LogIndex,
     caught_up: bool,
     requests: Requests,
+    under_way: UnderWay,
     actions: VecDeque<Action>,
     persisted: LogIndex,
     stopping: Stopping,
@@ -189,6 +197,7 @@ impl Broker {
         self.apply(scene);
         self.note_caught_up();
         self.start_polls(scene);
+        self.look_at_timers(scene);
         self.propose(scene);
         self.expire(scene);
         self.end_broken_refill(None, scene);
@@ -361,6 +370,7 @@ impl Broker {
         let mut wake = self.core.next_wakeup();
         let broken = self.next_broken_refill().into_iter().chain(self.next_broken_gift());
         let deadlines = broken.chain(self.requests.next_deadline()).chain([self.look_at]);
+        let deadlines = deadlines.chain(self.next_timer(wall, now));
         wake = deadlines.fold(wake, Moment::min);
         if self.caught_up && self.view.serving {
             let stamp = self.log_clock.now(wall, now.0);
@@ -399,6 +409,7 @@ impl Broker {
         }
         if before.role != self.view.role || before.epoch != self.view.epoch {
             self.caught_up = false;
+            self.under_way = UnderWay::default();
         }
     }
 

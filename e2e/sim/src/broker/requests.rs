@@ -15,6 +15,9 @@ use crate::wire::{Reply, RequestId};
 /// How long a sender waits for the own disk, and for the replicas.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Nobody asked for it, and nobody is answered.
+pub(super) const OWN: RequestId = RequestId(0);
+
 /// Somebody who waits for the outcome of a command.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {

@@ -7,18 +7,14 @@ use mainstay_consensus::{Event, MemberView, Moment};
 use mainstay_messaging::{Command, SegmentInfo, Trim, plan};
 use mainstay_record::{LogIndex, NodeId};
 
-use super::requests::Waiter;
+use super::requests::{OWN, Waiter};
 use super::{Broker, Scene};
 use crate::plan::Bug;
-use crate::wire::RequestId;
 
 /// How often it is looked whether something may go.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// A peer that was not heard for so long counts as not connected.
 const CONNECTED: Duration = Duration::from_millis(1500);
-/// Nobody asked for it, and nobody is answered.
-const OWN: RequestId = RequestId(0);
-
 impl Broker {
     pub(super) fn look_after_retention(&mut self, scene: &mut Scene<'_>) {
         if scene.now < self.look_at || self.failed.is_some() || self.disk.is_none() {

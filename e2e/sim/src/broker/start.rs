@@ -122,6 +122,7 @@ impl Broker {
             committed: LogIndex::ZERO,
             caught_up: false,
             requests: Requests::default(),
+            under_way: super::timers::UnderWay::default(),
             actions: std::collections::VecDeque::new(),
             persisted: recovered.last.index,
             stopping: Stopping::No,

@@ -1,11 +1,10 @@
 //! Creates topics and consumer groups, and makes sure again and again that they are there: a forced promotion may have
 //! cut off their creation.
 
-use mainstay_messaging::{
-    Command, CreateGroup, CreateTopic, DeliveryOrder, QueueCount, RetryPolicy, StartPosition, TopicKind,
-};
+use mainstay_messaging::{Command, CreateTopic, QueueCount, TopicKind};
 
-use super::{Input, Line, PAUSE, Scene, group, topic, topic_name};
+use super::groups::Group;
+use super::{Input, Line, PAUSE, Scene, topic, topic_name};
 use crate::time::SECOND;
 use crate::wire::Reply;
 
@@ -21,29 +20,19 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// `topics` topics with different numbers of queues, and the consumer groups.
-    pub(crate) fn new(topics: usize, groups: &[String]) -> Self {
-        let queues = |topic: usize| QueueCount::new(1 + 2 * topic as u32).unwrap_or_else(|e| panic!("{e}"));
-        let topics = (0..topics).map(|number| {
-            let (name, queues) = (topic(&topic_name(number)), queues(number));
-            Command::CreateTopic(CreateTopic { name, kind: TopicKind::Normal, queues })
+    /// Topics of these kinds, with different numbers of queues, and the consumer groups.
+    pub(crate) fn new(topics: &[TopicKind], groups: &[Group]) -> Self {
+        let topics = topics.iter().enumerate().map(|(number, kind)| {
+            let (name, queues) = (topic(&topic_name(number)), Self::queues(number));
+            Command::CreateTopic(CreateTopic { name, kind: *kind, queues })
         });
-        let groups = groups.iter().map(|name| {
-            let (name, start) = (group(name), StartPosition::Earliest);
-            Command::CreateGroup(CreateGroup {
-                name,
-                start,
-                order: DeliveryOrder::Concurrent,
-                max_attempts: 17,
-                retry: RetryPolicy::default(),
-            })
-        });
+        let groups = groups.iter().map(|group| Command::CreateGroup(group.command()));
         Self { line: Line::default(), commands: topics.chain(groups).collect(), at: 0, stopped: false }
     }
 
     /// Queues of a topic.
-    pub(crate) fn queues(topic: usize) -> u32 {
-        1 + 2 * topic as u32
+    pub(crate) fn queues(topic: usize) -> QueueCount {
+        QueueCount::new(1 + 2 * topic as u32).unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(super) fn take(&mut self, input: Input, scene: &mut Scene<'_>) {

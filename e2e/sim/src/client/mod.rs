@@ -3,16 +3,19 @@
 
 mod admin;
 mod consumer;
+mod groups;
+mod letter;
 mod producer;
 
 use std::time::Duration;
 
 use mainstay_checker::{History, Moment};
-use mainstay_messaging::{Command, GroupName, TopicName};
+use mainstay_messaging::{Command, GroupName, TopicName, TransactionId};
 use mainstay_record::NodeId;
 
 pub(crate) use self::admin::Admin;
 pub(crate) use self::consumer::Consumer;
+pub(crate) use self::groups::{Subscribed, groups, subscriptions};
 pub(crate) use self::producer::Producer;
 use crate::rng::Rng;
 use crate::time::{MILLI, SECOND, Time};
@@ -55,8 +58,16 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) enum Input {
     Wake,
-    Reply { request: RequestId, reply: Reply },
+    Reply {
+        request: RequestId,
+        reply: Reply,
+    },
     Late(RequestId),
+    /// A broker asks what became of a half message.
+    Check {
+        message_id: String,
+        transaction: TransactionId,
+    },
 }
 
 /// Where a client sends its requests, and which of them is open.
@@ -80,7 +91,7 @@ impl Line {
     /// The answer to the open request: `None` inside when it did not come in time.
     fn answer(&mut self, input: Input, scene: &mut Scene<'_>) -> Option<Option<Reply>> {
         let (request, reply) = match input {
-            Input::Wake => return None,
+            Input::Wake | Input::Check { .. } => return None,
             Input::Reply { request, reply } => (request, Some(reply)),
             Input::Late(request) => (request, None),
         };

@@ -1,12 +1,22 @@
 //! A producer: one message at a time, each with a body of its own, sent again while it is not known to be stored.
+//!
+//! Some of its delayed messages it takes back; about its half messages it decides at once or when it is asked, and always
+//! the same.
 
-use bytes::Bytes;
-use mainstay_checker::{Client as Who, History, Interval, Kind, Outcome, Receipt, Role, Send};
-use mainstay_messaging::{Command, Encoding, MessageKind, Outcome as Applied, Place, Publish, QueueId};
-use mainstay_record::Timestamp;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::{Admin, CLOCK, Effect, Input, Line, PAUSE, Scene, checksum, moment, topic, topic_name};
-use crate::time::{MILLI, SECOND, Time};
+use mainstay_checker::{
+    Client as Who, Decision as Decided, History, Interval, Outcome, Recall as Recalled, Receipt, Role,
+    Verdict,
+};
+use mainstay_messaging::{
+    Command, Decision, EndTransaction, Outcome as Applied, Place, Recall, RecallHandle, TopicKind,
+    TransactionId,
+};
+
+use super::letter::{self, Written};
+use super::{CLOCK, Effect, Input, Line, PAUSE, Scene, moment, topic, topic_name};
+use crate::time::{SECOND, Time};
 use crate::wire::Reply;
 
 /// Requests of one message that may have been stored, at most.
@@ -14,40 +24,69 @@ const TRIES: u32 = 3;
 /// How long a message is tried for while nobody takes it.
 const PERSISTENCE: Time = 8 * SECOND;
 
-/// The message that is being sent.
+/// What is asked of the brokers until it is answered.
 #[derive(Debug)]
-struct Sending {
-    publish: Publish,
+enum Task {
+    /// The send is the last of the history.
+    Send,
+    /// The decision is the last of the history.
+    Decide { id: String, transaction: TransactionId, verdict: Verdict, by_itself: bool },
+    /// The recall is the last of the history.
+    Recall,
+}
+
+/// The task that is being done.
+#[derive(Debug)]
+struct Doing {
+    task: Task,
+    command: Command,
     since: Time,
-    /// Requests that may have been stored.
+    /// Requests that may have been carried out.
     tries: u32,
+}
+
+/// What it does when its next turn comes.
+#[derive(Debug)]
+enum Next {
+    Decide { id: String, transaction: TransactionId, verdict: Verdict, by_itself: bool },
+    Recall { id: String, handle: RecallHandle },
 }
 
 #[derive(Debug)]
 pub(crate) struct Producer {
     line: Line,
     topic: usize,
+    kind: TopicKind,
     gap: Time,
     heaviness: u64,
-    sending: Option<Sending>,
+    doing: Option<Doing>,
+    next: VecDeque<Next>,
+    /// What it wants to become of its half messages; nothing of those that it will not say a word about.
+    wishes: BTreeMap<String, Verdict>,
     pub(crate) history: History,
     pub(crate) stopped: bool,
+    /// Answers no more questions.
+    pub(crate) deaf: bool,
     /// When the send of the last acknowledged message began.
     last_acknowledged: Option<Time>,
     healed: Time,
 }
 
 impl Producer {
-    pub(crate) fn new(name: String, topic: usize, gap: Time, heaviness: u64) -> Self {
+    pub(crate) fn new(name: String, topic: usize, kind: TopicKind, gap: Time, heaviness: u64) -> Self {
         let client = Who { name, clock: CLOCK.to_owned(), topic: topic_name(topic), role: Role::Producer };
         Self {
             line: Line::default(),
             topic,
+            kind,
             gap,
             heaviness,
-            sending: None,
+            doing: None,
+            next: VecDeque::new(),
+            wishes: BTreeMap::new(),
             history: History::new(client),
             stopped: false,
+            deaf: false,
             last_acknowledged: None,
             healed: 0,
         }
@@ -64,55 +103,129 @@ impl Producer {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.sending.is_none()
+        self.doing.is_none() && self.next.is_empty()
+    }
+
+    /// Whether it has sent the message of this id.
+    pub(crate) fn has_sent(&self, message_id: &str) -> bool {
+        let own = message_id.strip_prefix("M-").and_then(|id| id.strip_prefix(&*self.history.client.name));
+        own.is_some_and(|rest| rest.starts_with('-'))
     }
 
     pub(super) fn take(&mut self, input: Input, scene: &mut Scene<'_>) {
-        if matches!(input, Input::Wake) {
-            self.go_on(scene);
-            return;
+        match input {
+            Input::Wake => return self.go_on(scene),
+            Input::Check { message_id, transaction } => return self.asked(&message_id, transaction, scene),
+            Input::Reply { .. } | Input::Late(_) => {}
         }
         let Some(reply) = self.line.answer(input, scene) else { return };
-        let Some(sending) = &mut self.sending else { return };
-        let outcome = match reply {
-            Some(Reply::Done(Applied::Published { place: Place::Queue { offset, .. }, .. })) => {
-                sending.tries += 1;
-                let message_id = sending.publish.message_id.clone();
-                self.last_acknowledged = Some(sending.since);
-                Some(Outcome::Ok(Receipt { message_id, offset: Some(offset.0) }))
-            }
-            Some(Reply::Done(outcome)) => Some(self.refused(&format!("{outcome:?}"))),
-            Some(Reply::NotHere { .. }) => {
-                let patient = scene.now < sending.since + PERSISTENCE;
-                (!patient).then(|| self.refused("nobody takes it"))
-            }
-            Some(Reply::Messages { .. }) => None,
+        let Some(doing) = &mut self.doing else { return };
+        match reply {
+            Some(Reply::Done(outcome)) => self.answered(outcome, scene),
+            Some(Reply::NotHere { .. }) if scene.now < doing.since + PERSISTENCE => self.again(scene),
+            Some(Reply::NotHere { .. }) => self.done(Err("nobody takes it".to_owned()), scene),
+            Some(Reply::Messages { .. }) => self.again(scene),
             Some(Reply::Unknown(_)) | None => {
-                sending.tries += 1;
-                let tired = sending.tries >= TRIES;
-                tired.then(|| Outcome::Unknown("not answered".to_owned()))
+                doing.tries += 1;
+                if doing.tries < TRIES {
+                    return self.again(scene);
+                }
+                self.done(Err("not answered".to_owned()), scene);
             }
+        }
+    }
+
+    fn again(&self, scene: &mut Scene<'_>) {
+        scene.effects.push(Effect::Wake { after: PAUSE });
+    }
+
+    fn answered(&mut self, outcome: Applied, scene: &mut Scene<'_>) {
+        let Some(doing) = &self.doing else { return };
+        let done = match (&doing.task, &outcome) {
+            (Task::Send, Applied::Published { place, .. }) => {
+                self.last_acknowledged = Some(doing.since);
+                let offset = match place {
+                    Place::Queue { offset, .. } => Some(offset.0),
+                    Place::Timer(_) | Place::Half(_) => None,
+                };
+                self.plan_next(*place, scene);
+                Ok(offset)
+            }
+            (Task::Decide { .. }, Applied::TransactionEnded(Ok(_)))
+            | (Task::Recall, Applied::Recalled(Ok(_))) => Ok(None),
+            _ => Err(format!("{outcome:?}")),
         };
-        match outcome {
-            Some(outcome) => self.done(outcome, scene),
-            None => scene.effects.push(Effect::Wake { after: PAUSE }),
+        self.done(done, scene);
+    }
+
+    /// What is to become of the message that was stored just now.
+    fn plan_next(&mut self, place: Place, scene: &mut Scene<'_>) {
+        let Some(id) = self.history.sends.last().map(|send| send.id.clone()) else { return };
+        match place {
+            Place::Timer(handle) if scene.rng.chance(200) => self.next.push_back(Next::Recall { id, handle }),
+            Place::Half(transaction) if scene.rng.chance(700) => {
+                if let Some(verdict) = self.wishes.get(&id).copied() {
+                    self.next.push_back(Next::Decide { id, transaction, verdict, by_itself: true });
+                }
+            }
+            _ => {}
         }
     }
 
-    /// The last request was not stored; an earlier one may have been.
-    fn refused(&self, why: &str) -> Outcome<Receipt> {
-        match &self.sending {
-            Some(sending) if sending.tries > 0 => Outcome::Unknown(why.to_owned()),
-            _ => Outcome::Failed(why.to_owned()),
+    fn asked(&mut self, message_id: &str, transaction: TransactionId, scene: &mut Scene<'_>) {
+        let Some(id) = message_id.strip_prefix("M-").filter(|_| !self.deaf) else { return };
+        if let Some(verdict) = self.wishes.get(id).copied() {
+            self.next.push_back(Next::Decide { id: id.to_owned(), transaction, verdict, by_itself: false });
+            // Whoever still sends has its next turn anyway.
+            if self.stopped {
+                self.go_on(scene);
+            }
         }
     }
 
-    fn done(&mut self, outcome: Outcome<Receipt>, scene: &mut Scene<'_>) {
-        let Some(sending) = self.sending.take() else { return };
-        if let Some(send) = self.history.sends.last_mut() {
-            send.call.completed = Some(moment(scene.now));
-            send.outcome = outcome;
-            send.tries = Some(sending.tries);
+    /// The task is over: it was carried out, with what was told, or it is said why not. An earlier request for it may
+    /// have been carried out all the same.
+    fn done(&mut self, ended: Result<Option<u64>, String>, scene: &mut Scene<'_>) {
+        let Some(doing) = self.doing.take() else { return };
+        let unsure = doing.tries > 0;
+        let now = Some(moment(scene.now));
+        let plain = match &ended {
+            Ok(_) => Outcome::Ok(()),
+            Err(why) if unsure => Outcome::Unknown(why.clone()),
+            Err(why) => Outcome::Failed(why.clone()),
+        };
+        match doing.task {
+            Task::Send => {
+                if let Some(send) = self.history.sends.last_mut() {
+                    let message_id = format!("M-{}", send.id);
+                    send.call.completed = now;
+                    send.tries = Some(doing.tries + u32::from(ended.is_ok()));
+                    send.outcome = match (ended, plain) {
+                        (Ok(offset), _) => Outcome::Ok(Receipt { message_id, offset }),
+                        (_, Outcome::Failed(why)) => Outcome::Failed(why),
+                        (_, Outcome::Unknown(why)) => Outcome::Unknown(why),
+                        (Err(why), Outcome::Ok(())) => Outcome::Unknown(why),
+                    };
+                }
+            }
+            Task::Decide { id, transaction, verdict, by_itself } => {
+                // Now and then it wants the contrary, which must be refused.
+                if by_itself && ended.is_ok() && scene.rng.chance(100) {
+                    let verdict = match verdict {
+                        Verdict::Commit => Verdict::Rollback,
+                        Verdict::Rollback => Verdict::Commit,
+                    };
+                    self.next.push_back(Next::Decide { id, transaction, verdict, by_itself: false });
+                }
+                if let Some(decision) = self.history.decisions.last_mut() {
+                    (decision.call.completed, decision.outcome) = (now, plain);
+                }
+            }
+            Task::Recall => {
+                if let Some(recall) = self.history.recalls.last_mut() {
+                    (recall.call.completed, recall.outcome) = (now, plain);
+                }
+            }
         }
         let gap = scene.rng.between(self.gap / 4, self.gap * 2);
         scene.effects.push(Effect::Wake { after: gap });
@@ -122,47 +235,48 @@ impl Producer {
         if self.line.open.is_some() {
             return;
         }
-        if self.sending.is_none() {
-            if self.stopped {
-                return;
-            }
-            self.begin(scene);
+        if self.doing.is_none() {
+            let (task, command) = match self.next.pop_front() {
+                Some(next) => self.begin(next, scene),
+                None if self.stopped => return,
+                None => self.begin_send(scene),
+            };
+            self.doing = Some(Doing { task, command, since: scene.now, tries: 0 });
         }
-        if let Some(sending) = &self.sending {
-            self.line.ask(Command::Publish(sending.publish.clone()), 0, scene);
+        if let Some(doing) = &self.doing {
+            self.line.ask(doing.command.clone(), 0, scene);
         }
     }
 
-    fn begin(&mut self, scene: &mut Scene<'_>) {
+    fn begin(&mut self, next: Next, scene: &Scene<'_>) -> (Task, Command) {
+        let call = Interval { invoked: moment(scene.now), completed: None };
+        let outcome = Outcome::Unknown("not ended".to_owned());
+        let (topic, by) = (topic(&topic_name(self.topic)), String::new());
+        match next {
+            Next::Decide { id, transaction, verdict, by_itself } => {
+                let decision = match verdict {
+                    Verdict::Commit => Decision::Commit,
+                    Verdict::Rollback => Decision::Rollback,
+                };
+                self.history.decisions.push(Decided { id: id.clone(), verdict, call, outcome });
+                let command = Command::EndTransaction(EndTransaction { topic, transaction, decision, by });
+                (Task::Decide { id, transaction, verdict, by_itself }, command)
+            }
+            Next::Recall { id, handle } => {
+                self.history.recalls.push(Recalled { id, call, outcome });
+                (Task::Recall, Command::Recall(Recall { topic, handle, by }))
+            }
+        }
+    }
+
+    fn begin_send(&mut self, scene: &mut Scene<'_>) -> (Task, Command) {
         let id = format!("{}-{}", self.history.client.name, self.history.sends.len());
-        let length = (scene.rng.pick(&[10, 100, 100, 1000, 4000]) * self.heaviness) as usize;
-        let letter = b'a' + scene.rng.below(26) as u8;
-        let mut body = format!("{id} ").into_bytes();
-        body.resize(body.len() + length, letter);
-        let tag = scene.rng.pick(&[None, Some("red"), Some("blue")]).map(str::to_owned);
-        self.history.sends.push(Send {
-            id: id.clone(),
-            checksum: checksum(&body),
-            tag: tag.clone(),
-            kind: Kind::Normal,
-            call: Interval { invoked: moment(scene.now), completed: None },
-            outcome: Outcome::Unknown("not ended".to_owned()),
-            tries: None,
-        });
-        let publish = Publish {
-            topic: topic(&topic_name(self.topic)),
-            queue: QueueId(scene.rng.below(u64::from(Admin::queues(self.topic))) as u32),
-            kind: MessageKind::Normal,
-            tag,
-            message_id: format!("M-{id}"),
-            keys: Vec::new(),
-            properties: Vec::new(),
-            trace_context: None,
-            born_at: Timestamp(scene.now / MILLI),
-            born_host: "simulation".to_owned(),
-            encoding: Encoding::Identity,
-            body: Bytes::from(body),
-        };
-        self.sending = Some(Sending { publish, since: scene.now, tries: 0 });
+        if self.kind == TopicKind::Transaction && !scene.rng.chance(10) {
+            let verdict = if scene.rng.chance(700) { Verdict::Commit } else { Verdict::Rollback };
+            self.wishes.insert(id.clone(), verdict);
+        }
+        let Written { send, publish } = letter::write(id, self.topic, self.kind, self.heaviness, scene);
+        self.history.sends.push(send);
+        (Task::Send, Command::Publish(publish))
     }
 }

@@ -11,7 +11,7 @@ use mainstay_record::{Batch, BatchKind, EntryId, Epoch};
 
 use super::{Happening, World};
 use crate::broker::Broker;
-use crate::client::{Client, topic_name};
+use crate::client::{Client, Subscribed};
 use crate::plan::Fault;
 use crate::time::{MILLI, SECOND, Time};
 
@@ -19,6 +19,8 @@ use crate::time::{MILLI, SECOND, Time};
 pub(crate) const WRITABLE: Time = 30 * SECOND;
 /// How long after that until nobody may want to lead but the leader.
 const SETTLING: Time = 10 * SECOND;
+/// How long after the last send until the last delayed message is in its queue.
+const ELAPSED: Time = 15 * SECOND;
 /// How long the consumers may take to get everything and find that nothing comes any more.
 const DRAINED: Time = 60 * SECOND;
 /// How long replicas may take to be equal when nothing happens, from an empty log and one batch at a time if need be.
@@ -131,7 +133,7 @@ impl World {
 
     /// On every topic a message was acknowledged that was first sent after the last fault.
     fn takes_messages(&self) -> bool {
-        (0..self.plan.topics).all(|topic| {
+        (0..self.plan.topics.len()).all(|topic| {
             self.clients.iter().any(|client| match client {
                 Client::Producer(producer) => producer.acknowledged_again(topic),
                 Client::Admin(_) | Client::Consumer(_) => false,
@@ -156,23 +158,41 @@ impl World {
         if !self.until(self.now + WRITABLE, idle) {
             self.oracle.violated("writable-again", format!("a producer waits: {}", self.picture()));
         }
-    }
-
-    fn drain(&mut self) {
-        let now = self.now;
+        // What is not decided by now stays so, or it would come when nobody receives any more.
         for client in &mut self.clients {
-            if let Client::Consumer(consumer) = client {
-                consumer.drain(now);
+            if let Client::Producer(producer) = client {
+                producer.deaf = true;
             }
         }
-        let drained = |world: &Self| {
-            world.clients.iter().all(|client| match client {
-                Client::Consumer(consumer) => consumer.is_drained(),
-                Client::Admin(_) | Client::Producer(_) => true,
-            })
-        };
-        if !self.until(now + DRAINED, drained) {
-            self.oracle.violated("drains", format!("consumers are not done: {}", self.picture()));
+    }
+
+    /// Every delayed message comes into its queue, every consumer gets everything, and last those who read dead letters.
+    fn drain(&mut self) {
+        let elapsed =
+            |world: &Self| world.leader().is_some_and(|(_, leader)| leader.state().pending_timers() == 0);
+        if !self.until(self.now + ELAPSED, elapsed) {
+            self.oracle.violated("timers-elapse", format!("delayed messages wait: {}", self.picture()));
+        }
+        for undertakers in [false, true] {
+            let now = self.now;
+            for client in &mut self.clients {
+                if let Client::Consumer(consumer) = client
+                    && consumer.is_undertaker() == undertakers
+                {
+                    consumer.drain(now);
+                }
+            }
+            let drained = |world: &Self| {
+                world.clients.iter().all(|client| match client {
+                    Client::Consumer(consumer) => {
+                        consumer.is_undertaker() != undertakers || consumer.is_drained()
+                    }
+                    Client::Admin(_) | Client::Producer(_) => true,
+                })
+            };
+            if !self.until(now + DRAINED, drained) {
+                self.oracle.violated("drains", format!("consumers are not done: {}", self.picture()));
+            }
         }
     }
 
@@ -288,13 +308,13 @@ impl World {
 
     fn nothing_in_flight(&mut self) {
         let Some((_, leader)) = self.leader() else { return };
-        for topic in 0..self.plan.topics {
-            for (group, _) in super::users::GROUPS {
-                let progress = leader.state().progress(group, &topic_name(topic)).unwrap_or_default();
-                if let Some(stuck) = progress.iter().find(|queue| queue.in_flight > 0) {
-                    let what = format!("{group} on topic {topic} is never done: {stuck:?}");
-                    return self.oracle.violated("no-stuck-consumer", what);
-                }
+        for Subscribed { topic, group, .. } in self.subscriptions() {
+            let progress = leader.state().progress(group.name, &topic).unwrap_or_default();
+            let stuck =
+                progress.iter().find(|queue| queue.in_flight > 0 || (group.tag.is_none() && queue.lag > 0));
+            if let Some(stuck) = stuck {
+                let what = format!("{} on {topic} is never done: {stuck:?}", group.name);
+                return self.oracle.violated("no-stuck-consumer", what);
             }
         }
     }

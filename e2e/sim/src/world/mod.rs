@@ -15,6 +15,7 @@ mod users;
 use std::collections::BTreeMap;
 
 use mainstay_consensus::{Message, Mode};
+use mainstay_messaging::TransactionId;
 use mainstay_operator::candidacy;
 use mainstay_record::NodeId;
 use mainstay_storage::{Flush, MemFileSystem};
@@ -50,6 +51,7 @@ pub(crate) enum Happening {
     Answer { client: usize, request: RequestId, reply: Reply },
     ClientLate { client: usize, request: RequestId },
     ClientWakes { client: usize },
+    Check { client: usize, message_id: String, transaction: TransactionId },
     OperatorStarts { operator: usize },
     OperatorTimer { operator: usize, life: u64, timer: operator::Timer },
     Api { operator: usize, life: u64, call: RequestId, request: ApiRequest },
@@ -240,6 +242,9 @@ impl World {
             Happening::Answer { client, request, reply } => self.answer(client, request, reply),
             Happening::ClientLate { client, request } => self.client_late(client, request),
             Happening::ClientWakes { client } => self.client(client, crate::client::Input::Wake),
+            Happening::Check { client, message_id, transaction } => {
+                self.client(client, crate::client::Input::Check { message_id, transaction });
+            }
             Happening::OperatorStarts { operator } => self.operator_starts(operator),
             Happening::OperatorTimer { operator, life, timer } => {
                 self.for_tenure(operator, life, operator::Input::Timer(timer));
@@ -309,6 +314,7 @@ fn kind(happening: &Happening) -> u64 {
         Happening::Mends { .. } => (21, 0),
         Happening::SnapshotDue { node, .. } => (22, *node),
         Happening::Refill { node, .. } => (23, *node),
+        Happening::Check { client, .. } => (24, *client),
     };
     code << 8 | who as u64
 }

@@ -7,9 +7,8 @@ use mainstay_messaging::{Command, State};
 use mainstay_record::{Batch, BatchKind, EntryId, GroupId, LogIndex, RecordId, Timestamp};
 
 use super::World;
-use super::users::GROUPS;
 use crate::broker::Broker;
-use crate::client::topic_name;
+use crate::client::Subscribed;
 
 /// Batches between the proposal of a trim and its place in the log, at most: what was not consumed by then may be what a
 /// group has begun to ask for meanwhile.
@@ -34,7 +33,7 @@ impl World {
     pub(super) fn past(&mut self) -> Result<Past, String> {
         let last = self.brokers().map(|(_, broker)| broker.last()).max().ok_or("no replica is left")?;
         let mut past = Past::new(self.oracle.history(last)?);
-        past.replay(self.plan.retention.max_age_ms, self.plan.topics)?;
+        past.replay(self.plan.retention.max_age_ms, &self.subscriptions())?;
         if let Some(what) = past.wrong.take() {
             self.oracle.violated("trims-what-may-go", what);
         }
@@ -81,7 +80,7 @@ impl Past {
         Ok(())
     }
 
-    fn replay(&mut self, max_age_ms: Option<u64>, topics: usize) -> Result<(), String> {
+    fn replay(&mut self, max_age_ms: Option<u64>, all: &[Subscribed]) -> Result<(), String> {
         for at in 0..self.log.len() {
             let batch = self.log[at].clone();
             let header = batch.header();
@@ -94,7 +93,7 @@ impl Past {
                         self.subscribed.insert((group, topic));
                     }
                     Command::Trim(trim) => {
-                        self.judge(header.id, trim.through, header.timestamp, max_age_ms, topics)
+                        self.judge(header.id, trim.through, header.timestamp, max_age_ms, all)
                     }
                     _ => {}
                 }
@@ -112,7 +111,7 @@ impl Past {
         through: LogIndex,
         now: Timestamp,
         max_age_ms: Option<u64>,
-        topics: usize,
+        all: &[Subscribed],
     ) {
         let Some(from) = self.state.first_needed().filter(|from| *from <= through) else { return };
         // From when all of it was in the log.
@@ -127,13 +126,13 @@ impl Past {
                 format!("{id} takes the messages through {through}, which are neither consumed nor old");
             self.wrong.get_or_insert(what);
         }
-        let asked = |topic: usize| {
-            let subscribed = |group: &str| self.subscribed.contains(&(group.to_owned(), topic_name(topic)));
-            GROUPS.iter().all(|(group, _)| subscribed(group))
+        // Dead letters are asked for when there are some; until then they count as unconsumed.
+        let asked = |one: &Subscribed| {
+            one.is_undertaker || self.subscribed.contains(&(one.group.name.to_owned(), one.topic.clone()))
         };
         // A group that began to ask when the trim was under way has not had them either.
         let had = self.state.unconsumed_from().is_none_or(|from| from > through);
-        if !had || !(0..topics).all(asked) {
+        if !had || !all.iter().all(asked) {
             self.expired.extend(super::healing::message_ids(gone));
         }
     }

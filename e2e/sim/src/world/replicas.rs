@@ -149,6 +149,7 @@ impl World {
                 let time = self.rng.between(self.plan.snapshot_time / 10, self.plan.snapshot_time);
                 self.after(time, Happening::SnapshotDue { node, life });
             }
+            Effect::Check { message_id, transaction } => self.ask_producer(node, message_id, transaction),
             Effect::Reply { request, reply } => self.reply(node, request, reply),
             Effect::Control { call, reply } => self.control_answered(node, call, reply),
             Effect::Forcing => {

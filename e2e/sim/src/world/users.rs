@@ -1,40 +1,58 @@
 //! Clients in the world: who there is, what reaches them and what they ask.
 
 use super::{Happening, World, end};
-use crate::client::{Admin, Client, Consumer, Effect, Input, Producer, Scene};
+use mainstay_messaging::TransactionId;
+
+use crate::client::{
+    Admin, Client, Consumer, Effect, Input, Producer, Scene, Subscribed, groups, subscriptions,
+};
 use crate::network::End;
 use crate::time::MILLI;
 use crate::wire::{Reply, Request, RequestId};
 
-/// Consumer groups, each with the tag it asks for.
-pub(super) const GROUPS: [(&str, Option<&str>); 2] = [("readers", None), ("painters", Some("red"))];
-
 impl World {
     pub(super) fn hire_clients(&mut self) {
-        let names: Vec<String> = GROUPS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        self.clients.push(Client::Admin(Admin::new(self.plan.topics, &names)));
-        for topic in 0..self.plan.topics {
+        let subscriptions = self.subscriptions();
+        self.clients.push(Client::Admin(Admin::new(&self.plan.topics, &groups(&subscriptions))));
+        for (topic, kind) in self.plan.topics.iter().enumerate() {
             for number in 0..2 {
                 let name = format!("producer-{topic}-{number}");
                 self.clients.push(Client::Producer(Box::new(Producer::new(
                     name,
                     topic,
+                    *kind,
                     self.plan.producer_gap,
                     self.plan.heaviness,
                 ))));
             }
-            for (group, tag) in GROUPS {
-                let count = if tag.is_none() { 2 } else { 1 };
-                for number in 0..count {
-                    let name = format!("consumer-{topic}-{group}-{number}");
-                    let consumer = Consumer::new(name, topic, group, tag, self.plan.invisible_ms);
-                    self.clients.push(Client::Consumer(Box::new(consumer)));
-                }
+        }
+        for subscribed in &subscriptions {
+            for number in 0..subscribed.group.consumers {
+                let name = format!("consumer-{}-{}-{number}", subscribed.topic, subscribed.group.name);
+                let consumer = Consumer::new(name, subscribed, self.plan.invisible_ms);
+                self.clients.push(Client::Consumer(Box::new(consumer)));
             }
         }
         for client in 0..self.clients.len() {
             let after = self.rng.between(0, 500 * MILLI);
             self.after(after, Happening::ClientWakes { client });
+        }
+    }
+
+    /// Who receives from what.
+    pub(super) fn subscriptions(&self) -> Vec<Subscribed> {
+        subscriptions(&self.plan.topics, self.plan.max_attempts)
+    }
+
+    /// The one who sent the message is asked what became of it, if it can be reached.
+    pub(super) fn ask_producer(&mut self, node: usize, message_id: String, transaction: TransactionId) {
+        let asked = self.clients.iter().position(|client| match client {
+            Client::Producer(producer) => producer.has_sent(&message_id),
+            Client::Admin(_) | Client::Consumer(_) => false,
+        });
+        let Some(client) = asked else { return };
+        if let Some(delay) = self.network.call(end(node), End::Client(client), &mut self.rng) {
+            self.after(delay, Happening::Check { client, message_id, transaction });
         }
     }
 

@@ -85,6 +85,11 @@ fn a_state_of_what_was_cut_is_caught() {
 }
 
 #[test]
+fn a_leader_that_forgets_what_is_due_is_caught() {
+    assert_eq!(caught(Kind::Raft, Bug::NeverElapse, 5), "timers-elapse");
+}
+
+#[test]
 fn a_lost_log_that_is_not_noticed_is_caught() {
     caught(Kind::Raft, Bug::LostLogUnnoticed, 200);
 }

@@ -40,6 +40,9 @@ fn reaches_what_it_tests(figures: &Figures, count: u64) {
     assert!(figures.snapshots > 10 * count && figures.trimmed > count, "{figures:?}");
     assert!(figures.forgotten > count && figures.refills > 0 && figures.refills_cut > 0, "{figures:?}");
     assert!(figures.orphans > 0 && figures.lost_logs > 0, "{figures:?}");
+    assert!(figures.released > 10 * count && figures.recalled > count, "{figures:?}");
+    assert!(figures.decided > 5 * count && figures.checks > count, "{figures:?}");
+    assert!(figures.buried > count && figures.repeated > 0, "{figures:?}");
 }
 
 #[test]
