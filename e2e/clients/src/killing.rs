@@ -175,7 +175,7 @@ fn judge(pair: &Pair, lost: Moment) -> Result<String> {
         told.push_str(&format!(", longest pause {:.1} s", pause.length().as_secs_f64()));
     }
     if let Some(late) = lateness::latest(pair.consumer.history())? {
-        told.push_str(&format!(", at most {late} ms late"));
+        told.push_str(&format!(", first attempts at most {late} ms late"));
     }
     Ok(told)
 }
