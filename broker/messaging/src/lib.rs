@@ -32,7 +32,6 @@ mod salvage;
 mod snapshot;
 pub mod sql;
 mod state;
-mod steady_clock;
 mod subscription;
 mod tags;
 mod ticket;
@@ -68,7 +67,6 @@ pub use retry::{DEFAULT_MAX_ATTEMPTS, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, Retr
 pub use salvage::{RecordKind, Salvage};
 pub use snapshot::{Frozen, Parts, Restore, SnapshotError};
 pub use state::State;
-pub use steady_clock::SteadyClock;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS};
 pub use ticket::{RecallHandle, TicketError, TransactionId};
 pub use transactions::HalfMessage;

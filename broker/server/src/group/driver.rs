@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_consensus::{Action, Core, Event, StepError, View};
-use mainstay_messaging::{LogClock, State, SteadyClock};
+use mainstay_messaging::{LogClock, State};
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
@@ -67,7 +67,6 @@ pub(super) struct Driver {
     pub(super) hard_state: StateFile,
     pub(super) standing: StateFile,
     pub(super) tail: Tail,
-    pub(super) steady: SteadyClock,
     pub(super) log_clock: LogClock,
     pub(super) state: State,
     pub(super) applied: LogIndex,
@@ -158,7 +157,6 @@ impl Driver {
     fn turn(&mut self, inbox: &mut Vec<Input>) -> Option<oneshot::Sender<()>> {
         let now = Instant::now();
         self.metrics.turned(now);
-        self.steady.settle(wall(), self.clock.moment(now).0);
         if self.clock.moment(now) >= self.core.next_wakeup() {
             self.step(Event::Tick, now);
         }
@@ -380,14 +378,7 @@ impl Driver {
 
     /// Timestamp of a batch made now: never before the one before it.
     pub(super) fn stamp(&self) -> Timestamp {
-        let now = self.clock.now().0;
-        self.log_clock.now(self.steady.now(wall(), now), now)
-    }
-
-    /// How long until a batch made then is stamped with `due`.
-    fn until(&self, due: Timestamp, now: Instant) -> Duration {
-        let at = self.clock.moment(now).0;
-        self.log_clock.until(due, self.steady.now(wall(), at), at)
+        self.log_clock.now(wall(), self.clock.now().0)
     }
 
     fn expire(&mut self, now: Instant) {
@@ -418,7 +409,7 @@ impl Driver {
             wake = wake.min(deadline);
         }
         if let Some(due) = self.polls.next_due() {
-            wake = wake.min(now + self.until(due, now));
+            wake = wake.min(now + self.log_clock.until(due, wall(), self.clock.moment(now).0));
         }
         if let Some(due) = self.next_elapse(now) {
             wake = wake.min(due);

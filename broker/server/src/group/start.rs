@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use mainstay_consensus::{Config as CoreConfig, Core, LogSummary, Membership, Mode, Timing};
-use mainstay_messaging::{LogClock, Retention, SteadyClock};
+use mainstay_messaging::{LogClock, Retention};
 use mainstay_record::{Epoch, LogIndex, NodeId};
 use mainstay_storage::{DataFolder, FileSystem, LogEvent, SnapshotStore, Space};
 use tokio::sync::{mpsc, watch};
@@ -333,7 +333,6 @@ impl Runner {
             hard_state: disk.hard_state_file,
             standing: disk.standing_file,
             tail: Tail { end: disk.recovered.end },
-            steady: SteadyClock::new(wall(), now.0),
             log_clock: LogClock::new(disk.recovered.last_timestamp, now.0),
             state: disk.loaded.state,
             applied: disk.loaded.applied.index,
