@@ -12,10 +12,12 @@ mod group;
 mod kinds;
 mod load;
 mod log;
+mod memory;
 mod network;
 mod process;
 mod report;
 mod restart;
+mod target;
 
 use std::path::PathBuf;
 use std::time::Duration;
