@@ -80,6 +80,12 @@ impl State {
         names
     }
 
+    /// Whether the group has received from the topic or was reset on it.
+    pub fn has_read(&self, group: &str, topic: &str) -> bool {
+        self.view(group, topic)
+            .is_some_and(|view| view.topic.subscriptions.contains_key(&view.group.group.revision))
+    }
+
     /// The group's progress in every local queue of the topic, whether it has received from it yet or not. `None` when
     /// there is no such group or topic.
     pub fn progress(&self, group: &str, topic: &str) -> Option<Vec<QueueProgress>> {

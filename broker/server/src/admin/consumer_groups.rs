@@ -82,11 +82,8 @@ pub(super) async fn describe(
     let origin = Origin::of(request.metadata());
     let message = request.into_inner();
     convert::group_name(&message.name)?;
-    if origin == Origin::Peer {
-        return describe_in(service, service.config.group, origin, &message).await.map(Response::new);
-    }
     let mut joined = DescribeConsumerGroupResponse::default();
-    for group in service.all_groups() {
+    for group in service.groups_for(origin) {
         let part = describe_in(service, group, origin, &message).await?;
         joined.group = joined.group.or(part.group);
         joined.queues.extend(part.queues);
@@ -147,11 +144,7 @@ pub(super) async fn reset(
         topic: convert::topic_name(&message.topic)?,
         to: convert::reset_to(&message)?,
     });
-    let groups: Vec<GroupId> = match origin {
-        Origin::Edge => service.all_groups().collect(),
-        Origin::Peer => vec![service.config.group],
-    };
-    for group in groups {
+    for group in service.groups_for(origin) {
         let here = || async { service.propose(command.clone()).await.map(|_| ResetConsumerGroupResponse {}) };
         let there = |mut peer: Peer| {
             let message = message.clone();

@@ -8,7 +8,6 @@ use mainstay_proto::control::{
     DeadLetters, ListDeadLettersRequest, ListDeadLettersResponse, ResendDeadLettersRequest,
     ResendDeadLettersResponse,
 };
-use mainstay_record::GroupId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -33,12 +32,8 @@ pub(super) async fn list(
         "" => None,
         name => Some(convert::group_name(name)?),
     };
-    let broker_groups: Vec<GroupId> = match origin {
-        Origin::Edge => service.all_groups().collect(),
-        Origin::Peer => vec![service.config.group],
-    };
     let mut groups = Vec::new();
-    for broker_group in broker_groups {
+    for broker_group in service.groups_for(origin) {
         let there = |mut peer: Peer| {
             let message = message.clone();
             async move { Ok(peer.list_dead_letters(passed_on(message)).await?.into_inner()) }

@@ -143,6 +143,14 @@ impl AdminService {
         }
     }
 
+    /// Those whose leaders a call is about: all, or this broker's own when another broker asks.
+    pub(super) fn groups_for(&self, origin: Origin) -> Vec<GroupId> {
+        match origin {
+            Origin::Edge => self.all_groups().collect(),
+            Origin::Peer => vec![self.config.group],
+        }
+    }
+
     pub(super) fn all_groups(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.config.groups.iter().map(|group| group.id)
     }

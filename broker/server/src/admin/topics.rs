@@ -74,11 +74,8 @@ pub(super) async fn describe(
     let origin = Origin::of(request.metadata());
     let message = request.into_inner();
     convert::topic_name(&message.name)?;
-    if origin == Origin::Peer {
-        return describe_in(service, service.config.group, origin, &message).await.map(Response::new);
-    }
     let mut joined = DescribeTopicResponse::default();
-    for group in service.all_groups() {
+    for group in service.groups_for(origin) {
         let part = describe_in(service, group, origin, &message).await?;
         joined.topic = joined.topic.or(part.topic);
         joined.queues.extend(part.queues);

@@ -28,12 +28,8 @@ pub(super) async fn trace(
     if message.message_id.is_empty() {
         return Err(Status::invalid_argument("message_id is empty"));
     }
-    let groups: Vec<_> = match origin {
-        Origin::Edge => service.all_groups().collect(),
-        Origin::Peer => vec![service.config.group],
-    };
     let mut answer = TraceMessageResponse::default();
-    for group in groups {
+    for group in service.groups_for(origin) {
         let here = || trace_here(service, &message.message_id);
         let there = |mut peer: Peer| {
             let message = message.clone();

@@ -5,7 +5,7 @@ use mainstay_proto::control::{
     AskProducersRequest, AskProducersResponse, ListTransactionsRequest, ListTransactionsResponse,
     PendingTransaction,
 };
-use mainstay_record::{GroupId, RecordId, Timestamp};
+use mainstay_record::{RecordId, Timestamp};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -24,12 +24,8 @@ pub(super) async fn list(
     let origin = Origin::of(request.metadata());
     let message = request.into_inner();
     convert::topic_name(&message.topic)?;
-    let broker_groups: Vec<GroupId> = match origin {
-        Origin::Edge => service.all_groups().collect(),
-        Origin::Peer => vec![service.config.group],
-    };
     let mut joined = ListTransactionsResponse::default();
-    for broker_group in broker_groups {
+    for broker_group in service.groups_for(origin) {
         let there = |mut peer: Peer| {
             let message = message.clone();
             async move { Ok(peer.list_transactions(passed_on(message)).await?.into_inner()) }

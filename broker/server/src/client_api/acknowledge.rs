@@ -169,18 +169,16 @@ impl ClientApi {
             group: self.inner.catalog.group_name(request.group.as_ref())?,
             topic: self.inner.catalog.topic_name(request.topic.as_ref())?,
             handles: entries.iter().map(|entry| entry.shown).collect(),
-            by: caller.client_id().unwrap_or_default().to_owned(),
+            by: caller.name(),
         };
-        match self.inner.group.propose(Command::Ack(ack), deadline).await {
-            Ok(Outcome::Acked(results)) if results.len() == entries.len() => Ok(results
+        match self.propose(Command::Ack(ack), deadline).await? {
+            Outcome::Acked(results) if results.len() == entries.len() => Ok(results
                 .into_iter()
                 .map(|result| {
                     result.map_or_else(|error| outcome::handle(error).status(caller.dialect), |()| ok())
                 })
                 .collect()),
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
-            Ok(_) => Err(outcome::mismatched().into()),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
+            _ => Err(outcome::mismatched().into()),
         }
     }
 
@@ -201,14 +199,8 @@ impl ClientApi {
             _ => caller.says(FAILED_HEADER),
         };
         let put_off = if failed { PutOff::Failed(invisible) } else { PutOff::For(invisible) };
-        let shown = self.current(caller, client, given);
-        let mut changed = self.change_at_leader(caller, request, shown, put_off).await;
-        let now_shown = self.current(caller, client, given);
-        if now_shown != shown
-            && matches!(&changed, Err(Failure::Refused(refusal)) if refusal.code == Code::InvalidReceiptHandle)
-        {
-            changed = self.change_at_leader(caller, request, now_shown, put_off).await;
-        }
+        let change = |shown| self.change_at_leader(caller, request, shown, put_off);
+        let changed = self.with_current(caller, client, given, change).await;
         if caller.hops == 0 && changed.is_ok() {
             self.inner.leases.end(client, given);
         }
@@ -236,13 +228,11 @@ impl ClientApi {
             handle: call.shown,
             invisible_ms: u64::try_from(call.put_off.wait().as_millis()).unwrap_or(u64::MAX),
             at_least_retry_delay: matches!(call.put_off, PutOff::Failed(_)),
-            by: call.caller.client_id().unwrap_or_default().to_owned(),
+            by: call.caller.name(),
         };
-        match self.inner.group.propose(Command::ChangeInvisible(change), call.deadline).await {
-            Ok(Outcome::Changed(changed)) => Ok(changed.map_err(outcome::handle)),
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
-            Ok(_) => Err(outcome::mismatched().into()),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
+        match self.propose(Command::ChangeInvisible(change), call.deadline).await? {
+            Outcome::Changed(changed) => Ok(changed.map_err(outcome::handle)),
+            _ => Err(outcome::mismatched().into()),
         }
     }
 

@@ -109,6 +109,11 @@ impl Caller {
         (!id.trim().is_empty()).then_some(id)
     }
 
+    /// The client, as the log names who asked for something.
+    pub(crate) fn name(&self) -> String {
+        self.client_id().unwrap_or_default().to_owned()
+    }
+
     /// The same call, passed on: what the client said about itself, one hop more, and the time that is left.
     pub(crate) fn pass_on<T>(&self, message: T, until: Instant) -> Request<T> {
         let mut request = Request::new(message);

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use mainstay_messaging::{Command, DeadLetter, Outcome, ReceiptHandle};
-use mainstay_proto::rocketmq::{Code, ForwardMessageToDeadLetterQueueRequest};
+use mainstay_proto::rocketmq::ForwardMessageToDeadLetterQueueRequest;
 
 use super::ClientApi;
 use super::caller::Caller;
+use super::commands::is_void;
 use super::outcome;
 use super::refusal::Checked;
 use crate::forward::{Call, Failure, Peer, Unanswered};
@@ -47,14 +48,9 @@ impl ClientApi {
         self.inner.catalog.topic_name(request.topic.as_ref())?;
         self.inner.catalog.group_name(request.group.as_ref())?;
         let given = self.handle(&request.receipt_handle)?;
-        let shown = self.current(caller, client, given);
-        let mut buried = self.bury_at_leader(caller, request, shown).await;
-        // A renewal may have replaced the handle while it was on its way.
-        let now_shown = self.current(caller, client, given);
-        if now_shown != shown && is_invalid(&buried) {
-            buried = self.bury_at_leader(caller, request, now_shown).await;
-        }
-        if caller.hops == 0 && (buried.is_ok() || is_invalid(&buried)) {
+        let bury = |shown| self.bury_at_leader(caller, request, shown);
+        let buried = self.with_current(caller, client, given, bury).await;
+        if caller.hops == 0 && (buried.is_ok() || is_void(&buried)) {
             self.inner.leases.end(client, given);
         }
         buried
@@ -77,17 +73,11 @@ impl ClientApi {
             group: self.inner.catalog.group_name(call.request.group.as_ref())?,
             topic: self.inner.catalog.topic_name(call.request.topic.as_ref())?,
             handle: call.shown,
-            by: call.caller.client_id().unwrap_or_default().to_owned(),
+            by: call.caller.name(),
         };
-        match self.inner.group.propose(Command::DeadLetter(dead), call.deadline).await {
-            Ok(Outcome::DeadLettered(buried)) => Ok(buried.map_err(outcome::handle)),
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
-            Ok(_) => Err(outcome::mismatched().into()),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
+        match self.propose(Command::DeadLetter(dead), call.deadline).await? {
+            Outcome::DeadLettered(buried) => Ok(buried.map_err(outcome::handle)),
+            _ => Err(outcome::mismatched().into()),
         }
     }
-}
-
-fn is_invalid(buried: &Result<(), Failure>) -> bool {
-    matches!(buried, Err(Failure::Refused(refusal)) if refusal.code == Code::InvalidReceiptHandle)
 }

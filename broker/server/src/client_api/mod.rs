@@ -14,6 +14,7 @@ pub(crate) mod caller;
 mod catalog;
 mod checks;
 mod clients;
+mod commands;
 mod dead_letter;
 mod filter;
 mod guard;

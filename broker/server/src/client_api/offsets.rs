@@ -4,7 +4,9 @@
 
 use std::time::Instant;
 
-use mainstay_messaging::{Command, GroupName, Outcome, QueueId, QueueOffset, SetOffset, TopicName};
+use mainstay_messaging::{
+    Command, GroupName, Outcome, QueueId, QueueOffset, SetOffset, TopicName, queue_share,
+};
 use mainstay_proto::rocketmq::{
     Code, GetOffsetRequest, MessageQueue, QueryOffsetPolicy, QueryOffsetRequest, UpdateOffsetRequest,
 };
@@ -142,12 +144,7 @@ impl ClientApi {
             Refusal::new(Code::BadRequest, format!("message_queue.broker: there is no broker '{broker}'"))
         })?;
         let groups = self.inner.config.groups.len() as u32;
-        // Dead letters have one queue in each broker group.
-        let count = if topic.name.is_derived() {
-            1
-        } else {
-            mainstay_messaging::queue_share(topic.queues, target, groups)
-        };
+        let count = queue_share(topic.queues, target, groups);
         match u32::try_from(queue.id) {
             Ok(id) if id < count => Ok(NamedQueue { target, topic: topic.name, queue: QueueId(id) }),
             _ => Err(Refusal::new(
@@ -196,8 +193,8 @@ impl ClientApi {
         let found = self.inner.group.query(move |state| {
             let (topic, group) = (wanted.topic.as_str(), named.as_str());
             state.group(group)?;
-            let known = state.subscribed_topics(group).contains(&wanted.topic);
-            let progress = state.progress(group, topic).filter(|_| known).unwrap_or_default();
+            let progress =
+                state.progress(group, topic).filter(|_| state.has_read(group, topic)).unwrap_or_default();
             Some(
                 progress.iter().find(|progress| progress.queue == wanted.queue).map(|progress| progress.next),
             )
@@ -221,11 +218,9 @@ impl ClientApi {
     ) -> Result<QueueOffset, Unanswered> {
         let NamedQueue { topic, queue, .. } = queue.clone();
         let set = Command::SetOffset(SetOffset { group: group.clone(), topic, queue, offset });
-        match self.inner.group.propose(set, deadline).await {
-            Ok(Outcome::OffsetSet) => Ok(offset),
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
-            Ok(_) => Err(outcome::mismatched().into()),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
+        match self.propose(set, deadline).await? {
+            Outcome::OffsetSet => Ok(offset),
+            _ => Err(outcome::mismatched().into()),
         }
     }
 }

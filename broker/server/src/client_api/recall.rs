@@ -57,34 +57,23 @@ impl ClientApi {
         let recall = Recall {
             topic: self.inner.catalog.topic_name(call.request.topic.as_ref())?,
             handle: call.handle,
-            by: call.caller.client_id().unwrap_or_default().to_owned(),
+            by: call.caller.name(),
         };
-        match self.inner.group.propose(Command::Recall(recall), call.deadline).await {
-            Ok(Outcome::Recalled(Ok(record))) => {
+        match self.propose(Command::Recall(recall), call.deadline).await? {
+            Outcome::Recalled(Ok(record)) => {
                 // It is taken back, whether its id can be told or not.
                 let stored = self.inner.group.load(record).await;
                 Ok(Ok(stored.map(|stored| stored.message_id).unwrap_or_default()))
             }
-            Ok(Outcome::Recalled(Err(error))) => Ok(Err(refused(error))),
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
-            Ok(_) => Err(outcome::mismatched().into()),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
+            Outcome::Recalled(Err(error)) => Ok(Err(refused(error))),
+            _ => Err(outcome::mismatched().into()),
         }
     }
 
     /// # Errors
     /// `BAD_REQUEST` for a text that is none, or one of a broker group that does not exist.
     fn recall_handle(&self, text: &str) -> Checked<RecallHandle> {
-        let invalid = |why: &str| Refusal::new(Code::BadRequest, format!("recall_handle {why}"));
-        if text.trim().is_empty() {
-            return Err(invalid("is blank"));
-        }
-        let handle: RecallHandle =
-            text.parse().map_err(|error| invalid(&format!("is not one of this broker: {error}")))?;
-        match self.inner.config.broker_group(handle.broker_group()) {
-            Some(_) => Ok(handle),
-            None => Err(invalid("belongs to a broker group that does not exist")),
-        }
+        self.given_out(text, "recall_handle", Code::BadRequest, RecallHandle::broker_group)
     }
 }
 

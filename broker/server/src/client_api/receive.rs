@@ -125,7 +125,7 @@ impl ClientApi {
             },
             invisible_ms: u64::try_from(invisible.as_millis()).unwrap_or(u64::MAX),
             attempt_id: request.attempt_id.clone(),
-            by: caller.client_id().unwrap_or_default().to_owned(),
+            by: caller.name(),
         };
         let answer = match wanted {
             Wanted::Filtered(_) => self.inner.group.receive(receive, poll_end).await,

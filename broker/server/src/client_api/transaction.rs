@@ -65,29 +65,18 @@ impl ClientApi {
             topic: self.inner.catalog.topic_name(call.request.topic.as_ref())?,
             transaction: call.transaction,
             decision: call.decision,
-            by: call.caller.client_id().unwrap_or_default().to_owned(),
+            by: call.caller.name(),
         };
-        match self.inner.group.propose(Command::EndTransaction(end), call.deadline).await {
-            Ok(Outcome::TransactionEnded(ended)) => Ok(ended.map(drop).map_err(refused)),
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
-            Ok(_) => Err(outcome::mismatched().into()),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
+        match self.propose(Command::EndTransaction(end), call.deadline).await? {
+            Outcome::TransactionEnded(ended) => Ok(ended.map(drop).map_err(refused)),
+            _ => Err(outcome::mismatched().into()),
         }
     }
 
     /// # Errors
     /// `INVALID_TRANSACTION_ID` for a text that is none, or one of a broker group that does not exist.
     fn transaction(&self, text: &str) -> Checked<TransactionId> {
-        let invalid = |why: &str| Refusal::new(Code::InvalidTransactionId, format!("transaction_id {why}"));
-        if text.trim().is_empty() {
-            return Err(invalid("is blank"));
-        }
-        let transaction: TransactionId =
-            text.parse().map_err(|error| invalid(&format!("is not one of this broker: {error}")))?;
-        match self.inner.config.broker_group(transaction.broker_group()) {
-            Some(_) => Ok(transaction),
-            None => Err(invalid("belongs to a broker group that does not exist")),
-        }
+        self.given_out(text, "transaction_id", Code::InvalidTransactionId, TransactionId::broker_group)
     }
 }
 
