@@ -41,6 +41,8 @@ pub(crate) struct Chunk {
     entries: Vec<Entry>,
     /// Ascending.
     moved: Vec<Moved>,
+    /// The lowest batch with a body of them.
+    lowest_moved: Option<LogIndex>,
     /// One for each message, or none at all where no message has one; zero for a message without.
     lanes: Vec<u64>,
 }
@@ -60,8 +62,15 @@ pub(crate) struct Indexed {
 impl Chunk {
     pub(crate) fn new(offset: u64, message: Indexed) -> Self {
         let (index, millis) = (message.record.index.0, message.stored_at.0);
-        let mut chunk =
-            Self { first: offset, index, millis, entries: Vec::new(), moved: Vec::new(), lanes: Vec::new() };
+        let mut chunk = Self {
+            first: offset,
+            index,
+            millis,
+            entries: Vec::new(),
+            moved: Vec::new(),
+            lowest_moved: None,
+            lanes: Vec::new(),
+        };
         chunk.push(&message);
         chunk
     }
@@ -75,7 +84,9 @@ impl Chunk {
     pub(crate) fn push(&mut self, message: &Indexed) {
         let Some(entry) = self.entry(message) else { return };
         if message.body != message.record {
-            self.moved.push(Moved { at: self.entries.len() as u32, body: message.body });
+            let body = message.body;
+            self.moved.push(Moved { at: self.entries.len() as u32, body });
+            self.lowest_moved = Some(self.lowest_moved.map_or(body.index, |lowest| lowest.min(body.index)));
         }
         if let Some(lane) = message.lane {
             self.lanes.resize(self.entries.len(), 0);
@@ -121,9 +132,11 @@ impl Chunk {
     /// The lowest batch of the log that has the body of a message from `offset` on, where that is not the batch that put
     /// it here.
     pub(crate) fn lowest_moved(&self, offset: u64) -> Option<LogIndex> {
-        let from = offset.saturating_sub(self.first);
-        let moved = self.moved.iter().filter(|moved| u64::from(moved.at) >= from);
-        moved.map(|moved| moved.body.index).min()
+        if offset <= self.first {
+            return self.lowest_moved;
+        }
+        let from = self.moved.partition_point(|moved| u64::from(moved.at) < offset - self.first);
+        lowest(&self.moved[from..])
     }
 
     /// The offsets of the messages whose body is in `record`, where that is not the record that put them here.
@@ -167,6 +180,7 @@ impl Chunk {
             .moved
             .iter()
             .filter_map(|moved| Some(Moved { at: moved.at.checked_sub(skip as u32)?, ..*moved }));
+        let moved: Vec<Moved> = moved.collect();
         let mut lanes = self.lanes.get(skip..).unwrap_or_default().to_vec();
         if lanes.iter().all(|lane| *lane == 0) {
             lanes.clear();
@@ -176,7 +190,8 @@ impl Chunk {
             index: self.index,
             millis: self.millis,
             entries: self.entries[skip..].to_vec(),
-            moved: moved.collect(),
+            lowest_moved: lowest(&moved),
+            moved,
             lanes,
         }
     }
@@ -247,7 +262,8 @@ impl Chunk {
         }
         let moved = moved(input, count)?;
         let lanes = lanes(input, count)?;
-        let chunk = Self { first, index, millis, entries, moved, lanes };
+        let lowest_moved = lowest(&moved);
+        let chunk = Self { first, index, millis, entries, moved, lowest_moved, lanes };
         let misplaced = |moved: &Moved| {
             chunk.entries.get(moved.at as usize).is_none_or(|entry| {
                 let record = RecordId { index: LogIndex(index + u64::from(entry.index)), slot: entry.slot };
@@ -259,6 +275,10 @@ impl Chunk {
         }
         Ok(chunk)
     }
+}
+
+fn lowest(moved: &[Moved]) -> Option<LogIndex> {
+    moved.iter().map(|moved| moved.body.index).min()
 }
 
 fn moved(input: &mut Reader<'_>, count: usize) -> Result<Vec<Moved>, DecodeError> {

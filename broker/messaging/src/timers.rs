@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
 use crate::metadata::{QueueId, Revision};
-use crate::runs::Runs;
+use crate::runs::{Item, Runs};
 use crate::tags::TagId;
 
 /// A delayed message. In order of delivery, then as they were stored.
@@ -21,6 +21,15 @@ pub(crate) struct Timer {
 }
 
 const _: () = assert!(size_of::<Timer>() == 40);
+
+/// Marked with the batch of the log that has its body.
+impl Item for Timer {
+    type Mark = LogIndex;
+
+    fn mark(&self) -> LogIndex {
+        self.record.index
+    }
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Timers {
@@ -71,8 +80,8 @@ impl Timers {
         }
     }
 
-    /// The lowest batch of the log that has one of them. Looks at all.
+    /// The lowest batch of the log that has one of them.
     pub(crate) fn lowest(&self) -> Option<LogIndex> {
-        self.timers.iter().map(|timer| timer.record.index).min()
+        self.timers.least_mark()
     }
 }

@@ -33,8 +33,8 @@ impl State {
     }
 
     /// The lowest batch of the log that holds a message still kept; `None` when none is kept. What lies below it is
-    /// needed only until a snapshot covers it. Looks at one message of each queue, at every chunk of 1024 messages that
-    /// has moved ones, and at what is pending.
+    /// needed only until a snapshot covers it. Looks at one message of each queue, at each chunk of 1024 messages, and at
+    /// what is pending in runs of 512.
     pub fn first_needed(&self) -> Option<LogIndex> {
         let kept = self.topics.values().filter_map(oldest).min();
         [kept, self.timers.lowest(), self.halves.lowest()].into_iter().flatten().min()
