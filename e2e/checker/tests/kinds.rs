@@ -9,22 +9,9 @@ use mainstay_checker::{
     Change, Decision, Filter, History, Kind, Moment, Options, Order, Outcome, Promise, Recall, Report, Role,
     Settling, Verdict, Violation, check, check_with,
 };
-use support::{MILLISECOND, SECOND, Scenario, ack, call, consumer, delivery, place, receive};
-
-macro_rules! assert_only {
-    ($report:expr, $pattern:pat $(if $guard:expr)?) => {
-        let report = $report;
-        assert!(
-            matches!(report.violations.as_slice(), [$pattern] $(if $guard)?),
-            "expected just {}, found:\n{report}", stringify!($pattern)
-        );
-    };
-}
-
-#[track_caller]
-fn assert_clean(report: &Report) {
-    assert!(report.passed(), "{report}");
-}
+use support::{
+    MILLISECOND, SECOND, Scenario, ack, assert_clean, assert_only, call, consumer, delivery, place, receive,
+};
 
 fn unknown<T>() -> Outcome<T> {
     Outcome::Unknown("timeout".to_owned())

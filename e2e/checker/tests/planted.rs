@@ -8,28 +8,15 @@ use std::time::Duration;
 use mainstay_checker::{
     Filter, History, Moment, Options, Outcome, Promise, Report, Violation, check, check_with,
 };
-use support::{MILLISECOND, SECOND, Scenario, ack, call, consumer, place, receive, send};
+use support::{
+    MILLISECOND, SECOND, Scenario, ack, assert_clean, assert_only, call, consumer, place, receive, send,
+};
 
 /// The clean scenario changed by `plant`.
 fn report(plant: impl FnOnce(&mut Scenario)) -> Report {
     let mut scenario = Scenario::clean();
     plant(&mut scenario);
     check(&scenario.histories())
-}
-
-macro_rules! assert_only {
-    ($report:expr, $pattern:pat $(if $guard:expr)?) => {
-        let report = $report;
-        assert!(
-            matches!(report.violations.as_slice(), [$pattern] $(if $guard)?),
-            "expected just {}, found:\n{report}", stringify!($pattern)
-        );
-    };
-}
-
-#[track_caller]
-fn assert_clean(report: &Report) {
-    assert!(report.passed(), "{report}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Histories made by hand: a producer and a consumer on one clock, and a broker without faults between them.
 
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "every test file uses its own part")]
 
 use std::time::Duration;
 
 use mainstay_checker::{
     Ack, Client, Delivery, Filter, History, Interval, Kind, Moment, Order, Outcome, Position, Receipt,
-    Receive, Role, Send, Settling,
+    Receive, Report, Role, Send, Settling,
 };
 
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -116,4 +116,21 @@ impl Scenario {
     pub(crate) fn histories(self) -> Vec<History> {
         vec![self.producer, self.consumer]
     }
+}
+
+/// Exactly one violation, and which.
+macro_rules! assert_only {
+    ($report:expr, $pattern:pat $(if $guard:expr)?) => {
+        let report = $report;
+        assert!(
+            matches!(report.violations.as_slice(), [$pattern] $(if $guard)?),
+            "expected just {}, found:\n{report}", stringify!($pattern)
+        );
+    };
+}
+pub(crate) use assert_only;
+
+#[track_caller]
+pub(crate) fn assert_clean(report: &Report) {
+    assert!(report.passed(), "{report}");
 }
