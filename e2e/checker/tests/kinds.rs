@@ -71,6 +71,26 @@ fn a_message_group_in_order_passes() {
 }
 
 #[test]
+fn an_answer_that_was_long_under_way_is_not_a_second_one() {
+    // b and c were handed out at two seconds, and again, uncounted, at `again`, which arrived before.
+    let late = |again: u64| {
+        in_order(|s| {
+            together(s);
+            again_together(s, &[("a", 0, 2), ("b", 1, 1), ("c", 2, 1)], again);
+            s.consumer.receives[0].call = call(2 * SECOND, again + SECOND);
+            s.consumer.deliveries[..3].iter_mut().for_each(|delivery| delivery.at = Moment(again + SECOND));
+            s.consumer.acks.push(ack("a", place("q", 0), 2, again + 2 * SECOND));
+            s.consumer.acks.push(ack("b", place("q", 1), 1, again + 3 * SECOND));
+            s.consumer.acks.push(ack("c", place("q", 2), 1, again + 4 * SECOND));
+        })
+    };
+    assert_clean(&late(33 * SECOND));
+    let early = late(20 * SECOND);
+    let is_early = |violation: &Violation| matches!(violation, Violation::TooEarly { attempt: 1, .. });
+    assert_eq!(early.violations.iter().filter(|violation| is_early(violation)).count(), 2, "{early}");
+}
+
+#[test]
 fn nothing_comes_before_the_one_before_it_is_settled() {
     // The acknowledgement of a begins after b has come.
     assert_only!(

@@ -2,6 +2,8 @@
 //! none before the invisible time of the one before is over, and none after an acknowledgement was confirmed. So the place
 //! of a consumer group in a queue never goes back: it would give out a first attempt twice.
 
+use std::time::Duration;
+
 use super::group_key;
 use super::ordering::{self, Followers};
 use crate::Options;
@@ -111,20 +113,31 @@ impl Judge<'_> {
         let mut found = Vec::new();
         for pair in self.copy.deliveries.windows(2) {
             let (first, second) = (&pair[0], &pair[1]);
-            let Some(from) = self.earliest_handing_out(first) else { continue };
-            let Some(visible) = self.copy.visible_again(first, from, second.delivery.at) else { continue };
-            let early = visible.since(second.delivery.at);
-            if first.clock == second.clock && early > self.options.invisible_tolerance {
-                found.push(Violation::TooEarly {
-                    group: self.name.to_owned(),
-                    id: self.copy.id.to_owned(),
-                    position: self.copy.position.clone(),
-                    attempt: second.delivery.attempt,
-                    early,
-                });
+            let mut early = self.early_by(first, second);
+            // What is not counted does not tell which of the two was handed out first.
+            if first.delivery.attempt == second.delivery.attempt {
+                early = early.min(self.early_by(second, first));
             }
+            let Some(early) = early.filter(|early| *early > self.options.invisible_tolerance) else {
+                continue;
+            };
+            found.push(Violation::TooEarly {
+                group: self.name.to_owned(),
+                id: self.copy.id.to_owned(),
+                position: self.copy.position.clone(),
+                attempt: second.delivery.attempt,
+                early,
+            });
         }
         found
+    }
+
+    /// How long before the end of the invisible time of `first` `second` came, if that one was handed out later. `None`
+    /// where nothing is known.
+    fn early_by(&self, first: &Delivered<'_>, second: &Delivered<'_>) -> Option<Duration> {
+        let from = self.earliest_handing_out(first).filter(|_| first.clock == second.clock)?;
+        let visible = self.copy.visible_again(first, from, second.delivery.at)?;
+        Some(visible.since(second.delivery.at))
     }
 
     /// A confirmed acknowledgement says that no other attempt was under way, so a higher attempt that arrives after

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Options;
-use crate::history::{Kind, Moment, Position};
+use crate::history::{Kind, Moment, Outcome, Position};
 use crate::report::{Report, Violation};
 use crate::view::{GroupView, Sent, TopicView};
 
@@ -21,13 +21,19 @@ pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
     if options.keeps_progress() {
         view.groups.iter().for_each(|(name, group)| steps_forward(view, name, group, report));
     }
-    // Where retention has taken messages before a group had them, their places are what it has not seen.
-    let expired = |(id, sent): (&&str, &Sent<'_>)| {
-        options.is_expired(id, sent.send.outcome.ok().map(|receipt| receipt.message_id.as_str()))
-    };
-    if options.keeps_progress() && !view.sends.iter().any(expired) {
+    if options.keeps_progress() && !is_any_expired(view, options) {
         gaps(view, &places, report);
     }
+}
+
+/// Where retention has taken messages before a group had them, their places are what it has not seen. Nothing tells the
+/// message id of a send with an unknown outcome.
+fn is_any_expired(view: &TopicView<'_>, options: &Options) -> bool {
+    view.sends.iter().any(|(id, sent)| match &sent.send.outcome {
+        Outcome::Ok(receipt) => options.is_expired(id, Some(&receipt.message_id)),
+        Outcome::Unknown(_) => !options.expired.is_empty(),
+        Outcome::Failed(_) => false,
+    })
 }
 
 fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut Report) -> Places<'a> {
