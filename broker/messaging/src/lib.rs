@@ -7,6 +7,7 @@
 
 mod candidates;
 mod chunk;
+mod clock;
 mod codec;
 mod command;
 mod concurrent;
@@ -18,7 +19,6 @@ mod halves;
 mod handle;
 mod index;
 mod lane;
-mod log_clock;
 mod metadata;
 mod names;
 mod ordered;
@@ -45,6 +45,7 @@ mod window;
 mod wire;
 
 pub use candidates::{Candidate, Candidates};
+pub use clock::{LogClock, Step};
 pub use codec::{DecodeError, message_id};
 pub use command::{
     Ack, ChangeInvisible, Check, Command, CreateGroup, CreateTopic, DeadLetter, Decision, DeleteGroup,
@@ -54,7 +55,6 @@ pub use command::{
 pub use cursor::MAX_UNACKED;
 pub use halves::{FIRST_CHECK_MS, MAX_CHECKS, MAX_HALF_AGE_MS};
 pub use handle::{HandleError, ReceiptHandle};
-pub use log_clock::LogClock;
 pub use metadata::{
     ConsumerGroup, DeliveryOrder, MAX_QUEUES, Metadata, QueueCount, QueueCountError, QueueId, QueueOffset,
     Revision, StartPosition, Topic, TopicKind, queue_share,

@@ -20,10 +20,26 @@ pub(crate) const TRUE_RATE: u64 = 1_000_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MachineClock {
     pub(crate) rate: u64,
-    pub(crate) wall_error_ms: i64,
+    wall_error_ms: i64,
+    /// Its time of day has been set wrong once.
+    pub(crate) was_set: bool,
 }
 
 impl MachineClock {
+    pub(crate) const fn new(rate: u64) -> Self {
+        Self { rate, wall_error_ms: 0, was_set: false }
+    }
+
+    /// Sets the time of day wrong by so much, or right where it was wrong.
+    pub(crate) fn set(&mut self, error_ms: i64) {
+        self.wall_error_ms = if self.wall_error_ms == 0 { error_ms } else { 0 };
+        self.was_set = true;
+    }
+
+    pub(crate) fn set_right(&mut self) {
+        self.wall_error_ms = 0;
+    }
+
     pub(crate) fn wall(&self, now: Time) -> Timestamp {
         let since = (now / MILLI) as i64;
         Timestamp((DAWN + since + self.wall_error_ms).max(0) as u64)

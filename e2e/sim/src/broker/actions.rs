@@ -42,7 +42,7 @@ impl Broker {
             Action::Append(batches) => self.append(batches, scene),
             Action::Truncate { keep, fate } => self.truncate(keep, fate, scene)?,
             Action::Rewind { through } => self.rewind(through, scene)?,
-            Action::Send { to, message } => scene.effects.push(Effect::Send { to, message }),
+            Action::Send { to, message } => self.send(to, message, scene),
             Action::SendEntries { to, header, from, through } => {
                 self.send_entries(to, header, from, through, scene)?;
             }
@@ -128,6 +128,11 @@ impl Broker {
         disk.read(from, through, bytes).map_err(|error| format!("the log cannot be read: {error}"))
     }
 
+    fn send(&self, to: NodeId, message: Message, scene: &mut Scene<'_>) {
+        let shown = self.log_clock.own(scene.wall, scene.now.0);
+        scene.effects.push(Effect::Send { to, shown, message });
+    }
+
     fn send_entries(
         &mut self,
         to: NodeId,
@@ -144,7 +149,7 @@ impl Broker {
             }
             let batches = self.read(next, through)?;
             let Some(last) = batches.last().map(Batch::id) else { return Ok(()) };
-            scene.effects.push(Effect::Send { to, message: Message::Append(Append { header, batches }) });
+            self.send(to, Message::Append(Append { header, batches }), scene);
             header.prev = last;
             next = last.index.next();
         }

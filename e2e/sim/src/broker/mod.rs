@@ -61,6 +61,8 @@ pub(crate) struct Scene<'a> {
 pub(crate) enum Effect {
     Send {
         to: NodeId,
+        /// What the sender's clock shows.
+        shown: Timestamp,
         message: Message,
     },
     Reply {
@@ -103,6 +105,7 @@ pub(crate) enum Input {
     Wake,
     Peer {
         from: NodeId,
+        shown: Timestamp,
         message: Message,
     },
     PeerGone(NodeId),
@@ -190,6 +193,7 @@ pub(crate) struct Broker {
 impl Broker {
     /// One turn of the driver.
     pub(crate) fn take(&mut self, input: Input, scene: &mut Scene<'_>) {
+        self.log_clock.observe(scene.wall, scene.now.0);
         if scene.now >= self.core.next_wakeup() {
             self.step(Event::Tick, scene);
         }
@@ -213,8 +217,9 @@ impl Broker {
     fn handle(&mut self, input: Input, scene: &mut Scene<'_>) {
         match input {
             Input::Wake => {}
-            Input::Peer { from, message } => {
+            Input::Peer { from, shown, message } => {
                 self.heard.insert(from, scene.now);
+                self.log_clock.hear(from, shown, scene.now.0);
                 self.step(Event::Message { from, message }, scene);
             }
             Input::PeerGone(peer) => {
@@ -347,7 +352,7 @@ impl Broker {
     }
 
     /// Timestamp of a batch made now: never before the one before it.
-    fn stamp(&self, scene: &Scene<'_>) -> Timestamp {
+    pub(super) fn stamp(&self, scene: &Scene<'_>) -> Timestamp {
         self.log_clock.now(scene.wall, scene.now.0)
     }
 
@@ -391,6 +396,7 @@ impl Broker {
     /// Looks at the core after it reported a change.
     fn look(&mut self, scene: &mut Scene<'_>) {
         let view = self.core.view(scene.now);
+        self.log_clock.retain_members(|node| view.membership.contains(node));
         let before = std::mem::replace(&mut self.view, view);
         let leads = (self.view.role == Role::Leader).then_some(self.view.epoch);
         if let Some(epoch) = leads.filter(|_| leads != self.led) {

@@ -39,8 +39,8 @@ impl Broker {
             Some(Bug::TrimUnconsumed) => None,
             _ => self.state.unconsumed_from(),
         };
-        let through =
-            plan(policy, &segments, unconsumed, scene.wall).map(|through| through.min(self.applied));
+        let through = plan(policy, &segments, unconsumed, self.stamp(scene));
+        let through = through.map(|through| through.min(self.applied));
         if let Some(through) = through
             && self.state.trims(through)
         {

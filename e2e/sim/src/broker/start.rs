@@ -107,7 +107,7 @@ impl Broker {
             standing: volume.standing_file,
             tail: Tail { end: recovered.end, id: recovered.last },
             entries,
-            log_clock: LogClock::new(recovered.last_timestamp, scene.now.0),
+            log_clock: LogClock::new(recovered.last_timestamp, scene.wall, scene.now.0),
             state: loaded.state,
             applied: loaded.applied.index,
             applied_end: loaded.end,

@@ -128,8 +128,7 @@ impl World {
             Fault::LoseVolume => self.lose_volume(),
             Fault::WallJump => {
                 let jump = self.rng.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
-                let clock = &mut self.machines[victim].clock;
-                clock.wall_error_ms = if clock.wall_error_ms == 0 { jump } else { 0 };
+                self.machines[victim].clock.set(jump);
             }
             Fault::StepDown => {
                 let to = self.machines[self.rng.index(self.machines.len())].id;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use mainstay_consensus::{Message, Mode};
 use mainstay_messaging::TransactionId;
 use mainstay_operator::candidacy;
-use mainstay_record::NodeId;
+use mainstay_record::{NodeId, Timestamp};
 use mainstay_storage::{Flush, MemFileSystem};
 
 use crate::api::{Api, ApiReply, ApiRequest};
@@ -40,7 +40,7 @@ pub(crate) enum Happening {
     Start { node: usize },
     Exit { node: usize, life: u64 },
     Wake { node: usize, life: u64 },
-    Peer { node: usize, from: NodeId, message: Message },
+    Peer { node: usize, from: NodeId, shown: Timestamp, message: Message },
     PeerGone { node: usize, peer: NodeId },
     Disk { node: usize, life: u64, event: DiskEvent },
     ForcingEnds { node: usize, life: u64 },
@@ -118,7 +118,7 @@ impl World {
                 panic!("a data folder cannot be made: {error:?}");
             }
             // As if its machine had been off since.
-            let clock = MachineClock { rate: Plan::clock_rate(&mut rng), wall_error_ms: 0 };
+            let clock = MachineClock::new(Plan::clock_rate(&mut rng));
             Machine::new(*id, clock, disk.kill())
         });
         let machines = machines.collect();
@@ -231,7 +231,9 @@ impl World {
                     self.input(node, Input::Wake);
                 }
             }
-            Happening::Peer { node, from, message } => self.input(node, Input::Peer { from, message }),
+            Happening::Peer { node, from, shown, message } => {
+                self.input(node, Input::Peer { from, shown, message });
+            }
             Happening::PeerGone { node, peer } => self.input(node, Input::PeerGone(peer)),
             Happening::Disk { node, life, event } => self.for_life(node, life, Input::Disk(event)),
             Happening::ForcingEnds { node, life } => self.for_life(node, life, Input::ForcingEnds),

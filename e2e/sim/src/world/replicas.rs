@@ -137,11 +137,12 @@ impl World {
         let life = self.machines[node].life;
         self.trace.say(self.now, || format!("    node {node}: {effect:?}"));
         match effect {
-            Effect::Send { to, message } => {
+            Effect::Send { to, shown, message } => {
                 let from = self.machines[node].id;
                 let to = place_of(to);
                 for delay in self.network.messages(end(node), end(to), self.now, &mut self.rng) {
-                    self.after(delay, Happening::Peer { node: to, from, message: message.clone() });
+                    let message = message.clone();
+                    self.after(delay, Happening::Peer { node: to, from, shown, message });
                 }
             }
             Effect::Refill { to, refill } => self.send_refill(node, place_of(to), refill),

@@ -1,0 +1,147 @@
+//! The wall clock of one machine without its sudden steps.
+//!
+//! A wall clock that is suddenly elsewhere is either set right or set wrong, and nothing on the machine tells which. So a
+//! step is not believed at once: time goes on by the monotonic clock, and a step that was taken back meanwhile has had no
+//! effect. One that lasts is followed.
+
+use std::time::Duration;
+
+use mainstay_record::Timestamp;
+
+/// What a wall clock may be away from where it is expected without having been set.
+const TOLERANCE: Duration = Duration::from_millis(100);
+/// The same for time during which nobody looked: the part of it by which two clocks may part.
+const DRIFT: u32 = 8;
+/// How long a step has to last until it is believed.
+const HOLD: Duration = Duration::from_secs(30);
+
+/// A sudden step of the wall clock, or the end of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It is elsewhere by so many milliseconds, and is not followed yet.
+    Suspected(i64),
+    /// The same, and has been followed: it has lasted.
+    Followed(i64),
+    /// It is back where it was expected.
+    TakenBack,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Steady {
+    /// What the wall clock showed when it was last where it was expected.
+    wall: Timestamp,
+    /// When that was, by the monotonic clock.
+    at: Duration,
+    /// When it was first seen elsewhere.
+    away_since: Option<Duration>,
+}
+
+impl Steady {
+    pub(super) const fn new(wall: Timestamp, now: Duration) -> Self {
+        Self { wall, at: now, away_since: None }
+    }
+
+    /// Looks at the clocks; to be called more often than steps are to be told from drift.
+    pub(super) fn observe(&mut self, wall: Timestamp, now: Duration) -> Option<Step> {
+        let away = self.away(wall, now);
+        let is_expected = self.is_expected(wall, now);
+        match self.away_since {
+            None if is_expected => {
+                *self = Self::new(wall, now);
+                None
+            }
+            None => {
+                self.away_since = Some(now);
+                Some(Step::Suspected(away))
+            }
+            Some(_) if is_expected => {
+                *self = Self::new(wall, now);
+                Some(Step::TakenBack)
+            }
+            Some(_) if self.has_lasted(now) => {
+                *self = Self::new(wall, now);
+                Some(Step::Followed(away))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// The time of day.
+    pub(super) fn now(&self, wall: Timestamp, now: Duration) -> Timestamp {
+        if self.is_expected(wall, now) || self.has_lasted(now) { wall } else { self.expected(now) }
+    }
+
+    fn has_lasted(&self, now: Duration) -> bool {
+        self.away_since.is_some_and(|since| now.saturating_sub(since) >= HOLD)
+    }
+
+    fn expected(&self, now: Duration) -> Timestamp {
+        self.wall.plus_millis(now.saturating_sub(self.at).as_millis() as u64)
+    }
+
+    fn away(&self, wall: Timestamp, now: Duration) -> i64 {
+        wall.0.cast_signed().wrapping_sub(self.expected(now).0.cast_signed())
+    }
+
+    fn is_expected(&self, wall: Timestamp, now: Duration) -> bool {
+        let room = TOLERANCE + now.saturating_sub(self.at) / DRIFT;
+        u128::from(self.away(wall, now).unsigned_abs()) <= room.as_millis()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_clock_that_is_led_slowly_is_followed() {
+        let mut steady = Steady::new(Timestamp(HOUR), at(0));
+        for passed in (0..60_000).step_by(100) {
+            let wall = Timestamp(HOUR + passed + passed / 100);
+            assert_eq!(steady.observe(wall, at(passed)), None);
+            assert_eq!(steady.now(wall, at(passed)), wall);
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_taken_back_has_no_effect() {
+        for jump in [2 * HOUR, 0] {
+            let mut steady = Steady::new(Timestamp(HOUR), at(0));
+            for passed in (0..25_000).step_by(100) {
+                let step = steady.observe(Timestamp(jump + passed), at(passed));
+                let seen = Step::Suspected(jump.cast_signed() - HOUR.cast_signed());
+                assert_eq!(step, (passed == 0).then_some(seen));
+                let shown = steady.now(Timestamp(jump + passed), at(passed));
+                assert_eq!(shown, Timestamp(HOUR + passed));
+            }
+            let back = Timestamp(HOUR + 25_000);
+            assert_eq!(steady.observe(back, at(25_000)), Some(Step::TakenBack));
+            assert_eq!(steady.now(back, at(25_000)), back);
+        }
+    }
+
+    #[test]
+    fn a_step_that_lasts_is_followed() {
+        let mut steady = Steady::new(Timestamp(HOUR), at(0));
+        let wall = |passed| Timestamp(2 * HOUR + passed);
+        steady.observe(wall(0), at(0));
+        assert_eq!(steady.now(wall(29_999), at(29_999)), Timestamp(HOUR + 29_999));
+        assert_eq!(steady.now(wall(30_000), at(30_000)), wall(30_000), "even where nobody has looked");
+        assert_eq!(steady.observe(wall(30_100), at(30_100)), Some(Step::Followed(HOUR.cast_signed())));
+        assert_eq!(steady.now(wall(30_200), at(30_200)), wall(30_200));
+    }
+
+    #[test]
+    fn a_process_that_stood_still_does_not_take_drift_for_a_step() {
+        let mut steady = Steady::new(Timestamp(HOUR), at(0));
+        let wall = Timestamp(HOUR + 20_000);
+        assert_eq!(steady.observe(wall, at(19_000)), None);
+        assert_eq!(steady.now(wall, at(19_000)), wall);
+    }
+}
