@@ -39,6 +39,7 @@ pub(crate) struct GroupMetrics {
     long_polls: Gauge64,
     timers: Gauge64,
     half_messages: Gauge64,
+    clock_correction: Gauge<f64, AtomicU64>,
 }
 
 impl GroupMetrics {
@@ -58,6 +59,7 @@ impl GroupMetrics {
             long_polls: Gauge::default(),
             timers: Gauge::default(),
             half_messages: Gauge::default(),
+            clock_correction: Gauge::default(),
         };
         registry.register("group_leader", "1 while this broker leads its group", metrics.leader.clone());
         registry.register("group_serving", "1 while it leads and holds its lease", metrics.serving.clone());
@@ -98,6 +100,12 @@ impl GroupMetrics {
             "Half messages that are neither committed nor rolled back",
             metrics.half_messages.clone(),
         );
+        registry.register_with_unit(
+            "group_clock_correction",
+            "How far the time that the members agree on is from this broker's wall clock",
+            Unit::Seconds,
+            metrics.clock_correction.clone(),
+        );
         metrics
     }
 
@@ -113,6 +121,11 @@ impl GroupMetrics {
     pub(crate) fn stored_for_later(&self, timers: usize, half_messages: usize) {
         self.timers.set(timers as u64);
         self.half_messages.set(half_messages as u64);
+    }
+
+    /// How far the group's time is from the wall clock.
+    pub(crate) fn clock_corrected(&self, by_ms: i64) {
+        self.clock_correction.set(by_ms as f64 / 1000.0);
     }
 
     /// How long ago the driver last turned.

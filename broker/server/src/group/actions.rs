@@ -42,7 +42,7 @@ impl Driver {
             Action::Append(batches) => self.append(batches),
             Action::Truncate { keep, fate } => self.truncate(keep, fate)?,
             Action::Rewind { through } => self.rewind(through)?,
-            Action::Send { to, message } => self.outbox.send(to, message),
+            Action::Send { to, message } => self.outbox.send(to, self.shown(), message),
             Action::SendEntries { to, header, from, through } => {
                 self.send_entries(to, header, from, through)?;
             }
@@ -122,7 +122,7 @@ impl Driver {
             }
             let batches = self.read(next, through, MESSAGE_BYTES)?;
             let Some(last) = batches.last().map(Batch::id) else { return Ok(()) };
-            self.outbox.send(to, Message::Append(Append { header, batches }));
+            self.outbox.send(to, self.shown(), Message::Append(Append { header, batches }));
             if !self.outbox.has_room(to) {
                 return Ok(());
             }

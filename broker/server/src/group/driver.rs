@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use mainstay_consensus::{Action, Core, Event, StepError, View};
 use mainstay_messaging::{LogClock, State};
 use mainstay_planted::{Fault, planted};
-use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId, Timestamp};
+use mainstay_record::{GroupId, LogIndex, LogPosition, NodeId};
 use mainstay_storage::{Flush, Log, LogEvent, StateFile};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
-use super::clock::{Clock, wall};
+use super::clock::Clock;
 use super::error::ProposeError;
 use super::input::{Input, OrderError, Poll, Proposal};
 use super::judging::Judging;
@@ -157,6 +157,7 @@ impl Driver {
     fn turn(&mut self, inbox: &mut Vec<Input>) -> Option<oneshot::Sender<()>> {
         let now = Instant::now();
         self.metrics.turned(now);
+        self.observe_clock(now);
         if self.clock.moment(now) >= self.core.next_wakeup() {
             self.step(Event::Tick, now);
         }
@@ -192,7 +193,10 @@ impl Driver {
             Input::Judged(judged) => self.take_judged(judged, now),
             Input::GiveBack(undelivered) => self.give_back(undelivered, now),
             Input::Query(ask) => ask(&self.state, self.stamp()),
-            Input::Peer { from, message } => self.step(Event::Message { from, message }, now),
+            Input::Peer { from, shown, message } => {
+                self.hear_clock(from, shown, now);
+                self.step(Event::Message { from, message }, now);
+            }
             Input::PeerGone(peer) => self.step(Event::Disconnected { peer }, now),
             Input::PeerMet => self.look(),
             Input::Log(event) => self.take_log_event(event, now),
@@ -376,11 +380,6 @@ impl Driver {
         self.core.next_entry().map_or(0, |next| next.index.0.saturating_sub(self.persisted.0 + 1))
     }
 
-    /// Timestamp of a batch made now: never before the one before it.
-    pub(super) fn stamp(&self) -> Timestamp {
-        self.log_clock.now(wall(), self.clock.now().0)
-    }
-
     fn expire(&mut self, now: Instant) {
         for poll in self.polls.expired(now) {
             let _ = poll.reply.send(Ok(Vec::new()));
@@ -409,7 +408,7 @@ impl Driver {
             wake = wake.min(deadline);
         }
         if let Some(due) = self.polls.next_due() {
-            wake = wake.min(now + self.log_clock.until(due, wall(), self.clock.moment(now).0));
+            wake = wake.min(self.instant_of(due, now));
         }
         if let Some(due) = self.next_elapse(now) {
             wake = wake.min(due);

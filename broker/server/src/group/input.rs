@@ -27,6 +27,8 @@ pub(crate) enum Input {
     Query(Ask),
     Peer {
         from: NodeId,
+        /// What the sender's wall clock showed, where it told.
+        shown: Option<Timestamp>,
         message: Message,
     },
     PeerGone(NodeId),

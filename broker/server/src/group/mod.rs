@@ -26,6 +26,7 @@ mod space;
 mod start;
 mod status;
 mod step_down;
+mod time;
 mod timers;
 mod view;
 

@@ -30,6 +30,7 @@ impl Driver {
         let before = std::mem::replace(&mut self.view, view);
         if before.membership != self.view.membership {
             self.tell_membership();
+            self.log_clock.retain_members(|node| self.view.membership.contains(node));
         }
         let led = before.role == mainstay_consensus::Role::Leader;
         let leads = self.view.role == mainstay_consensus::Role::Leader;

@@ -333,7 +333,7 @@ impl Runner {
             hard_state: disk.hard_state_file,
             standing: disk.standing_file,
             tail: Tail { end: disk.recovered.end },
-            log_clock: LogClock::new(disk.recovered.last_timestamp, now.0),
+            log_clock: LogClock::new(disk.recovered.last_timestamp, wall(), now.0),
             state: disk.loaded.state,
             applied: disk.loaded.applied.index,
             applied_end: disk.loaded.end,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use mainstay_messaging::{Command, Elapse};
 
-use super::clock::wall;
 use super::driver::Driver;
 
 /// Messages that one record releases at most.
@@ -35,7 +34,7 @@ impl Driver {
             Some(since) => Some(since + LOST_AFTER),
             None => {
                 let due = self.state.next_elapse()?;
-                Some(now + self.log_clock.until(due, wall(), self.clock.moment(now).0))
+                Some(self.instant_of(due, now))
             }
         }
     }

@@ -132,7 +132,7 @@ impl Links {
             let message = lane.take().await?;
             Some((message, lane))
         });
-        let envelopes = messages.map(move |message| wire::encode(from, to, message));
+        let envelopes = messages.map(move |(shown, message)| wire::encode(from, to, shown, message));
         client.deliver(envelopes).await?;
         Ok(())
     }

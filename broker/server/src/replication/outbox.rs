@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mainstay_consensus::Message;
-use mainstay_record::NodeId;
+use mainstay_record::{NodeId, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
@@ -23,14 +23,14 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Clone)]
 struct Lane {
-    messages: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<(Timestamp, Message)>,
     waiting: Arc<AtomicUsize>,
 }
 
 /// The taking end of one connection.
 #[derive(Debug)]
 pub(crate) struct LaneEnd {
-    messages: mpsc::UnboundedReceiver<Message>,
+    messages: mpsc::UnboundedReceiver<(Timestamp, Message)>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -60,12 +60,13 @@ impl Outbox {
         links.get(&to).is_some_and(|lane| lane.waiting.load(Ordering::Relaxed) < MAX_WAITING_BYTES)
     }
 
-    pub(crate) fn send(&self, to: NodeId, message: Message) {
+    /// Puts a message on its way, with what the own clock shows.
+    pub(crate) fn send(&self, to: NodeId, shown: Timestamp, message: Message) {
         let links = self.links.read();
         let Some(lane) = links.get(&to) else { return };
         let size = size_of_message(&message);
         if lane.waiting.fetch_add(size, Ordering::Relaxed) > MAX_WAITING_BYTES
-            || lane.messages.send(message).is_err()
+            || lane.messages.send((shown, message)).is_err()
         {
             lane.waiting.fetch_sub(size, Ordering::Relaxed);
         }
@@ -73,10 +74,10 @@ impl Outbox {
 }
 
 impl LaneEnd {
-    pub(crate) async fn take(&mut self) -> Option<Message> {
-        let message = self.messages.recv().await?;
+    pub(crate) async fn take(&mut self) -> Option<(Timestamp, Message)> {
+        let (shown, message) = self.messages.recv().await?;
         self.waiting.fetch_sub(size_of_message(&message), Ordering::Relaxed);
-        Some(message)
+        Some((shown, message))
     }
 }
 

@@ -42,9 +42,10 @@ impl ReplicationService {
             if envelope.to != self.own.node.get() {
                 continue;
             }
+            let shown = wire::shown(&envelope);
             let (from, message) = wire::decode(envelope)
                 .map_err(|error| Status::invalid_argument(format!("malformed message: {error}")))?;
-            if self.inputs.send(Input::Peer { from, message }).is_err() {
+            if self.inputs.send(Input::Peer { from, shown, message }).is_err() {
                 return Ok(());
             }
         }

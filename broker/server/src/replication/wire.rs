@@ -7,7 +7,7 @@ use mainstay_consensus::{
 };
 use mainstay_proto::replication as proto;
 use mainstay_proto::replication::envelope;
-use mainstay_record::{Batch, BatchError, EntryId, Epoch, LogIndex, NodeId};
+use mainstay_record::{Batch, BatchError, EntryId, Epoch, LogIndex, NodeId, Timestamp};
 use mainstay_storage::LogBase;
 
 use crate::group::Offer;
@@ -23,7 +23,7 @@ pub(crate) enum WireError {
     Base(&'static str),
 }
 
-pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envelope {
+pub(crate) fn encode(from: NodeId, to: NodeId, shown: Timestamp, message: Message) -> proto::Envelope {
     let message = match message {
         Message::VoteRequest(request) => envelope::Message::VoteRequest(proto::VoteRequest {
             epoch: Some(epoch(request.epoch)),
@@ -64,7 +64,12 @@ pub(crate) fn encode(from: NodeId, to: NodeId, message: Message) -> proto::Envel
             envelope::Message::TimeoutNow(proto::TimeoutNow { epoch: Some(epoch(timeout.epoch)) })
         }
     };
-    proto::Envelope { from: from.get(), to: to.get(), message: Some(message) }
+    proto::Envelope { from: from.get(), to: to.get(), clock_ms: shown.0, message: Some(message) }
+}
+
+/// What the sender's clock showed; `None` from brokers that do not tell.
+pub(crate) fn shown(envelope: &proto::Envelope) -> Option<Timestamp> {
+    (envelope.clock_ms > 0).then_some(Timestamp(envelope.clock_ms))
 }
 
 /// The sender and what it says.
@@ -171,7 +176,7 @@ fn entry_of(id: Option<proto::EntryId>) -> Result<EntryId, WireError> {
 
 #[cfg(test)]
 mod tests {
-    use mainstay_record::{BatchBuilder, BatchKind, GroupId, LogPosition, Timestamp};
+    use mainstay_record::{BatchBuilder, BatchKind, GroupId, LogPosition};
     use prost::Message as _;
 
     use super::*;
@@ -240,9 +245,10 @@ mod tests {
     #[test]
     fn every_message_arrives_as_it_was_sent() {
         for message in messages() {
-            let bytes = encode(node(1), node(2), message.clone()).encode_to_vec();
+            let bytes = encode(node(1), node(2), Timestamp(77), message.clone()).encode_to_vec();
             let envelope = proto::Envelope::decode(bytes::Bytes::from(bytes)).unwrap();
             assert_eq!((envelope.from, envelope.to), (1, 2));
+            assert_eq!(shown(&envelope), Some(Timestamp(77)));
             assert_eq!(decode(envelope).unwrap(), (node(1), message));
         }
     }
@@ -251,7 +257,7 @@ mod tests {
     fn a_batch_that_was_damaged_on_the_way_is_refused() {
         for flip in [0, 70] {
             let append = messages().swap_remove(4);
-            let mut envelope = encode(node(1), node(2), append);
+            let mut envelope = encode(node(1), node(2), Timestamp(77), append);
             let Some(envelope::Message::AppendRequest(request)) = &mut envelope.message else {
                 unreachable!()
             };
