@@ -10,6 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+use crate::clock::WallClock;
 use crate::network::{Place, address, in_network};
 
 pub(crate) const CLIENT_PORT: u16 = 8081;
@@ -43,11 +44,13 @@ pub(crate) struct Setup {
     pub(crate) flush: Flush,
     /// How long messages are kept, consumed or not; for ever when absent.
     pub(crate) kept: Option<Duration>,
+    /// Each has a wall clock of its own, which can be set.
+    pub(crate) clocks: bool,
 }
 
 impl From<(Mode, Flush)> for Setup {
     fn from((mode, flush): (Mode, Flush)) -> Self {
-        Self { mode, flush, kept: None }
+        Self { mode, flush, kept: None, clocks: false }
     }
 }
 
@@ -59,6 +62,7 @@ pub(crate) struct Broker {
     folder: PathBuf,
     /// Stands in for the kernel's boot id: a new one says that the machine was started anew.
     boot: u64,
+    clock: Option<WallClock>,
     child: Option<Child>,
 }
 
@@ -76,7 +80,9 @@ impl Broker {
         std::fs::write(folder.join("secret"), SECRET)?;
         let text = config(number, members, data, &folder.join("secret"), setup);
         std::fs::write(folder.join("broker.toml"), text)?;
-        Ok(Self { number, program: program.to_owned(), folder: folder.to_owned(), boot: 1, child: None })
+        let clock = setup.clocks.then(|| WallClock::new(folder)).transpose()?;
+        let (program, folder) = (program.to_owned(), folder.to_owned());
+        Ok(Self { number, program, folder, boot: 1, clock, child: None })
     }
 
     pub(crate) fn name(&self) -> String {
@@ -102,6 +108,9 @@ impl Broker {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.give_to(&mut command);
+        }
         let child = Command::from(command).kill_on_drop(true).spawn().context("start nsenter")?;
         self.child = Some(child);
         Ok(())
@@ -143,6 +152,11 @@ impl Broker {
     /// From now on it runs as after a start of its machine.
     pub(crate) fn machine_restarts(&mut self) {
         self.boot += 1;
+    }
+
+    /// Its wall clock is ahead by so many seconds, or behind.
+    pub(crate) fn set_clock(&self, seconds: i64) -> Result<()> {
+        self.clock.as_ref().context("the broker has no clock of its own")?.set(seconds)
     }
 
     pub(crate) fn pause(&self) -> Result<()> {

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
+use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::control_client::ControlClient;
-use mainstay_proto::control::{Role, StatusRequest, StatusResponse};
+use mainstay_proto::control::{
+    CreateTopicRequest, Role, StatusRequest, StatusResponse, StepDownRequest, Topic, TopicType,
+};
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -12,6 +16,8 @@ use crate::broker::{INTERNAL_PORT, SECRET};
 use crate::network::{Place, address};
 
 const ANSWER: Duration = Duration::from_millis(700);
+
+const HANDOVER: Duration = Duration::from_secs(10);
 
 /// Connections to every broker's control service.
 #[derive(Debug, Clone)]
@@ -38,10 +44,34 @@ impl Control {
     /// What this broker says, if it answers in time.
     pub(crate) async fn status(&self, broker: usize) -> Option<StatusResponse> {
         let mut client = ControlClient::new(self.channels[broker].clone());
-        let mut request = Request::new(StatusRequest {});
-        request.metadata_mut().insert("authorization", self.token.clone());
-        let answer = tokio::time::timeout(ANSWER, client.status(request)).await;
+        let answer = tokio::time::timeout(ANSWER, client.status(self.request(StatusRequest {}))).await;
         Some(answer.ok()?.ok()?.into_inner())
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.token.clone());
+        request
+    }
+
+    /// Makes a topic for delayed messages.
+    pub(crate) async fn create_delay_topic(&self, leader: usize, name: &str) -> anyhow::Result<()> {
+        let topic = Topic { name: name.to_owned(), r#type: TopicType::Delay.into(), queues: 4, revision: 0 };
+        let request = self.request(CreateTopicRequest { topic: Some(topic) });
+        let mut client = AdminClient::new(self.channels[leader].clone());
+        client.create_topic(request).await.with_context(|| format!("create topic {name}"))?;
+        Ok(())
+    }
+
+    /// Has one broker hand leadership over to another.
+    pub(crate) async fn hand_over(&self, from: usize, to: usize) -> anyhow::Result<()> {
+        let to = self.status(to).await.context("the next leader does not answer")?.node_id;
+        let timeout_ms = HANDOVER.as_millis() as u64;
+        let request = self.request(StepDownRequest { to_node_id: Some(to), timeout_ms });
+        let mut client = ControlClient::new(self.channels[from].clone());
+        let answer = client.step_down(request).await?.into_inner();
+        ensure!(answer.accepted, "leadership is not handed over: {}", answer.reason);
+        Ok(())
     }
 
     /// What every broker says, in the order of their numbers.

@@ -5,6 +5,7 @@
 
 mod broker;
 mod client;
+mod clock;
 mod control;
 mod disk;
 mod enclosure;

@@ -38,7 +38,8 @@ pub(crate) fn cni_plugins() -> Option<PathBuf> {
 }
 
 /// What the fault tests call.
-const FOR_FAULTS: [(&str, &str); 6] = [
+const FOR_FAULTS: [(&str, &str); 7] = [
+    ("faketime", "faketime"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),

@@ -37,11 +37,20 @@ pub(crate) struct Shape {
     /// Bytes of a body.
     pub(crate) size: usize,
     pub(crate) honesty: Honesty,
+    /// Messages are delivered so much later.
+    pub(crate) delay: Option<Duration>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { topic: "orders".to_owned(), sessions: 8, rate: 400, size: 300, honesty: Honesty::Honest }
+        Self {
+            topic: "orders".to_owned(),
+            sessions: 8,
+            rate: 400,
+            size: 300,
+            honesty: Honesty::Honest,
+            delay: None,
+        }
     }
 }
 
@@ -84,13 +93,17 @@ impl Producer {
     async fn send(&self, id: &str, broker: usize) -> Result<bool> {
         let body = body(id, self.shape.size);
         let invoked = Moment::now();
-        let call = self.history.invoke("send", json!({"id": id, "checksum": checksum(&body)}))?;
+        let deliver_at = self.shape.delay.map(|delay| SystemTime::now() + delay);
+        let call = self.history.invoke(
+            "send",
+            json!({"id": id, "checksum": checksum(&body), "deliver_at": deliver_at.map(milliseconds)}),
+        )?;
         let early = self.shape.honesty == Honesty::AcknowledgesEarly;
         if early {
             self.history.complete("send", call, &Ended::Ok, json!({"message_id": id, "tries": 1}))?;
             self.progress.acknowledged(id, invoked);
         }
-        let request = SendMessageRequest { messages: vec![message(&self.shape.topic, id, body)] };
+        let request = SendMessageRequest { messages: vec![message(&self.shape.topic, id, body, deliver_at)] };
         let request = self.brokers.request(request, ANSWER);
         let mut client = self.brokers.client(broker);
         let answer =
@@ -100,7 +113,10 @@ impl Producer {
             Ok(Err(status)) => (broken(&status), None),
             Ok(Ok(response)) => {
                 let entry = response.into_inner().entries.into_iter().next().unwrap_or_default();
-                (answered(&entry.status.unwrap_or_default()), Some(entry.offset))
+                (
+                    answered(&entry.status.unwrap_or_default()),
+                    self.shape.delay.is_none().then_some(entry.offset),
+                )
             }
         };
         if early {
@@ -129,13 +145,19 @@ fn body(id: &str, size: usize) -> Bytes {
     body.into()
 }
 
-fn message(topic: &str, id: &str, body: Bytes) -> Message {
+fn milliseconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn message(topic: &str, id: &str, body: Bytes, deliver_at: Option<SystemTime>) -> Message {
+    let kind = if deliver_at.is_some() { MessageType::Delay } else { MessageType::Normal };
     Message {
         topic: Some(resource(topic)),
         system_properties: Some(SystemProperties {
             message_id: id.to_owned(),
             body_encoding: Encoding::Identity.into(),
-            message_type: MessageType::Normal.into(),
+            message_type: kind.into(),
+            delivery_timestamp: deliver_at.map(Into::into),
             born_timestamp: Some(SystemTime::now().into()),
             born_host: "faults".to_owned(),
             ..SystemProperties::default()

@@ -1,6 +1,7 @@
 //! The scenarios by name.
 
 mod bad_disks;
+mod clocks;
 mod cut_networks;
 mod power_cuts;
 mod processes;
@@ -103,6 +104,12 @@ pub(crate) const ALL: &[Scenario] = &[
         what: "flush Async: all machines lose power; the flush window is lost, nothing older, and nothing diverges",
         not_yet: None,
         run: |world| Box::pin(power_cuts::flush_window(world)),
+    },
+    Scenario {
+        name: "clocks",
+        what: "wall clocks an hour ahead and behind, set under way and wrong from the start: delayed messages come in time",
+        not_yet: None,
+        run: |world| Box::pin(clocks::set(world)),
     },
     Scenario {
         name: "lying_disks_are_caught",
