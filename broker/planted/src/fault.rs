@@ -152,6 +152,8 @@ faults! {
         BuryTwice,
         /// A message becomes a dead letter one attempt too early.
         OneAttemptLess,
+        /// A leader goes by its own wall clock, whatever happens to it and whatever the others' show.
+        BelieveOneClock,
     }
     Driver {
         /// A leader answers when it alone has persisted a batch.
