@@ -204,9 +204,7 @@ impl Cursor {
 
     /// Settles everything below the oldest offset still kept.
     pub(crate) fn trim(&mut self, index: &QueueIndex) {
-        if self.unconsumed(index) < index.start() {
-            either!(self, cursor => cursor.trim(index));
-        }
+        either!(self, cursor => cursor.trim(index));
     }
 
     pub(crate) fn unacked(&self) -> usize {

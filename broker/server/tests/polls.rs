@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use mainstay_messaging::{Command, CreateGroup, DeliveryOrder, GroupName, RetryPolicy, StartPosition};
+use mainstay_broker::group::{ProposeError, ReceiveError};
+use mainstay_messaging::{
+    Command, CreateGroup, DeliveryOrder, GroupName, Receive, RetryPolicy, StartPosition,
+};
 use support::{
     Group, PATIENCE, Plan, Stall, StallingFileSystem, bodies_of, prepare_topic, receive, send, soon, until,
 };
@@ -97,4 +100,17 @@ async fn whenever_a_poll_is_given_up_no_message_stays_hidden_with_it() {
         assert!(!found.is_empty() && started.elapsed() < PATIENCE, "{left} messages stay hidden");
         left -= found.len();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_no_batch_holds_is_refused() {
+    let group = Group::start(Plan::single()).await;
+    let handle = group.handle(group.leader().await);
+    prepare_topic(&handle).await;
+    let attempt_id = Some("a".repeat(200 << 20));
+    let huge = Receive { attempt_id, ..receive("letters", "readers", HIDDEN_MS) };
+    let answer = handle.receive(huge, soon()).await;
+    assert!(matches!(answer, Err(ReceiveError::Propose(ProposeError::TooLarge))), "{answer:?}");
+    send(&handle, "x").await;
+    assert_eq!(handle.receive(receive("letters", "readers", HIDDEN_MS), soon()).await.unwrap().len(), 1);
 }

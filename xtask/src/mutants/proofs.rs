@@ -166,8 +166,10 @@ fn hint(fault: Fault) -> (&'static str, &'static str, &'static str) {
         | Fault::IgnoreRecall
         | Fault::CommitRolledBack
         | Fault::BuryTwice
-        | Fault::OneAttemptLess
-        | Fault::BelieveOneClock => (WHOLE_GROUPS, "simulation", FRESH_SEEDS),
+        | Fault::OneAttemptLess => (WHOLE_GROUPS, "simulation", FRESH_SEEDS),
+        Fault::BelieveOneClock => {
+            (MESSAGING, "messaging", "clock::one_wrong_clock_never_makes_the_groups_time_wrong")
+        }
         // Real processes see it only where a send is in flight at the right moment.
         Fault::TellUnknownAsRefused => {
             (BROKER, "raft", "what_was_in_flight_when_leadership_was_lost_is_told_as_not_certain")

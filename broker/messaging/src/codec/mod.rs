@@ -44,6 +44,9 @@ const CREATE_USER: u8 = 18;
 const CHANGE_USER: u8 = 19;
 const DELETE_USER: u8 = 20;
 
+/// Bytes of a short field with what goes with it, generously.
+const FIXED: usize = 64;
+
 impl Command {
     const fn code(&self) -> u8 {
         match self {
@@ -135,13 +138,10 @@ impl Command {
 
     /// Bytes that encoding appends, or a little more, so that room can be made beforehand.
     pub fn encoded_len_hint(&self) -> usize {
-        const FIXED: usize = 64;
         match self {
             Self::Publish(publish) => FIXED + message::length(publish),
             Self::CreateGroup(create) => 5 * FIXED + definition::retry_length(&create.retry),
-            Self::Receive(Receive { filter: Filter::Judged(verdicts), .. }) => {
-                8 * FIXED + verdicts.encoded_len_hint()
-            }
+            Self::Receive(receive) => receive.encoded_len_hint(),
             Self::Ack(ack) => 5 * FIXED + ack.handles.len() * FIXED,
             Self::NoteChecks(note) => 5 * FIXED + note.checks.len() * FIXED,
             Self::SyncMetadata(sync) => {
@@ -156,6 +156,18 @@ impl Command {
             }
             _ => 5 * FIXED,
         }
+    }
+}
+
+impl Receive {
+    /// As [`Command::encoded_len_hint`].
+    pub fn encoded_len_hint(&self) -> usize {
+        let filter = match &self.filter {
+            Filter::All => 0,
+            Filter::Tags(tags) => tags.iter().map(|tag| FIXED + tag.len()).sum(),
+            Filter::Judged(verdicts) => verdicts.encoded_len_hint(),
+        };
+        8 * FIXED + filter + self.attempt_id.as_ref().map_or(0, String::len) + self.by.len()
     }
 }
 

@@ -130,3 +130,18 @@ fn trimming_settles_what_waits_and_what_is_in_flight() {
     assert_eq!(got, left);
     assert_eq!(crate::snapshot::copy_of(&log.state), log.state);
 }
+
+#[test]
+fn a_lane_whose_waiting_messages_are_trimmed_is_forgotten() {
+    let mut log = fifo_log();
+    ["a", "a", "b"].into_iter().for_each(|name| publish(&mut log, name));
+    let head = log.receive(receive(1))[0];
+    let other = log.receive(receive(10));
+    assert_eq!(offsets(&other), [(2, 1)], "the second of a waits for the first");
+    log.ack(other[0].handle).unwrap();
+    log.ack(head.handle).unwrap();
+    let through = log.state.locate(TOPIC, QueueId(0), QueueOffset(2)).unwrap().index;
+    assert_eq!(log.apply(Command::Trim(Trim { through })), Outcome::Trimmed { messages: 3 });
+    assert!(!log.is_ready(&Filter::All));
+    assert_eq!(crate::snapshot::copy_of(&log.state), log.state);
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod acknowledging;
+mod clock;
 mod codec;
 mod dead_letters;
 mod fifo;
@@ -15,6 +16,7 @@ mod metadata;
 mod model;
 mod pending;
 mod receiving;
+mod restoring;
 mod salvage;
 mod snapshot;
 mod speed;

@@ -16,6 +16,7 @@ const MAX_PROPERTIES: usize = 128;
 const MAX_PROPERTY_BYTES: usize = 16 * 1024;
 const MAX_MESSAGE_GROUP_BYTES: usize = 63;
 const MAX_MESSAGE_ID_BYTES: usize = 256;
+const MAX_ATTEMPT_ID_BYTES: usize = 256;
 const MAX_TEXT_BYTES: usize = 1024;
 /// Longest time until an undecided transaction may be asked for, in seconds.
 const MAX_RECOVERY_SECONDS: i64 = 3600;
@@ -116,6 +117,18 @@ pub(crate) fn check(message: &Message) -> Checked<&SystemProperties> {
         ));
     }
     Ok(system)
+}
+
+/// The id by which a receive is known again when it is repeated.
+pub(super) fn check_attempt(id: Option<&str>) -> Checked<()> {
+    match id {
+        Some(id) if id.len() > MAX_ATTEMPT_ID_BYTES => {
+            let text =
+                format!("attempt_id has {} bytes, at most {MAX_ATTEMPT_ID_BYTES} are allowed", id.len());
+            Err(Refusal::new(Code::BadRequest, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_id(id: &str) -> Checked<()> {

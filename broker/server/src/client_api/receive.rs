@@ -19,6 +19,7 @@ use super::ClientApi;
 use super::caller::Caller;
 use super::filter::Wanted;
 use super::leases::LEASE;
+use super::limits::check_attempt;
 use super::message::{delivered, is_delivered};
 use super::outcome;
 use super::refusal::{Refusal, ok};
@@ -109,6 +110,7 @@ impl ClientApi {
         let topic_resource = request.message_queue.as_ref().and_then(|queue| queue.topic.as_ref());
         let invisible =
             if request.auto_renew { LEASE } else { receive_invisible(request.invisible_duration.as_ref())? };
+        check_attempt(request.attempt_id.as_deref())?;
         let wanted = self.inner.filters.parse(request.filter_expression.as_ref())?;
         let lookup_end = poll_end.max(Instant::now() + LOOKUP_TIME);
         let topic = self.inner.catalog.topic(topic_resource, lookup_end).await?;

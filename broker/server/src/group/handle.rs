@@ -96,6 +96,9 @@ impl GroupHandle {
         condition: Option<Condition>,
         deadline: Instant,
     ) -> Result<Vec<Delivery>, ReceiveError> {
+        if receive.encoded_len_hint() + RECORD_OVERHEAD > super::MAX_BATCH_RECORD_BYTES {
+            return Err(ProposeError::TooLarge.into());
+        }
         let (reply, answer) = oneshot::channel();
         let receiving = Receiving::new(self, &receive, answer);
         self.send(Input::Receive(Poll { receive, condition, deadline, reply }))?;

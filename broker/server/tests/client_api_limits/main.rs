@@ -269,6 +269,7 @@ async fn limits_of_consumers_calls() {
             IllegalFilterExpression,
             "filter_expression",
         ),
+        row(receive(&|r| r.attempt_id = Some("a".repeat(257))), BadRequest, "attempt_id"),
         row(receive(&|r| r.group = None), IllegalConsumerGroup, "consumer group"),
         row(receive(&|r| r.group = Some(resource("a b"))), IllegalConsumerGroup, "consumer group"),
         row(receive(&|r| r.group = Some(resource("CID_RMQ_SYS_X"))), IllegalConsumerGroup, "consumer group"),
