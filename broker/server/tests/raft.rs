@@ -214,6 +214,7 @@ async fn a_replica_whose_committed_log_is_contradicted_stops() {
     let envelope = Envelope {
         from: liar.get(),
         to: group.view(target).node.get(),
+        clock_ms: 0,
         message: Some(envelope::Message::AppendRequest(append)),
     };
     group.replication(target).await.deliver(futures::stream::iter([envelope])).await.unwrap();
