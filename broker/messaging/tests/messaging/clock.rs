@@ -51,8 +51,8 @@ proptest! {
             if round.restarts {
                 clocks[0] = LogClock::new(Timestamp(0), wall(0, wrong, now), at(now));
             }
-            for member in 0..MEMBERS {
-                clocks[member].observe(wall(member, wrong, now), at(now));
+            for (member, clock) in clocks.iter_mut().enumerate() {
+                clock.observe(wall(member, wrong, now), at(now));
             }
             for from in 0..MEMBERS {
                 let shown = clocks[from].own(wall(from, wrong, now), at(now));
