@@ -142,6 +142,10 @@ pub enum Kind {
     },
     /// Not delivered unless it is committed.
     Transaction,
+    /// Delivered before what is less urgent and waits as well.
+    Priority {
+        priority: u32,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

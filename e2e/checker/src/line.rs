@@ -83,6 +83,8 @@ pub(crate) struct Invoke {
     #[serde(default)]
     pub(crate) transaction: bool,
     #[serde(default)]
+    pub(crate) priority: Option<u32>,
+    #[serde(default)]
     pub(crate) verdict: Option<VerdictName>,
     #[serde(default)]
     pub(crate) invisible_ms: Option<u64>,

@@ -145,14 +145,15 @@ impl Reader {
 
     fn invoke_send(&mut self, line: Invoke) -> Result<usize, String> {
         let (call, outcome) = begun(&line);
-        let kind = match (line.message_group, line.deliver_at, line.transaction) {
-            (None, None, false) => Kind::Normal,
-            (Some(message_group), None, false) => Kind::Fifo { message_group },
-            (None, Some(at), false) => {
+        let kind = match (line.message_group, line.deliver_at, line.transaction, line.priority) {
+            (None, None, false, None) => Kind::Normal,
+            (Some(message_group), None, false, None) => Kind::Fifo { message_group },
+            (None, Some(at), false, None) => {
                 let wall = line.wall.ok_or("a delivery time without a wall time")?;
                 Kind::Delay { deliver_at: on_clock(Moment(line.ts), wall, at) }
             }
-            (None, None, true) => Kind::Transaction,
+            (None, None, true, None) => Kind::Transaction,
+            (None, None, false, Some(priority)) => Kind::Priority { priority },
             _ => return Err("a send of several kinds".to_owned()),
         };
         let send = Send {

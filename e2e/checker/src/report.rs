@@ -82,6 +82,11 @@ pub enum Violation {
     DigestMismatch { group: String, message_id: String },
     #[error("{id} came to group {group} at {position} although its send had failed: {error}")]
     FailedSendDelivered { group: String, id: String, position: Position, error: String },
+    #[error(
+        "{id} came to group {group} with {}, which its consumer had not asked for",
+        tag.as_ref().map_or_else(|| "no tag".to_owned(), |tag| format!("tag {tag}"))
+    )]
+    Unasked { group: String, id: String, tag: Option<String> },
     #[error("{first} and {second} were both delivered at {position}")]
     PositionShared { position: Position, first: String, second: String },
     #[error("{id} was acknowledged with offset {offset} but delivered only at {}", list(delivered))]
@@ -155,6 +160,8 @@ pub enum Violation {
     OriginLost { group: String, id: String, message_id: String, found: String },
     #[error("{id} came to group {group} {early:?} before its time")]
     BeforeItsTime { group: String, id: String, early: Duration },
+    #[error("{id} came to group {group} while {urgent}, of a higher priority, was waiting")]
+    LessUrgentFirst { group: String, id: String, urgent: String },
     #[error("{id} came to group {group} although its recall was confirmed")]
     RecalledDelivered { group: String, id: String },
     #[error("half message {id} came to group {group}, {}", if *rolled_back { "rolled back" } else { "not committed" })]

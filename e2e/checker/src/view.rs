@@ -59,6 +59,8 @@ pub(crate) struct Delivered<'a> {
     pub(crate) is_whole: bool,
     pub(crate) clock: &'a str,
     pub(crate) client: &'a str,
+    /// What its consumer asked for.
+    pub(crate) filter: &'a Filter,
 }
 
 #[derive(Clone, Copy)]
@@ -163,7 +165,7 @@ impl<'a> TopicView<'a> {
                 group.filters.push(filter);
                 group.is_ordered |= *order == Order::Fifo;
                 group.max_attempts = group.max_attempts.or(*max_attempts);
-                group.add(number, history, options);
+                group.add(number, history, filter, options);
             }
         }
         for history in histories {
@@ -211,7 +213,7 @@ impl<'a> TopicView<'a> {
 }
 
 impl<'a> GroupView<'a> {
-    fn add(&mut self, number: usize, history: &'a History, options: &Options) {
+    fn add(&mut self, number: usize, history: &'a History, filter: &'a Filter, options: &Options) {
         let clock = history.client.clock.as_str();
         let is_broken = |receive: &crate::Receive| {
             let call = receive.call;
@@ -230,6 +232,7 @@ impl<'a> GroupView<'a> {
                 is_whole: receive.is_some_and(|receive| !is_broken(receive)),
                 clock,
                 client: &history.client.name,
+                filter,
             });
         }
         self.acks.extend(history.acks.iter().map(|ack| Acked { ack, clock }));

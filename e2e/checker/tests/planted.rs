@@ -56,7 +56,9 @@ fn every_group_must_get_every_message() {
 fn a_filter_is_owed_only_what_matches() {
     let with_tags = |tags: &str| {
         report(|s| {
-            s.producer.sends[0].tag = Some("red".to_owned());
+            for (send, tag) in s.producer.sends.iter_mut().zip(["red", "blue", "blue"]) {
+                send.tag = Some(tag.to_owned());
+            }
             s.consumer.deliveries.remove(0);
             s.consumer.acks.remove(0);
             let filter = Filter::parse(tags);

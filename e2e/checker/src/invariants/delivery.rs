@@ -1,6 +1,6 @@
 //! Does everything that was acknowledged arrive, and nothing else? Every acknowledged message comes to every group that
-//! asked for it, or is a dead letter of it; every message that comes was sent, with the same body, by a send that did not
-//! certainly fail. A delayed message need not come when it was taken back, a half message only when it was committed.
+//! asked for it, or is a dead letter of it; every message that comes was asked for by the consumer that gets it, and was
+//! sent, with the same body, by a send that did not certainly fail. A delayed message need not come when it was taken back, a half message only when it was committed.
 
 use std::collections::BTreeSet;
 
@@ -59,6 +59,11 @@ fn judge(view: &TopicView<'_>, group: &str, delivered: &Delivered<'_>) -> Vec<Vi
             found: delivery.checksum.clone(),
         });
     }
+    let tag = sent.send.tag.as_deref();
+    if !delivered.filter.accepts(tag) {
+        let tag = tag.map(str::to_owned);
+        found.push(Violation::Unasked { group: group.clone(), id: id.clone(), tag });
+    }
     if let Outcome::Failed(error) = &sent.send.outcome {
         found.push(Violation::FailedSendDelivered { group, id, position, error: error.clone() });
     }
@@ -103,7 +108,7 @@ fn nothing_lost(
 /// Whether what else was done about the message leaves it due.
 fn is_owed(view: &TopicView<'_>, id: &str, send: &Send, options: &Options) -> bool {
     match send.kind {
-        Kind::Normal | Kind::Fifo { .. } => true,
+        Kind::Normal | Kind::Fifo { .. } | Kind::Priority { .. } => true,
         Kind::Delay { .. } => {
             let recalls = view.recalls.get(id).into_iter().flatten();
             !recalls.into_iter().any(|recall| recall.outcome.is_possible())

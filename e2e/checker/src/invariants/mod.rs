@@ -6,6 +6,7 @@ mod delays;
 mod delivery;
 mod ordering;
 mod positions;
+mod priorities;
 mod storing;
 mod transactions;
 
@@ -35,6 +36,7 @@ pub(crate) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
     ordering::check(view, options, report);
     dead_letters::check(view, options, report);
     delays::check(view, options, report);
+    priorities::check(view, report);
     transactions::check(view, options, report);
 }
 
