@@ -2,74 +2,82 @@
 package main
 
 import (
-	"flag"
+	"context"
 	"fmt"
 	"io"
 	"log"
 	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	rmq "github.com/apache/rocketmq-clients/golang/v5"
 )
 
-// arguments are those of the command line; README.md beside the launcher describes them.
-type arguments struct {
-	endpoints       string
-	topic           string
-	tls             bool
-	startTimeout    time.Duration
-	accessEndpoints string
-	accessKey       string
-	secretKey       string
-	names           []string
-}
-
-// parse reads options before and behind the command.
-func parse(words []string) (*arguments, error) {
-	parsed := &arguments{}
-	var seconds float64
-	options := flag.NewFlagSet("clients/run go", flag.ContinueOnError)
-	options.SetOutput(io.Discard)
-	options.StringVar(&parsed.endpoints, "endpoints", "", "host:port")
-	options.StringVar(&parsed.topic, "topic", "", "begin of the names of topics and groups")
-	options.BoolVar(&parsed.tls, "tls", false, "")
-	options.Float64Var(&seconds, "start-timeout", 30, "for the broker to be there")
-	options.StringVar(&parsed.accessEndpoints, "access-endpoints", "", "of a broker with access control")
-	options.StringVar(&parsed.accessKey, "access-key", "", "")
-	options.StringVar(&parsed.secretKey, "secret-key", "", "")
-	if err := options.Parse(words); err != nil {
-		return nil, err
-	}
-	if options.Arg(0) != "scenario" {
-		return nil, fmt.Errorf("there is to be the command scenario")
-	}
-	if err := options.Parse(options.Args()[1:]); err != nil {
-		return nil, err
-	}
-	// Names and options in any order.
-	for options.NArg() > 0 {
-		parsed.names = append(parsed.names, options.Arg(0))
-		if err := options.Parse(options.Args()[1:]); err != nil {
-			return nil, err
-		}
-	}
-	if parsed.endpoints == "" || parsed.topic == "" || len(parsed.names) == 0 {
-		return nil, fmt.Errorf("--endpoints, --topic and names of scenarios are needed")
-	}
-	parsed.startTimeout = time.Duration(seconds * float64(time.Second))
-	return parsed, nil
-}
+// goodbye is the most that a client may take to close: it must not outlive an unreachable broker.
+const goodbye = 3 * time.Second
 
 func main() {
-	parsed, err := parse(os.Args[1:])
+	lines, err := parts(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "clients/run go:", err)
 		os.Exit(2)
 	}
 	// The library writes to the standard logger, too.
 	log.SetOutput(io.Discard)
-	rmq.EnableSsl = parsed.tls
-	if !runScenarios(parsed) {
+	rmq.EnableSsl = lines[0].tls
+	stop, end := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer end()
+	var all sync.WaitGroup
+	var failed atomic.Bool
+	for _, line := range lines {
+		if line.command == "scenario" {
+			// It has clients of its own, and ends by itself.
+			end()
+			if !runScenarios(line) {
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	observe()
+	for _, line := range lines {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if err := run(stop, line); err != nil {
+				fmt.Fprintf(os.Stderr, "go: %s %s failed: %v\n", line.command, line.name, err)
+				failed.Store(true)
+			}
+		}()
+	}
+	all.Wait()
+	if failed.Load() {
 		os.Exit(1)
 	}
+}
+
+func run(stop context.Context, line *arguments) error {
+	var used client
+	var err error
+	if line.command == "produce" {
+		used, err = produce(stop, line)
+	} else {
+		used, err = consume(stop, line)
+	}
+	if err != nil {
+		return err
+	}
+	closed := make(chan struct{})
+	go func() {
+		_ = used.GracefulStop()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(goodbye):
+	}
+	return nil
 }

@@ -19,8 +19,7 @@ const (
 	invisible = 30 * time.Second
 	await     = 5 * time.Second
 
-	startPause = 500 * time.Millisecond
-	lookAgain  = 20 * time.Millisecond
+	lookAgain = 20 * time.Millisecond
 )
 
 // stage is what a scenario works with: names of its own, clients that are closed afterwards, and waiting that ends.
@@ -32,11 +31,6 @@ type stage struct {
 
 	mutex   sync.Mutex
 	clients []client
-}
-
-type client interface {
-	Start() error
-	GracefulStop() error
 }
 
 func newStage(parsed *arguments, name string) *stage {
@@ -120,23 +114,13 @@ func (s *stage) push(consume func(*rmq.MessageView) rmq.ConsumerResult) error {
 	return err
 }
 
-// started returns a client at work; the broker may still be on its way up.
+// started returns a client at work, which is closed with the stage.
 func started[C client](s *stage, create func() (C, error)) (C, error) {
-	deadline := time.Now().Add(s.arguments.startTimeout)
-	for {
-		created, err := create()
-		if err != nil {
-			return created, err
-		}
-		if err = created.Start(); err == nil {
-			s.clients = append(s.clients, created)
-			return created, nil
-		}
-		if time.Now().After(deadline) {
-			return created, err
-		}
-		time.Sleep(startPause)
+	created, err := startedIn(s.arguments.startTimeout, create)
+	if err == nil {
+		s.clients = append(s.clients, created)
 	}
+	return created, err
 }
 
 func (s *stage) message(body string) *rmq.Message {
@@ -179,12 +163,7 @@ func (s *stage) receive(consumer rmq.SimpleConsumer, batch int32, what func() st
 	if time.Now().After(s.deadline) {
 		return nil, fmt.Errorf("waited in vain for %s", what())
 	}
-	messages, err := consumer.Receive(context.Background(), batch, invisible)
-	// The library takes it for an error that there is nothing.
-	if status, is := rmq.AsErrRpcStatus(err); is && status.Code == int32(v2.Code_MESSAGE_NOT_FOUND) {
-		return nil, nil
-	}
-	return messages, err
+	return receive(consumer, batch, invisible)
 }
 
 func (s *stage) next(consumer rmq.SimpleConsumer, what string) (*rmq.MessageView, error) {

@@ -5,18 +5,23 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.apache.rocketmq.client.apis.ClientConfiguration;
+import org.apache.rocketmq.client.apis.ClientConfigurationBuilder;
+import org.apache.rocketmq.client.apis.StaticSessionCredentialsProvider;
 
 /** The command line. */
 final class Arguments {
     private static final Set<String> COMMANDS = Set.of("produce", "consume", "smoke", "scenario");
-    private static final Set<String> COMMON = Set.of("endpoints", "topic", "group", "name", "tls", "start-timeout");
+    private static final Set<String> COMMON = Set.of("endpoints", "topic", "group", "name", "tls", "start-timeout",
+        "access-key", "secret-key");
+    private static final Set<String> SWITCHES = Set.of("tls", "sql");
     private static final Set<String> RECEIVING = Set.of("invisible", "batch", "wait", "filter");
     private static final Set<String> HISTORY = Set.of("history", "progress", "count", "in-flight");
     private static final Map<String, Set<String>> OWN = Map.of(
         "produce", Set.of("rate", "size", "type", "delay"),
-        "consume", Set.of("kind", "until-idle", "duration", "give-back", "order"),
+        "consume", Set.of("kind", "until-idle", "first-within", "duration", "give-back", "give-back-times", "order", "max-attempts", "sql",
+            "wants"),
         "smoke", Set.of(),
-        "scenario", Set.of("access-endpoints", "access-key", "secret-key"));
+        "scenario", Set.of("access-endpoints"));
 
     final String command;
     /** Of the scenarios to run. */
@@ -29,6 +34,26 @@ final class Arguments {
         this.values = values;
     }
 
+    /**
+     * Several command lines with + between them are run at once.
+     *
+     * @throws IllegalArgumentException naming what is wrong
+     */
+    static List<Arguments> parts(String[] words) {
+        List<Arguments> parts = new ArrayList<>();
+        List<String> line = new ArrayList<>();
+        for (String word : words) {
+            if (word.equals("+")) {
+                parts.add(parse(line.toArray(String[]::new)));
+                line.clear();
+            } else {
+                line.add(word);
+            }
+        }
+        parts.add(parse(line.toArray(String[]::new)));
+        return parts;
+    }
+
     /** @throws IllegalArgumentException naming what is wrong */
     static Arguments parse(String[] words) {
         Map<String, String> values = new HashMap<>();
@@ -36,8 +61,8 @@ final class Arguments {
         List<String> names = new ArrayList<>();
         for (int at = 0; at < words.length; at++) {
             String word = words[at];
-            if (word.equals("--tls")) {
-                values.put("tls", "true");
+            if (word.startsWith("--") && SWITCHES.contains(word.substring(2))) {
+                values.put(word.substring(2), "true");
             } else if (word.startsWith("--")) {
                 require(at + 1 < words.length, word + " needs a value");
                 values.put(word.substring(2), words[++at]);
@@ -107,10 +132,19 @@ final class Arguments {
         return Duration.ofMillis((long) (number("start-timeout", 30) * 1000));
     }
 
+    boolean has(String name) {
+        return values.containsKey(name);
+    }
+
+    /** As the user that is named, if any; the scenarios have users of their own. */
     ClientConfiguration configuration() {
-        return ClientConfiguration.newBuilder()
+        ClientConfigurationBuilder builder = ClientConfiguration.newBuilder()
             .setEndpoints(values.get("endpoints"))
-            .enableSsl(values.containsKey("tls"))
-            .build();
+            .enableSsl(has("tls"));
+        if (has("access-key") && !command.equals("scenario")) {
+            builder.setCredentialProvider(
+                new StaticSessionCredentialsProvider(values.get("access-key"), values.get("secret-key")));
+        }
+        return builder.build();
     }
 }

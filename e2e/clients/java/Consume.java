@@ -11,6 +11,7 @@ import org.apache.rocketmq.client.apis.ClientException;
 import org.apache.rocketmq.client.apis.ClientServiceProvider;
 import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
 import org.apache.rocketmq.client.apis.consumer.FilterExpression;
+import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
 import org.apache.rocketmq.client.apis.consumer.SimpleConsumer;
 import org.apache.rocketmq.client.apis.message.MessageView;
 import org.apache.rocketmq.client.java.message.MessageViewImpl;
@@ -38,10 +39,10 @@ final class Consume {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("consumer")));
         history.start(new Json().put("topic", arguments.topic()).put("group", arguments.text("group", null))
-            .put("filter", arguments.text("filter", "*")).put("kind", kind())
-            .put("order", arguments.text("order", null)));
-        this.progress = new Progress(arguments.number("progress", 1), "received", "deliveries", "acknowledged",
-            "receive_errors", "ack_errors");
+            .put("filter", arguments.text("wants", filter())).put("sql", arguments.has("sql") ? filter() : null)
+            .put("kind", kind()).put("order", arguments.text("order", null)).put("max_attempts", maxAttempts()));
+        this.progress = new Progress(arguments.number("progress", 1), history.client, "received", "deliveries",
+            "acknowledged", "receive_errors", "ack_errors");
     }
 
     static void run(Arguments arguments, Stop stop) throws Exception {
@@ -72,8 +73,17 @@ final class Consume {
         stop.farewell(consumer);
     }
 
+    private String filter() {
+        return arguments.text("filter", "*");
+    }
+
+    private Long maxAttempts() {
+        return arguments.has("max-attempts") ? (long) arguments.whole("max-attempts", 0) : null;
+    }
+
     private Map<String, FilterExpression> subscription() {
-        return Map.of(arguments.topic(), new FilterExpression(arguments.text("filter", "*")));
+        FilterExpressionType type = arguments.has("sql") ? FilterExpressionType.SQL92 : FilterExpressionType.TAG;
+        return Map.of(arguments.topic(), new FilterExpression(filter(), type));
     }
 
     private SimpleConsumer simple(List<Thread> threads) throws ClientException {
@@ -101,12 +111,23 @@ final class Consume {
             .setConsumerGroup(arguments.text("group", null))
             .setSubscriptionExpressions(subscription())
             .setConsumptionThreadCount(arguments.whole("in-flight", 8))
-            .setMessageListener(message -> {
-                history.message(describe(message));
-                note(List.of(message));
-                return ConsumeResult.SUCCESS;
-            })
+            .setMessageListener(this::listen)
             .build();
+    }
+
+    private ConsumeResult listen(MessageView message) {
+        history.message(describe(message));
+        note(List.of(message));
+        if (isGivenBack(message)) {
+            return ConsumeResult.FAILURE;
+        }
+        long call = history.invoke("ack", which(message));
+        if (call == 0) {
+            return ConsumeResult.FAILURE;
+        }
+        history.complete("ack", call, "unknown", new Json().put("error", "the library acknowledges"));
+        progress.add("acknowledged");
+        return ConsumeResult.SUCCESS;
     }
 
     private void session(SimpleConsumer consumer, String session) {
@@ -118,6 +139,7 @@ final class Consume {
                     } else {
                         acknowledge(consumer, session, message);
                     }
+                    postpone();
                 }
             }
         } catch (InterruptedException interrupted) {
@@ -148,7 +170,7 @@ final class Consume {
 
     private void acknowledge(SimpleConsumer consumer, String session, MessageView message)
         throws InterruptedException {
-        Json which = which(session, message);
+        Json which = which(message).put("session", session);
         for (int tried = 0; tried < ACK_TRIES; tried++) {
             long call = history.invoke("ack", which);
             try {
@@ -168,10 +190,10 @@ final class Consume {
         }
     }
 
-    /** Some messages are to come a second time. */
+    /** Some messages are to come again. */
     private boolean isGivenBack(MessageView message) {
         String id = idIn(message);
-        return !giveBack.isZero() && message.getDeliveryAttempt() <= 1 && id != null
+        return !giveBack.isZero() && message.getDeliveryAttempt() <= arguments.whole("give-back-times", 1) && id != null
             && id.matches(".*-\\d+") && Long.parseLong(id.substring(id.lastIndexOf('-') + 1)) % 5 == 0;
     }
 
@@ -180,7 +202,8 @@ final class Consume {
     }
 
     private void giveBack(SimpleConsumer consumer, String session, MessageView message) {
-        long call = history.invoke("change", which(session, message).put("invisible_ms", giveBack.toMillis()));
+        long call = history.invoke("change",
+            which(message).put("session", session).put("invisible_ms", giveBack.toMillis()));
         try {
             consumer.changeInvisibleDuration(message, giveBack);
             history.complete("change", call, "ok", new Json());
@@ -191,8 +214,9 @@ final class Consume {
         }
     }
 
-    private static Json which(String session, MessageView message) {
-        return new Json().put("session", session).put("id", idIn(message))
+    /** Names a delivery. */
+    private static Json which(MessageView message) {
+        return new Json().put("id", idIn(message))
             .put("message_id", message.getMessageId().toString()).put("offset", offset(message))
             .put("attempt", message.getDeliveryAttempt());
     }
@@ -231,7 +255,7 @@ final class Consume {
         progress.add("deliveries", messages.size());
     }
 
-    /** A library that is starting, or a broker that cannot be asked, is no sign that there is nothing more. */
+    /** A library that is starting, a session that is busy, a broker that cannot be asked: no sign that there is no more. */
     private synchronized void postpone() {
         lastMessage = System.nanoTime();
     }
@@ -242,6 +266,7 @@ final class Consume {
         int count = arguments.whole("count", 0);
         double duration = arguments.number("duration", 0);
         double idle = arguments.number("until-idle", 0);
+        double patience = Math.max(idle, ids.isEmpty() ? arguments.number("first-within", 0) : 0);
         if (stop.isRequested()) {
             return "signal";
         }
@@ -251,6 +276,6 @@ final class Consume {
         if (duration > 0 && now - began >= duration * 1e9) {
             return "duration";
         }
-        return idle > 0 && now - lastMessage >= idle * 1e9 ? "idle" : null;
+        return idle > 0 && now - lastMessage >= patience * 1e9 ? "idle" : null;
     }
 }

@@ -20,14 +20,16 @@ class Kind {
     record Sent(SendReceipt receipt, Runnable rest) {
     }
 
-    /** What ends a transaction. */
-    interface Ending {
-        void end() throws ClientException;
+    /** What is done about a message that was sent. */
+    interface Act {
+        void run() throws ClientException;
     }
 
     static Kind of(Arguments arguments, History history, Progress progress) {
         Map<String, Supplier<Kind>> all = Map.of("normal", Kind::new, "fifo", Fifo::new,
-            "delay", () -> new Delay(arguments.whole("delay", 2)), "transaction", () -> new Transactional(history, progress));
+            "delay", () -> new Delay(arguments.whole("delay", 2)),
+            "recall", () -> new Recalling(arguments.whole("delay", 2), history),
+            "transaction", () -> new Transactional(history, progress), "priority", Priority::new);
         String name = arguments.text("type", "normal");
         return Optional.ofNullable(all.get(name)).map(Supplier::get)
             .orElseThrow(() -> new IllegalArgumentException("--type is one of " + all.keySet()));
@@ -58,7 +60,7 @@ class Kind {
         }
     }
 
-    private static final class Delay extends Kind {
+    private static class Delay extends Kind {
         private final int seconds;
 
         Delay(int seconds) {
@@ -77,6 +79,50 @@ class Kind {
         boolean hasPlace() {
             return false;
         }
+    }
+
+    /** Every third message is taken back at once. */
+    private static final class Recalling extends Delay {
+        private final History history;
+
+        Recalling(int seconds, History history) {
+            super(seconds);
+            this.history = history;
+        }
+
+        @Override
+        Sent send(Producer producer, Message message, long number) throws ClientException {
+            SendReceipt receipt = producer.send(message);
+            Json which = new Json().put("id", id(message.getBody()));
+            return number % 3 != 0 ? new Sent(receipt, () -> { }) : new Sent(receipt, () -> told(history, "recall", which,
+                () -> producer.recallMessage(message.getTopic(), receipt.getRecallHandle())));
+        }
+    }
+
+    private static final class Priority extends Kind {
+        @Override
+        void prepare(MessageBuilder message, String session, long number, Json told) {
+            int priority = (int) (number % 10);
+            message.setPriority(priority);
+            told.put("priority", priority);
+        }
+    }
+
+    /** An operation of which only success and failure are known. */
+    private static void told(History history, String op, Json which, Act act) {
+        long call = history.invoke(op, which);
+        try {
+            act.run();
+            history.complete(op, call, "ok", new Json());
+        } catch (ClientException | RuntimeException error) {
+            Problem problem = Problem.of(error);
+            history.complete(op, call, problem.outcome(), problem.fields());
+        }
+    }
+
+    private static String id(ByteBuffer body) {
+        String text = StandardCharsets.ISO_8859_1.decode(body).toString();
+        return text.substring(0, text.indexOf('\n'));
     }
 
     /** Every fourth message is rolled back, of the others every third is left to the broker's question. */
@@ -107,11 +153,6 @@ class Kind {
             return verdict.equals("commit") ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK;
         }
 
-        private static String id(ByteBuffer body) {
-            String text = StandardCharsets.ISO_8859_1.decode(body).toString();
-            return text.substring(0, text.indexOf('\n'));
-        }
-
         private static String verdict(long number) {
             return number % 4 == 0 ? "rollback" : "commit";
         }
@@ -129,20 +170,9 @@ class Kind {
             if (verdict.equals("commit") && number % 3 == 0) {
                 return new Sent(receipt, () -> { });
             }
-            Ending ending = verdict.equals("commit") ? transaction::commit : transaction::rollback;
-            return new Sent(receipt, () -> decide(id(message.getBody()), verdict, ending));
-        }
-
-        private void decide(String id, String verdict, Ending ending) {
-            long call = history.invoke("decide", new Json().put("id", id).put("verdict", verdict));
-            try {
-                ending.end();
-                history.complete("decide", call, "ok", new Json());
-            } catch (ClientException | RuntimeException error) {
-                // The broker will ask.
-                Problem problem = Problem.of(error);
-                history.complete("decide", call, problem.outcome(), problem.fields());
-            }
+            Act ending = verdict.equals("commit") ? transaction::commit : transaction::rollback;
+            Json which = new Json().put("id", id(message.getBody())).put("verdict", verdict);
+            return new Sent(receipt, () -> told(history, "decide", which, ending));
         }
 
         @Override

@@ -35,8 +35,8 @@ final class Produce {
         this.history = new History(Path.of(arguments.text("history", "")),
             arguments.text("name", History.clientName("producer")));
         history.start(new Json().put("topic", arguments.topic()));
-        this.progress = new Progress(arguments.number("progress", 1), "sent", "acknowledged", "unknown", "failed",
-            "asked");
+        this.progress = new Progress(arguments.number("progress", 1), history.client, "sent", "acknowledged",
+            "unknown", "failed", "asked");
         this.kind = Kind.of(arguments, history, progress);
         this.producer = Starting.retry(arguments.startTimeout(), this::create);
     }
@@ -146,6 +146,7 @@ final class Produce {
         if (number % 5 == 0) {
             message.addProperty("number", Long.toString(number));
         }
+        message.addProperty("quarter", Long.toString(number % 4));
         kind.prepare(message, session, number, told);
         return message.build();
     }

@@ -4,9 +4,11 @@ import java.util.Map;
 /** Counts what happens and prints the counts as JSON lines while it does. */
 final class Progress {
     private final Map<String, Long> counts = new LinkedHashMap<>();
+    private final String client;
     private final Thread printer;
 
-    Progress(double seconds, String... names) {
+    Progress(double seconds, String client, String... names) {
+        this.client = client;
         for (String name : names) {
             counts.put(name, 0L);
         }
@@ -39,7 +41,7 @@ final class Progress {
     }
 
     private Json json() {
-        Json json = new Json();
+        Json json = new Json().put("client", client);
         counts().forEach(json::put);
         return json;
     }

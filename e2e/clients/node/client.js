@@ -12,6 +12,8 @@ const COMMON = {
   name: text,
   tls: { type: 'boolean', default: false },
   'start-timeout': { type: 'string', default: '30' },
+  'access-key': text,
+  'secret-key': text,
 };
 const RECEIVING = {
   invisible: { type: 'string', default: '30' },
@@ -26,21 +28,30 @@ const COMMANDS = {
     rate: text,
     'in-flight': { type: 'string', default: '16' },
     size: { type: 'string', default: '256' },
+    type: { type: 'string', default: 'normal' },
+    delay: { type: 'string', default: '2' },
   },
   consume: {
     ...HISTORY,
     ...RECEIVING,
     kind: { type: 'string', default: 'simple' },
     'until-idle': text,
+    'first-within': { type: 'string', default: '0' },
     duration: text,
     'in-flight': { type: 'string', default: '8' },
+    sql: { type: 'boolean', default: false },
+    wants: text,
+    order: text,
+    'max-attempts': text,
+    'give-back': { type: 'string', default: '0' },
+    'give-back-times': { type: 'string', default: '1' },
   },
   smoke: RECEIVING,
-  scenario: { 'access-endpoints': text, 'access-key': text, 'secret-key': text },
+  scenario: { 'access-endpoints': text },
 };
 const NUMBERS = [
-  'count', 'rate', 'in-flight', 'size', 'until-idle', 'duration', 'invisible', 'batch', 'wait', 'progress',
-  'start-timeout',
+  'count', 'rate', 'in-flight', 'size', 'until-idle', 'first-within', 'duration', 'invisible', 'batch', 'wait', 'progress',
+  'start-timeout', 'delay', 'max-attempts', 'give-back', 'give-back-times',
 ];
 
 function parse(words) {
@@ -74,10 +85,38 @@ function parse(words) {
   return { ...values, command, names };
 }
 
-async function main() {
-  let parsed;
+/** Several command lines with + between them are run at once. */
+function parts(words) {
+  const lines = [[]];
+  for (const word of words) {
+    if (word === '+') lines.push([]);
+    else lines.at(-1).push(word);
+  }
+  return lines.map(parse);
+}
+
+/** Resolves to true when all went well. */
+async function run(parsed, stop) {
   try {
-    parsed = parse(process.argv.slice(2));
+    const command = require(`./${parsed.command}`)[parsed.command];
+    if (parsed.command === 'scenario') {
+      return await command(parsed);
+    }
+    const client = await command(parsed, stop);
+    // Saying goodbye must not outlive an unreachable broker.
+    const limit = new Promise(resolve => setTimeout(resolve, 3000));
+    await Promise.race([client.shutdown().catch(() => {}), limit]);
+    return true;
+  } catch (error) {
+    console.error(`node: ${parsed.command} ${parsed.name ?? parsed.topic} failed: ${error.message}`);
+    return false;
+  }
+}
+
+async function main() {
+  let lines;
+  try {
+    lines = parts(process.argv.slice(2));
   } catch (error) {
     console.error(`clients/run node: ${error.message}`);
     process.exit(2);
@@ -88,20 +127,8 @@ async function main() {
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.on(signal, () => stop.abort());
   }
-  try {
-    const run = require(`./${parsed.command}`)[parsed.command];
-    if (parsed.command === 'scenario') {
-      process.exit((await run(parsed)) ? 0 : 1);
-    }
-    const client = await run(parsed, stop.signal);
-    // Saying goodbye must not outlive an unreachable broker.
-    const limit = new Promise(resolve => setTimeout(resolve, 3000));
-    await Promise.race([client.shutdown().catch(() => {}), limit]);
-    process.exit(0);
-  } catch (error) {
-    console.error(`node: ${parsed.command} failed: ${error.message}`);
-    process.exit(1);
-  }
+  const well = await Promise.all(lines.map(parsed => run(parsed, stop.signal)));
+  process.exit(well.every(Boolean) ? 0 : 1);
 }
 
 main();

@@ -4,17 +4,12 @@
 const { setTimeout: sleep } = require('node:timers/promises');
 const { ConsumeResult } = require('rocketmq-client-nodejs');
 const { History, checksum, clientName } = require('./history');
+const { idIn, numberIn } = require('./kinds');
 const { explain, newPushConsumer, newSimpleConsumer, version } = require('./library');
 const { Progress } = require('./progress');
 
 const PAUSE_AFTER_FAILURE = 100;
 const ACK_TRIES = 3;
-
-/** The id in a body that one of our producers wrote, else nothing. */
-function idIn(body) {
-  const end = body.subarray(0, 256).indexOf(10);
-  return end > 0 ? body.subarray(0, end).toString('latin1') : undefined;
-}
 
 /** Decides when enough has been received. */
 class Ending {
@@ -33,20 +28,26 @@ class Ending {
     return this.#ids.size;
   }
 
-  /** A broker that cannot be asked is no sign that there is nothing more. */
+  /** Who is busy, and a broker that cannot be asked, are no sign that there is nothing more. */
   postpone() {
     this.#lastMessage = performance.now();
   }
 
   reason() {
     const seconds = since => (performance.now() - since) / 1000;
-    const { count, duration, untilIdle } = this.limits;
+    const { count, duration, untilIdle, firstWithin } = this.limits;
+    const patience = Math.max(untilIdle, this.#ids.size > 0 ? 0 : firstWithin);
     if (this.stop.aborted) return 'signal';
     if (count && this.#ids.size >= count) return 'count';
     if (duration && seconds(this.#began) >= duration) return 'duration';
-    if (untilIdle && seconds(this.#lastMessage) >= untilIdle) return 'idle';
+    if (untilIdle && seconds(this.#lastMessage) >= patience) return 'idle';
     return undefined;
   }
+}
+
+/** Names a delivery. */
+function which({ id, message_id, queue, offset, attempt }) {
+  return { id, message_id, queue, offset, attempt };
 }
 
 class Consuming {
@@ -56,11 +57,14 @@ class Consuming {
     this.history.start(version, {
       topic: parsed.topic,
       group: parsed.group,
-      filter: parsed.filter,
+      filter: parsed.wants ?? parsed.filter,
+      sql: parsed.sql ? parsed.filter : undefined,
       kind: parsed.kind,
+      order: parsed.order,
+      max_attempts: parsed.maxAttempts,
     });
     const counters = ['received', 'deliveries', 'acknowledged', 'receive_errors', 'ack_errors'];
-    this.progress = new Progress(parsed.progress, counters);
+    this.progress = new Progress(parsed.progress, counters, this.history.client);
     this.stop = stop;
   }
 
@@ -75,7 +79,14 @@ class Consuming {
       invisible_ms: invisible,
       tag: message.tag || undefined,
       corrupted: message.corrupted ?? false,
+      message_group: message.messageGroup,
+      deliver_at: message.deliveryTimestamp?.getTime(),
     };
+  }
+
+  /** Some messages are to come again. */
+  isGivenBack({ id, attempt }) {
+    return this.parsed.giveBack > 0 && attempt <= this.parsed.giveBackTimes && id !== undefined && numberIn(id) % 5 === 0;
   }
 
   noteReceived(described) {
@@ -98,6 +109,11 @@ class Consuming {
       return [];
     }
     const described = messages.map(message => this.describe(message, invisible));
+    for (const message of described) {
+      if (this.isGivenBack(message)) {
+        message.invisible_ms = this.parsed.giveBack * 1000;
+      }
+    }
     this.history.complete('receive', call, 'ok', { count: messages.length }, described);
     if (messages.length > 0) {
       this.noteReceived(described);
@@ -105,10 +121,22 @@ class Consuming {
     return messages.map((message, index) => ({ message, described: described[index] }));
   }
 
+  async giveBack(session, { message, described }) {
+    const invisible = this.parsed.giveBack * 1000;
+    const call = this.history.invoke('change', { session, ...which(described), invisible_ms: invisible });
+    try {
+      await this.consumer.changeInvisibleDuration(message, invisible);
+      this.history.complete('change', call, 'ok');
+    } catch (error) {
+      // It comes again when its time is over.
+      const { code, text, certain } = explain(error);
+      this.history.complete('change', call, certain ? 'fail' : 'unknown', { code, error: text });
+    }
+  }
+
   async acknowledge(session, { message, described }) {
-    const { id, message_id, queue, offset, attempt } = described;
     for (let tried = 0; tried < ACK_TRIES; tried++) {
-      const call = this.history.invoke('ack', { session, id, message_id, queue, offset, attempt });
+      const call = this.history.invoke('ack', { session, ...which(described) });
       try {
         await this.consumer.ack(message);
         this.history.complete('ack', call, 'ok');
@@ -132,7 +160,9 @@ class Consuming {
     const session = async name => {
       while (!this.ending.reason()) {
         for (const received of await this.receive(name)) {
-          await this.acknowledge(name, received);
+          const given = this.isGivenBack(received.described);
+          await (given ? this.giveBack(name, received) : this.acknowledge(name, received));
+          this.ending.postpone();
         }
       }
     };
@@ -148,6 +178,15 @@ class Consuming {
       const described = this.describe(message, undefined);
       this.history.message(described);
       this.noteReceived([described]);
+      if (this.isGivenBack(described)) {
+        return ConsumeResult.FAILURE;
+      }
+      const call = this.history.invoke('ack', which(described));
+      if (call === undefined) {
+        return ConsumeResult.FAILURE;
+      }
+      this.history.complete('ack', call, 'unknown', { error: 'the library acknowledges' });
+      this.progress.add('acknowledged');
       return ConsumeResult.SUCCESS;
     });
   }

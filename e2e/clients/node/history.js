@@ -34,10 +34,11 @@ class History {
     this.#write([this.#line('start', { boot, language: 'node', version, ...fields })]);
   }
 
+  /** The number of the call; nothing once the history has ended: nobody may act on it any more. */
   invoke(op, fields) {
     const call = ++this.#calls;
     this.#write([this.#line('invoke', { op, call, ...fields })]);
-    return call;
+    return this.#ended ? undefined : call;
   }
 
   /** Messages that the call brought come before its end: a call that ended has told all. */

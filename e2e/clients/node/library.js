@@ -4,7 +4,8 @@
 
 const { AsyncLocalStorage } = require('node:async_hooks');
 const { setTimeout: sleep } = require('node:timers/promises');
-const { Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
+const { FilterExpression, Producer, PushConsumer, SimpleConsumer } = require('rocketmq-client-nodejs');
+const { FilterType } = require('rocketmq-client-nodejs/proto/apache/rocketmq/v2/definition_pb');
 const { version } = require('rocketmq-client-nodejs/package.json');
 
 // Refused for what the request is: no repetition of it can have been stored.
@@ -20,6 +21,12 @@ const logger = process.env.MAINSTAY_CLIENT_DEBUG ? console : quiet;
 
 function options(parsed) {
   return { endpoints: parsed.endpoints, sslEnabled: parsed.tls, logger };
+}
+
+/** As the user that the command line names, if any. */
+function userOptions(parsed) {
+  const { accessKey, secretKey: accessSecret } = parsed;
+  return { ...options(parsed), sessionCredentials: accessKey ? { accessKey, accessSecret } : undefined };
 }
 
 /** The broker may still be on its way up. A client of the library starts once, so each attempt has its own. */
@@ -40,8 +47,10 @@ async function started(create, parsed) {
   }
 }
 
-function createProducer(parsed) {
-  const producer = new Producer({ ...options(parsed), topics: [parsed.topic] });
+function createProducer(parsed, check) {
+  const producer = new Producer({
+    ...userOptions(parsed), topics: [parsed.topic], checker: check && { check },
+  });
   const manager = producer.rpcClientManager;
   const send = manager.sendMessage.bind(manager);
   manager.sendMessage = (endpoints, request, duration) => {
@@ -54,16 +63,16 @@ function createProducer(parsed) {
   return producer;
 }
 
-function newProducer(parsed) {
-  return started(() => createProducer(parsed), parsed);
+function newProducer(parsed, check) {
+  return started(() => createProducer(parsed, check), parsed);
 }
 
 /** Sends, and returns the receipt or the error together with the number of requests. */
-function sendCounted(producer, message) {
+function sendCounted(producer, message, transaction) {
   const current = { tries: 0 };
   return sends.run(current, async () => {
     try {
-      return { receipt: await producer.send(message), tries: current.tries };
+      return { receipt: await producer.send(message, transaction), tries: current.tries };
     } catch (error) {
       return { error, tries: current.tries };
     }
@@ -93,11 +102,16 @@ function observeQueues(consumer) {
   };
 }
 
+function subscriptions(parsed) {
+  const type = parsed.sql ? FilterType.SQL : FilterType.TAG;
+  return new Map([[parsed.topic, new FilterExpression(parsed.filter, type)]]);
+}
+
 function createSimpleConsumer(parsed) {
   const consumer = new SimpleConsumer({
-    ...options(parsed),
+    ...userOptions(parsed),
     consumerGroup: parsed.group,
-    subscriptions: new Map([[parsed.topic, parsed.filter]]),
+    subscriptions: subscriptions(parsed),
     awaitDuration: parsed.wait * 1000,
     // Each try of the library's own would be a receive that no history has.
     maxRetryAttempts: 1,
@@ -112,9 +126,9 @@ function newSimpleConsumer(parsed) {
 
 function createPushConsumer(parsed, consume) {
   const consumer = new PushConsumer({
-    ...options(parsed),
+    ...userOptions(parsed),
     consumerGroup: parsed.group,
-    subscriptions: new Map([[parsed.topic, parsed.filter]]),
+    subscriptions: subscriptions(parsed),
     messageListener: { consume },
   });
   observeQueues(consumer);

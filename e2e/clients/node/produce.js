@@ -3,6 +3,7 @@
 
 const { setTimeout: sleep } = require('node:timers/promises');
 const { History, checksum, clientName } = require('./history');
+const { KINDS } = require('./kinds');
 const { explain, newProducer, sendCounted, version } = require('./library');
 const { Progress } = require('./progress');
 
@@ -51,17 +52,23 @@ function messageFor(topic, id, number, size) {
     body: bodyOf(id, size),
     tag: number % 2 === 0 ? 'even' : undefined,
     keys: number % 3 === 0 ? [`key-${number}`] : [],
-    properties: number % 5 === 0 ? new Map([['number', String(number)]]) : undefined,
+    properties: new Map([['quarter', String(number % 4)], ...(number % 5 === 0 ? [['number', String(number)]] : [])]),
   };
 }
 
-async function sendOne(producer, history, progress, session, id, message) {
-  const call = history.invoke('send', { session, id, checksum: checksum(message.body), tag: message.tag });
+async function sendOne(producer, kind, history, progress, session, number, size) {
+  const id = `${history.client}-${number}`;
+  const message = messageFor(kind.parsed.topic, id, number, size);
+  const told = kind.prepare(message, session, number);
+  const call = history.invoke('send', { session, id, checksum: checksum(message.body), tag: message.tag, ...told });
   progress.add('sent');
-  const { receipt, error, tries } = await sendCounted(producer, message);
+  const transaction = kind.transaction(producer);
+  const { receipt, error, tries } = await sendCounted(producer, message, transaction);
   if (receipt) {
-    history.complete('send', call, 'ok', { message_id: receipt.messageId, offset: receipt.offset, tries });
+    const offset = kind.hasPlace ? receipt.offset : undefined;
+    history.complete('send', call, 'ok', { message_id: receipt.messageId, offset, tries });
     progress.add('acknowledged');
+    await kind.after(producer, id, receipt, transaction);
     return true;
   }
   const { code, text, certain } = explain(error);
@@ -74,14 +81,17 @@ async function sendOne(producer, history, progress, session, id, message) {
 async function produce(parsed, stop) {
   const history = new History(parsed.history, parsed.name ?? clientName('producer'));
   history.start(version, { topic: parsed.topic });
-  const producer = await newProducer(parsed);
-  const progress = new Progress(parsed.progress, ['sent', 'acknowledged', 'unknown', 'failed']);
+  const Kind = KINDS[parsed.type];
+  if (!Kind) {
+    throw new TypeError(`--type is one of ${Object.keys(KINDS).join(', ')}`);
+  }
+  const progress = new Progress(parsed.progress, ['sent', 'acknowledged', 'unknown', 'failed', 'asked'], history.client);
+  const kind = new Kind(parsed, history, progress);
+  const producer = await newProducer(parsed, kind.check);
   const numbers = new Numbers(parsed.count, parsed.rate, stop);
   const session = async name => {
     for (let number = await numbers.take(); number !== undefined; number = await numbers.take()) {
-      const id = `${history.client}-${number}`;
-      const message = messageFor(parsed.topic, id, number, parsed.size);
-      if (!(await sendOne(producer, history, progress, name, id, message))) {
+      if (!(await sendOne(producer, kind, history, progress, name, number, parsed.size))) {
         await sleep(PAUSE_AFTER_FAILURE);
       }
     }

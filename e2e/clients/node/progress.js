@@ -4,10 +4,11 @@
 class Progress {
   #timer;
 
-  constructor(period, names) {
+  constructor(period, names, client) {
+    this.client = client;
     this.counts = Object.fromEntries(names.map(name => [name, 0]));
     if (period > 0) {
-      this.#timer = setInterval(() => console.log(JSON.stringify(this.counts)), period * 1000);
+      this.#timer = setInterval(() => this.#print({}), period * 1000);
     }
   }
 
@@ -21,7 +22,11 @@ class Progress {
 
   finish() {
     clearInterval(this.#timer);
-    console.log(JSON.stringify({ ...this.counts, final: true }));
+    this.#print({ final: true });
+  }
+
+  #print(more) {
+    console.log(JSON.stringify({ client: this.client, ...this.counts, ...more }));
   }
 }
 

@@ -7,6 +7,9 @@ import sys
 import threading
 
 
+KINDS = ["normal", "fifo", "delay", "recall", "transaction", "priority"]
+
+
 def positive(text):
     value = float(text)
     if value <= 0:
@@ -22,6 +25,8 @@ def parse(arguments):
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--name", help="name of this client in histories; must be unique")
     parser.add_argument("--start-timeout", type=float, default=30, metavar="SECONDS", help="for the broker to be there")
+    parser.add_argument("--access-key", help="of the user that produces or consumes; of the scenario access")
+    parser.add_argument("--secret-key")
     commands = parser.add_subparsers(dest="command", required=True)
 
     produce = commands.add_parser("produce")
@@ -29,31 +34,34 @@ def parse(arguments):
     produce.add_argument("--rate", type=positive, default=None, help="messages per second; as fast as possible")
     produce.add_argument("--in-flight", type=int, default=16)
     produce.add_argument("--size", type=int, default=256, help="bytes of a body")
-    produce.add_argument("--type", choices=["normal", "fifo", "delay", "transaction"], default="normal")
-    produce.add_argument("--delay", type=int, default=2, metavar="SECONDS", help="of type delay")
+    produce.add_argument("--type", choices=KINDS, default="normal")
+    produce.add_argument("--delay", type=int, default=2, metavar="SECONDS", help="of types delay and recall")
     history(produce)
 
     consume = commands.add_parser("consume")
-    consume.add_argument("--kind", choices=["simple"], default="simple")
+    consume.add_argument("--kind", choices=["simple", "push"], default="simple")
     consume.add_argument("--count", type=int, default=0, help="stop after so many different messages")
     consume.add_argument("--until-idle", type=positive, default=None, metavar="SECONDS")
+    consume.add_argument("--first-within", type=positive, default=0, metavar="SECONDS", help="idle only then, before any came")
     consume.add_argument("--duration", type=positive, default=None, metavar="SECONDS")
     consume.add_argument("--in-flight", type=int, default=8, help="threads that receive and acknowledge")
-    consume.add_argument("--filter", default="*", help="tag expression")
+    consume.add_argument("--filter", default="*", help="expression")
+    consume.add_argument("--sql", action="store_true", help="the filter is SQL")
+    consume.add_argument("--wants", metavar="TAGS", help="what the filter takes of our producers' messages, for the history")
     consume.add_argument("--order", choices=["concurrent", "fifo"], help="of the consumer group, for the history")
-    consume.add_argument("--give-back", type=int, default=0, metavar="SECONDS", help="every fifth message at first")
+    consume.add_argument("--max-attempts", type=int, help="of the consumer group, for the history")
+    consume.add_argument("--give-back", type=int, default=0, metavar="SECONDS", help="every fifth message")
+    consume.add_argument("--give-back-times", type=int, default=1, metavar="N", help="at its first N attempts")
     receiving(consume)
     history(consume)
 
     smoke = commands.add_parser("smoke", help="send, receive and acknowledge 10 messages")
     receiving(smoke)
-    smoke.set_defaults(filter="*")
+    smoke.set_defaults(filter="*", sql=False)
 
     scenario = commands.add_parser("scenario", help="run scenarios, each with a topic and a group of its own")
     scenario.add_argument("names", nargs="+", metavar="NAME")
     scenario.add_argument("--access-endpoints", metavar="HOST:PORT", help="of a broker with access control")
-    scenario.add_argument("--access-key")
-    scenario.add_argument("--secret-key")
 
     parsed = parser.parse_args(arguments)
     if parsed.command == "consume" and not parsed.group:
@@ -72,11 +80,19 @@ def history(parser):
     parser.add_argument("--progress", type=float, default=1, metavar="SECONDS", help="0: print only the last counts")
 
 
-def main():
-    arguments = parse(sys.argv[1:])
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+def parts(words):
+    """Several command lines with + between them are run at once."""
+    lines = [[]]
+    for word in words:
+        if word == "+":
+            lines.append([])
+        else:
+            lines[-1].append(word)
+    return [parse(line) for line in lines]
+
+
+def run(arguments, stop):
+    """Whether all went well."""
     # After the arguments: loading the library takes long.
     from consume import consume
     from produce import produce
@@ -86,19 +102,42 @@ def main():
         if arguments.command == "scenario":
             from scenario import scenario
 
-            leave(0 if scenario(arguments) else 1)
+            return scenario(arguments)
         if arguments.command == "smoke":
             client = smoke(arguments)
         else:
             client = {"produce": produce, "consume": consume}[arguments.command](arguments, stop)
     except Exception as error:  # noqa: BLE001
-        print(f"python: {arguments.command} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        leave(1)
+        what = f"{arguments.command} {arguments.name or arguments.topic}"
+        print(f"python: {what} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return False
     # Saying goodbye must not outlive an unreachable broker.
     goodbye = threading.Thread(target=client.shutdown, daemon=True)
     goodbye.start()
     goodbye.join(3)
-    leave(0)
+    return True
+
+
+def main():
+    lines = parts(sys.argv[1:])
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if len(lines) == 1:
+        leave(0 if run(lines[0], stop) else 1)
+    well = [False] * len(lines)
+
+    def part(number):
+        well[number] = run(lines[number], stop)
+
+    threads = [threading.Thread(target=part, args=(number,), daemon=True) for number in range(len(lines))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        # Signals reach only a thread that does not wait for ever.
+        while thread.is_alive():
+            thread.join(0.2)
+    leave(0 if all(well) else 1)
 
 
 def leave(code):

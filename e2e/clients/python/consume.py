@@ -4,7 +4,7 @@ import threading
 import time
 
 from history import History, checksum, client_name, id_in
-from library import VERSION, explain, new_consumer
+from library import VERSION, ConsumeResult, explain, new_consumer, new_push_consumer
 from progress import Progress
 
 PAUSE_AFTER_FAILURE = 0.1
@@ -29,7 +29,7 @@ class Ending:
             return len(self._ids)
 
     def postpone(self):
-        """A broker that cannot be asked is no sign that there is nothing more."""
+        """Who is busy, and a broker that cannot be asked, are no sign that there is nothing more."""
         with self._lock:
             self._last_message = time.monotonic()
 
@@ -42,7 +42,8 @@ class Ending:
             return "count"
         if limits.duration and now - self._began >= limits.duration:
             return "duration"
-        if limits.until_idle and now - self._last_message >= limits.until_idle:
+        patience = 0 if self._ids else limits.first_within
+        if limits.until_idle and now - self._last_message >= max(limits.until_idle, patience):
             return "idle"
         return None
 
@@ -64,10 +65,11 @@ class Worker(threading.Thread):
                 time.sleep(PAUSE_AFTER_FAILURE)
                 continue
             for message in messages:
-                if self.is_given_back(message):
+                if is_given_back(self.arguments, message):
                     self.give_back(message)
                 else:
                     self.acknowledge(message)
+                self.ending.postpone()
 
     def receive(self):
         arguments = self.arguments
@@ -88,41 +90,12 @@ class Worker(threading.Thread):
         return messages
 
     def describe(self, message):
-        described = {
-            "checksum": checksum(message.body),
-            "message_id": message.message_id,
-            "queue": message.queue,
-            "offset": message.queue_offset,
-            "attempt": message.delivery_attempt or 0,
-            "tag": message.tag,
-            "corrupted": message.corrupted,
-            "message_group": message.message_group,
-            # Zero stands for none.
-            "deliver_at": message.delivery_timestamp or None,
-        }
-        message.id = id_in(message.body)
-        if message.id is not None:
-            described["id"] = message.id
-        away = self.arguments.give_back if self.is_given_back(message) else self.arguments.invisible
-        described["invisible_ms"] = away * 1000
-        return described
-
-    def is_given_back(self, message):
-        """Some messages are to come a second time."""
-        number = (message.id or "").rpartition("-")[2]
-        first = (message.delivery_attempt or 0) <= 1
-        return self.arguments.give_back > 0 and first and number.isdigit() and int(number) % 5 == 0
+        away = self.arguments.give_back if is_given_back(self.arguments, message) else self.arguments.invisible
+        return {**describe(message), "invisible_ms": away * 1000}
 
     def give_back(self, message):
-        fields = {
-            "session": self.session,
-            "id": message.id,
-            "message_id": message.message_id,
-            "queue": message.queue,
-            "offset": message.queue_offset,
-            "attempt": message.delivery_attempt or 0,
-        }
-        call = self.history.invoke("change", **fields, invisible_ms=self.arguments.give_back * 1000)
+        away = self.arguments.give_back * 1000
+        call = self.history.invoke("change", session=self.session, **which(message), invisible_ms=away)
         try:
             self.consumer.change_invisible_duration(message, self.arguments.give_back)
         except Exception as error:  # noqa: BLE001, it comes again when its time is over
@@ -133,15 +106,7 @@ class Worker(threading.Thread):
 
     def acknowledge(self, message):
         for _ in range(ACK_TRIES):
-            call = self.history.invoke(
-                "ack",
-                session=self.session,
-                id=message.id,
-                message_id=message.message_id,
-                queue=message.queue,
-                offset=message.queue_offset,
-                attempt=message.delivery_attempt or 0,
-            )
+            call = self.history.invoke("ack", session=self.session, **which(message))
             try:
                 self.consumer.ack(message)
             except Exception as error:  # noqa: BLE001
@@ -157,18 +122,96 @@ class Worker(threading.Thread):
             return
 
 
+class Listening:
+    """What a push consumer is given. Its library acknowledges by itself and does not tell how that ended."""
+
+    def __init__(self, arguments, history, progress, ending):
+        self.arguments = arguments
+        self.history = history
+        self.progress = progress
+        self.ending = ending
+
+    def consume(self, message):
+        self.history.message(describe(message))
+        self.progress.set("received", self.ending.note([message.id] if message.id else []))
+        self.progress.add("deliveries")
+        if is_given_back(self.arguments, message):
+            return ConsumeResult.FAILURE
+        call = self.history.invoke("ack", **which(message))
+        if call is None:
+            return ConsumeResult.FAILURE
+        self.history.complete("ack", call, "unknown", error="the library acknowledges")
+        self.progress.add("acknowledged")
+        return ConsumeResult.SUCCESS
+
+
+def id_of(message):
+    message.id = id_in(message.body)
+    return message.id
+
+
+def describe(message):
+    """What the history tells of a message that came."""
+    described = {
+        "id": id_of(message),
+        "checksum": checksum(message.body),
+        "message_id": message.message_id,
+        "queue": message.queue,
+        "offset": message.queue_offset,
+        "attempt": message.delivery_attempt or 0,
+        "tag": message.tag,
+        "corrupted": message.corrupted,
+        "message_group": message.message_group,
+        # Zero stands for none.
+        "deliver_at": message.delivery_timestamp or None,
+    }
+    return {name: value for name, value in described.items() if value is not None}
+
+
+def which(message):
+    """Names a delivery."""
+    return {
+        "id": message.id,
+        "message_id": message.message_id,
+        "queue": message.queue,
+        "offset": message.queue_offset,
+        "attempt": message.delivery_attempt or 0,
+    }
+
+
+def is_given_back(arguments, message):
+    """Some messages are to come again."""
+    number = (id_in(message.body) or "").rpartition("-")[2]
+    early = (message.delivery_attempt or 0) <= arguments.give_back_times
+    return arguments.give_back > 0 and early and number.isdigit() and int(number) % 5 == 0
+
+
+def receiving(arguments, history, progress, ending):
+    """A simple consumer and the threads that work with it."""
+    consumer = new_consumer(arguments)
+    ending.postpone()
+    workers = [Worker(consumer, arguments, history, progress, ending, number) for number in range(arguments.in_flight)]
+    for worker in workers:
+        worker.start()
+    return consumer, workers
+
+
 def consume(arguments, stop):
     history = History(arguments.history, arguments.name or client_name("consumer"))
-    history.start("python", VERSION, arguments.topic, arguments.group, arguments.filter, kind="simple", order=arguments.order)
-    consumer = new_consumer(arguments)
+    told = {"kind": arguments.kind, "order": arguments.order, "max_attempts": arguments.max_attempts}
+    if arguments.sql:
+        told["sql"] = arguments.filter
+    wants = arguments.wants or arguments.filter
+    history.start("python", VERSION, arguments.topic, arguments.group, wants, **told)
     counters = ["received", "deliveries", "acknowledged", "receive_errors", "ack_errors"]
-    with Progress(arguments.progress, counters) as progress:
+    with Progress(arguments.progress, counters, history.client) as progress:
         ending = Ending(arguments, stop)
-        workers = [
-            Worker(consumer, arguments, history, progress, ending, number) for number in range(arguments.in_flight)
-        ]
-        for worker in workers:
-            worker.start()
+        if arguments.kind == "push":
+            listening = Listening(arguments, history, progress, ending)
+            consumer, workers = new_push_consumer(arguments, listening.consume), []
+        else:
+            consumer, workers = receiving(arguments, history, progress, ending)
+        ending.postpone()
         while (reason := ending.reason()) is None:
             stop.wait(0.1)
         # A receive that waits for messages may take long; what it still brings is told as not seen to end.

@@ -62,6 +62,10 @@ class History:
         lines.append(self._line("complete", op=op, call=call, outcome=outcome, **fields))
         self._write(lines)
 
+    def message(self, described):
+        """A message that a push consumer was given."""
+        self._write([self._line("message", **described)])
+
     def end(self, reason, **counts):
         with self._lock:
             self._append([self._line("end", reason=reason, **counts)])

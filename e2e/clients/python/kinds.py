@@ -6,6 +6,10 @@ from history import id_in
 from library import TransactionResolution, explain
 
 
+def number_of(message):
+    return int(id_in(message.body).rpartition("-")[2])
+
+
 class Normal:
     check = None
 
@@ -43,6 +47,32 @@ class Delay(Normal):
         """It has no place in a queue yet."""
 
 
+class Recall(Delay):
+    """Every third message is taken back at once."""
+
+    def send(self, producer, message):
+        receipt = producer.send(message)
+        if number_of(message) % 3:
+            return receipt, None
+        return receipt, lambda: self.take_back(producer, message, receipt)
+
+    def take_back(self, producer, message, receipt):
+        call = self.history.invoke("recall", id=id_in(message.body))
+        try:
+            producer.recall_message(message.topic, receipt.recall_handle)
+        except Exception as error:  # noqa: BLE001, then it comes, or does not
+            code, text, certain = explain(error)
+            self.history.complete("recall", call, "fail" if certain else "unknown", code=code, error=text)
+            return
+        self.history.complete("recall", call, "ok")
+
+
+class Priority(Normal):
+    def prepare(self, message, session):
+        message.priority = number_of(message) % 10
+        return {"priority": message.priority}
+
+
 class Transaction(Normal):
     """Every fourth message is rolled back, of the others every third is left to the broker's question."""
 
@@ -55,12 +85,8 @@ class Transaction(Normal):
         self.progress.add("asked")
         return TransactionResolution.COMMIT if verdict == "commit" else TransactionResolution.ROLLBACK
 
-    @staticmethod
-    def number(message):
-        return int(id_in(message.body).rpartition("-")[2])
-
     def verdict(self, message):
-        return "rollback" if self.number(message) % 4 == 0 else "commit"
+        return "rollback" if number_of(message) % 4 == 0 else "commit"
 
     def prepare(self, message, session):
         return {"transaction": True}
@@ -69,7 +95,7 @@ class Transaction(Normal):
         transaction = producer.begin_transaction()
         receipt = producer.send(message, transaction)
         verdict = self.verdict(message)
-        if verdict == "commit" and self.number(message) % 3 == 0:
+        if verdict == "commit" and number_of(message) % 3 == 0:
             return receipt, None
         end = transaction.commit if verdict == "commit" else transaction.rollback
         return receipt, lambda: self.decide(id_in(message.body), verdict, end)
@@ -88,4 +114,11 @@ class Transaction(Normal):
         """It has no place in a queue yet."""
 
 
-KINDS = {"normal": Normal, "fifo": Fifo, "delay": Delay, "transaction": Transaction}
+KINDS = {
+    "normal": Normal,
+    "fifo": Fifo,
+    "delay": Delay,
+    "recall": Recall,
+    "transaction": Transaction,
+    "priority": Priority,
+}

@@ -55,12 +55,22 @@ class ObservedMessage(Message):
 consumer_module.Message = ObservedMessage
 
 
-class ObservedConsumer(SimpleConsumer):
-    def _receive(self, queue, req, timeout):
-        messages = super()._receive(queue, req, timeout)
+class ObservedQueues:
+    """Tells which queue a message came from."""
+
+    async def _receive_coroutine(self, queue, req, timeout):
+        messages = await super()._receive_coroutine(queue, req, timeout)
         for message in messages:
             message.queue = f"{req.message_queue.broker.name}/{message.queue_id}"
         return messages
+
+
+class ObservedSimpleConsumer(ObservedQueues, SimpleConsumer):
+    pass
+
+
+class ObservedPushConsumer(ObservedQueues, PushConsumer):
+    pass
 
 
 class ObservedProducer(Producer):
@@ -84,8 +94,19 @@ class ObservedProducer(Producer):
         self._tries.count = 0
 
 
-def configuration(endpoints):
-    return ClientConfiguration(endpoints, Credentials())
+def configuration(arguments):
+    user = Credentials(arguments.access_key, arguments.secret_key) if arguments.access_key else Credentials()
+    return ClientConfiguration(arguments.endpoints, user)
+
+
+class Listener(MessageListener):
+    """Hands every message to a function."""
+
+    def __init__(self, consume):
+        self._consume = consume
+
+    def consume(self, message):
+        return self._consume(message)
 
 
 class Checker(TransactionChecker):
@@ -101,18 +122,36 @@ class Checker(TransactionChecker):
 def new_producer(arguments, check=None):
     def create():
         checker = Checker(check) if check else None
-        settings = configuration(arguments.endpoints)
-        return ObservedProducer(settings, [arguments.topic], checker, tls_enable=arguments.tls)
+        return ObservedProducer(configuration(arguments), [arguments.topic], checker, tls_enable=arguments.tls)
+
+    return started(create, arguments.topic, arguments.start_timeout)
+
+
+def subscription(arguments):
+    kind = FilterType.SQL if arguments.sql else FilterType.TAG
+    return {arguments.topic: FilterExpression(arguments.filter, kind)}
+
+
+def new_push_consumer(arguments, consume):
+    def create():
+        return ObservedPushConsumer(
+            configuration(arguments),
+            arguments.group,
+            Listener(consume),
+            subscription(arguments),
+            consumption_thread_count=arguments.in_flight,
+            tls_enable=arguments.tls,
+        )
 
     return started(create, arguments.topic, arguments.start_timeout)
 
 
 def new_consumer(arguments):
     def create():
-        return ObservedConsumer(
-            configuration(arguments.endpoints),
+        return ObservedSimpleConsumer(
+            configuration(arguments),
             arguments.group,
-            {arguments.topic: FilterExpression(arguments.filter)},
+            subscription(arguments),
             await_duration=arguments.wait,
             tls_enable=arguments.tls,
         )

@@ -58,6 +58,7 @@ def message_for(topic, message_id, number, size):
         message.keys = f"key-{number}"
     if number % 5 == 0:
         message.add_property("number", str(number))
+    message.add_property("quarter", str(number % 4))
     return message
 
 
@@ -96,7 +97,7 @@ def worker(producer, kind, arguments, history, progress, numbers, session, stop)
 def produce(arguments, stop):
     history = History(arguments.history, arguments.name or client_name("producer"))
     history.start("python", VERSION, arguments.topic)
-    progress = Progress(arguments.progress, ["sent", "acknowledged", "unknown", "failed", "asked"])
+    progress = Progress(arguments.progress, ["sent", "acknowledged", "unknown", "failed", "asked"], history.client)
     kind = KINDS[arguments.type](arguments, history, progress)
     producer = new_producer(arguments, kind.check)
     with progress:

@@ -1,11 +1,13 @@
 """Counts what happens and prints the counts as JSON lines while it does."""
 
 import json
+import sys
 import threading
 
 
 class Progress:
-    def __init__(self, period, names):
+    def __init__(self, period, names, client):
+        self._client = client
         self._counts = dict.fromkeys(names, 0)
         self._lock = threading.Lock()
         self._period = period
@@ -21,7 +23,7 @@ class Progress:
         self._done.set()
         if self._period:
             self._thread.join()
-        print(json.dumps({**self.counts(), "final": True}), flush=True)
+        self._print(final=True)
 
     def add(self, name, number=1):
         with self._lock:
@@ -37,4 +39,9 @@ class Progress:
 
     def _print_regularly(self):
         while not self._done.wait(self._period):
-            print(json.dumps(self.counts()), flush=True)
+            self._print()
+
+    def _print(self, **more):
+        # One write, since several may share the output.
+        sys.stdout.write(json.dumps({"client": self._client, **self.counts(), **more}) + "\n")
+        sys.stdout.flush()

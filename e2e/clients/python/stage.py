@@ -8,8 +8,8 @@ from library import (
     ClientConfiguration,
     Credentials,
     FilterExpression,
+    Listener,
     Message,
-    MessageListener,
     Producer,
     PushConsumer,
     SimpleConsumer,
@@ -57,14 +57,6 @@ def refused(what, wanted, call):
             raise Failed(f"{what} was refused with {type(error).__name__}: {error} instead of code {wanted}") from error
         return
     raise Failed(f"{what} was not refused")
-
-
-class Listener(MessageListener):
-    def __init__(self, consume):
-        self._consume = consume
-
-    def consume(self, message):
-        return self._consume(message)
 
 
 class Stage:

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::retry_policy::Policy;
 use mainstay_proto::control::{
-    ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, CreateUserRequest, CustomizedRetry,
-    DeliveryOrder, RetryPolicy, Rights, StartPosition, Topic, User, UserSecret,
+    ChangeUserRequest, ConsumerGroup, CreateConsumerGroupRequest, CreateTopicRequest, CreateUserRequest,
+    CustomizedRetry, DeliveryOrder, RetryPolicy, Rights, StartPosition, Topic, User, UserSecret,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -37,9 +37,27 @@ impl Admin {
         Ok(())
     }
 
-    /// A user who may use the topic and the group of this name, and nothing else.
+    /// A user who may use topics and groups of this name, which may end in `*`, and nothing else.
     pub(crate) async fn user(&self, name: &str, secret: &str, topic: &str) -> Result<()> {
         let grants = vec![format!("publish,subscribe:topic:{topic}"), format!("subscribe:group:{topic}")];
+        self.user_with(name, secret, grants).await
+    }
+
+    /// A user who may send to the topic, and nothing else.
+    pub(crate) async fn publisher(&self, name: &str, secret: &str, topic: &str) -> Result<()> {
+        self.user_with(name, secret, vec![format!("publish:topic:{topic}")]).await
+    }
+
+    /// Lets the user ask for the way to the topic, but not send any more.
+    pub(crate) async fn revoke(&self, name: &str, topic: &str) -> Result<()> {
+        let grants = vec![format!("subscribe:topic:{topic}")];
+        let rights = Some(Rights { admin: false, grants });
+        let request = ChangeUserRequest { name: name.to_owned(), secret: None, rights };
+        self.client.clone().change_user(request).await.with_context(|| format!("change user {name}"))?;
+        Ok(())
+    }
+
+    async fn user_with(&self, name: &str, secret: &str, grants: Vec<String>) -> Result<()> {
         let user = User { name: name.to_owned(), rights: Some(Rights { admin: false, grants }), revision: 0 };
         let secret = UserSecret { text: secret.to_owned() };
         let request = CreateUserRequest { user: Some(user), secret: Some(secret) };

@@ -1,4 +1,5 @@
-//! Three broker processes of one Raft group on this machine, behind one address, any of which can be killed.
+//! Three broker processes of one Raft group on this machine, behind one address, any of which can be killed. Clients need
+//! credentials.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -135,6 +136,9 @@ data = "{data}"
 
 [replication]
 mode = "raft"
+
+[auth]
+enabled = true
 
 [listen]
 client = "{client}"

@@ -1,181 +1,342 @@
-//! The leader is killed while clients send and receive messages of every kind; their histories are judged afterwards.
+//! The leader is killed while the clients of all languages send and receive messages of every kind; a checker judges their
+//! histories afterwards.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use mainstay_checker::{History, Moment, Options, check_with, longest_pause};
-use mainstay_proto::control::{DeliveryOrder, TopicType};
+use anyhow::Result;
+use futures::future::join_all;
+use mainstay_checker::Moment;
 
 use crate::admin::Admin;
 use crate::cluster::Cluster;
-use crate::lateness;
-use crate::player::Launcher;
-use crate::scenarios::{PLAIN, Scenario};
-use crate::worker::{Counts, Worker};
-
-/// Languages whose clients keep histories and are sent through this.
-pub(crate) const LANGUAGES: [&str; 2] = ["java", "python"];
+use crate::judging::{Files, judge};
+use crate::kinds::{Kind, Shows};
+use crate::player::{Launcher, Outcome, Verdict};
+use crate::scenarios::Scenario;
+use crate::worker::{Counts, Part, Worker};
 
 /// Acknowledged sends of each kind before the kill, and of those begun after it.
-const ENOUGH: u64 = 60;
-const START: Duration = Duration::from_secs(60);
-const HEALED: Duration = Duration::from_secs(40);
+const ENOUGH: u64 = 20;
+/// All programs start at once.
+const START: Duration = Duration::from_secs(120);
+const HEALED: Duration = Duration::from_secs(45);
 /// Transactions that have to be asked about after the kill, and how long that may take: the first question comes after 6 s.
 const ASKED: u64 = 5;
 const QUESTIONS: Duration = Duration::from_secs(45);
+/// Sends of somebody whose right to send was taken away that have to be refused, before and after the kill.
+const REFUSED: u64 = 5;
 const LAST_CALLS: Duration = Duration::from_secs(20);
-const DRAIN: Duration = Duration::from_secs(90);
+const DRAIN: Duration = Duration::from_secs(120);
 
-/// What is sent and how it is consumed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kind {
-    pub(crate) scenario: Scenario,
-    produce: &'static [&'static str],
-    consume: &'static [&'static str],
+/// A client's programs: one sends everything, one receives everything.
+struct Client {
+    language: &'static str,
+    producers: Worker,
+    consumers: Worker,
+    /// How the programs ended, if not well.
+    end: Result<()>,
 }
 
-pub(crate) const KINDS: [Kind; 5] = [
-    Kind { scenario: Scenario { name: "normal", ..PLAIN }, produce: &[], consume: &[] },
-    Kind {
-        scenario: Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::InOrder, ..PLAIN },
-        produce: &["--type", "fifo"],
-        consume: &["--order", "fifo"],
-    },
-    Kind {
-        scenario: Scenario { name: "delay", topic: TopicType::Delay, ..PLAIN },
-        produce: &["--type", "delay", "--delay", "2"],
-        consume: &[],
-    },
-    Kind {
-        scenario: Scenario { name: "transaction", topic: TopicType::Transaction, ..PLAIN },
-        produce: &["--type", "transaction"],
-        consume: &[],
-    },
-    Kind { scenario: Scenario { name: "retry", ..PLAIN }, produce: &[], consume: &["--give-back", "2"] },
-];
-
-impl Kind {
-    /// Whether the producer must be asked about its open transactions. Python's library opens its command stream again only
-    /// minutes after the broker at its other end is gone, which may be the one that is killed.
-    fn must_be_asked(&self, language: &str) -> bool {
-        self.scenario.topic == TopicType::Transaction && language != "python"
-    }
-}
-
-/// A client's producer and consumer of one kind.
-struct Pair {
+/// A client at one kind.
+struct Cell {
+    client: usize,
+    topic: String,
     kind: Kind,
-    producer: Worker,
-    consumer: Worker,
+    /// What was missing; then nothing more is waited for.
+    problem: Option<anyhow::Error>,
+    /// Counts when the leader was killed.
+    before: Counts,
 }
 
-/// How a kind went: what was seen, or what was wrong.
-pub(crate) struct Told {
-    pub(crate) name: &'static str,
-    pub(crate) outcome: Result<String>,
+/// All clients at all kinds, at once, with one kill.
+pub(crate) struct Run {
+    cluster: Cluster,
+    clients: Vec<Client>,
+    cells: Vec<Cell>,
 }
 
-/// One client's programs at all these kinds, with one kill.
+/// What became of each client and kind.
 ///
 /// # Errors
-/// When something else than a kind went wrong: then nothing is known about any.
-pub(crate) async fn one_language(
+/// When something else than a client went wrong: then nothing is known about any.
+pub(crate) async fn all(
     program: &Path,
     folder: &Path,
     launcher: &Launcher,
-    language: &'static str,
+    languages: &[&'static str],
     kinds: &[Kind],
-) -> Result<Vec<Told>> {
-    let folder = folder.join(format!("{language}-kill"));
+) -> Result<BTreeMap<&'static str, BTreeMap<String, Verdict>>> {
+    let began = Instant::now();
+    let folder = folder.join("kill");
     std::fs::create_dir_all(&folder)?;
-    let mut cluster = Cluster::start(program, &folder).await?;
+    let cluster = Cluster::start(program, &folder).await?;
     let leader = cluster.leader(START).await?;
     let admin = Admin::new(&cluster.internal(leader))?;
-    let mut pairs = Vec::new();
-    for kind in kinds {
-        admin.prepare(language, &kind.scenario).await?;
-        pairs.push(pair(&cluster, &folder, launcher, language, *kind)?);
+    let mut run = Run { cluster, clients: Vec::new(), cells: Vec::new() };
+    for language in languages {
+        run.add(&admin, &folder, launcher, language, kinds).await?;
     }
-    reach(&pairs, |_| ENOUGH, START).await?;
+    run.wait("acknowledged sends", START, |_, now| now.acknowledged >= ENOUGH).await;
+    println!("    all send {:.0} s after they were started", began.elapsed().as_secs_f64());
+    run.revoke(&admin).await?;
+    run.refusals().await;
+    run.note_counts();
     let lost = Moment::now();
-    cluster.kill(leader).await?;
+    run.cluster.kill(leader).await?;
     let killed = Instant::now();
-    let before: Vec<Counts> = pairs.iter().map(|pair| pair.producer.counts()).collect();
-    reach(&pairs, |at| before[at].acknowledged + ENOUGH, HEALED).await?;
-    println!(
-        "    {language}: {ENOUGH} more of each kind {:.1} s after the kill",
-        killed.elapsed().as_secs_f64()
-    );
-    cluster.start_missing().await?;
-    for (pair, before) in pairs.iter().zip(&before).filter(|(pair, _)| pair.kind.must_be_asked(language)) {
-        let wanted = before.asked + ASKED;
-        pair.producer.reach("questions after the kill", QUESTIONS, |counts| counts.asked >= wanted).await?;
-    }
-    for pair in &pairs {
-        pair.producer.stop()?;
-    }
-    for pair in &mut pairs {
-        pair.producer.ended(LAST_CALLS).await?;
-    }
-    for pair in &mut pairs {
-        pair.consumer.ended(DRAIN).await?;
-    }
-    Ok(pairs.iter().map(|pair| Told { name: pair.kind.scenario.name, outcome: judge(pair, lost) }).collect())
+    run.wait("acknowledged sends after the kill", HEALED, |before, now| {
+        now.acknowledged >= before.acknowledged + ENOUGH
+    })
+    .await;
+    println!("    {ENOUGH} more of each kind {:.1} s after the kill", killed.elapsed().as_secs_f64());
+    run.cluster.start_missing().await?;
+    run.refusals().await;
+    run.questions().await;
+    run.finish().await;
+    Ok(run.verdicts(lost, began))
 }
 
-fn pair(cluster: &Cluster, folder: &Path, launcher: &Launcher, language: &str, kind: Kind) -> Result<Pair> {
-    let topic = format!("{language}-{}", kind.scenario.name);
-    let endpoint = cluster.endpoint();
-    let command = |role: &str, more: &[&str]| {
-        let mut command = launcher.command(language);
-        command.args(["--endpoints", &endpoint, "--topic", &topic]).args(more);
-        (command, format!("{topic}-{role}"))
-    };
-    let (consume, name) = command("consumer", &["--group", &topic]);
-    // Idle for longer than messages are invisible, so that what came to nobody comes again before.
-    let arguments = ["consume", "--invisible", "10", "--wait", "5", "--until-idle", "16", "--in-flight", "4"];
-    let consumer = Worker::start(consume, folder, &name, &[&arguments, kind.consume].concat())?;
-    let (produce, name) = command("producer", &[]);
-    let arguments = ["produce", "--rate", "25", "--in-flight", "8"];
-    let producer = Worker::start(produce, folder, &name, &[&arguments, kind.produce].concat())?;
-    Ok(Pair { kind, producer, consumer })
+impl Run {
+    /// Makes what a language's programs need, and starts them.
+    async fn add(
+        &mut self,
+        admin: &Admin,
+        folder: &Path,
+        launcher: &Launcher,
+        language: &'static str,
+        kinds: &[Kind],
+    ) -> Result<()> {
+        let endpoint = self.cluster.endpoint();
+        let user = User { name: language.to_owned(), secret: format!("secret-of-{language}") };
+        admin.user(&user.name, &user.secret, &format!("{language}-*")).await?;
+        let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+        for kind in kinds {
+            admin.prepare(language, &kind.scenario).await?;
+            let topic = format!("{language}-{}", kind.scenario.name);
+            senders.push(user.producer(&endpoint, &topic, kind));
+            receivers.push(user.consumer(&endpoint, &topic, kind));
+            if kind.scenario.dead_letters {
+                receivers.push(user.reader(&endpoint, &topic));
+            }
+            if kind.shows == Shows::Refusals {
+                let intruder = User { name: intruder(&topic), secret: user.secret.clone() };
+                admin.publisher(&intruder.name, &intruder.secret, &topic).await?;
+                senders.push(intruder.intruder(&endpoint, &topic));
+            }
+            let client = self.clients.len();
+            self.cells.push(Cell { client, topic, kind: *kind, problem: None, before: Counts::default() });
+        }
+        let start = |role: &str, parts: &[Part]| {
+            Worker::start(launcher.command(language), folder, &format!("{language} {role}"), parts)
+        };
+        let consumers = start("consumers", &receivers)?;
+        let producers = start("producers", &senders)?;
+        self.clients.push(Client { language, producers, consumers, end: Ok(()) });
+        Ok(())
+    }
+
+    fn note_counts(&mut self) {
+        for cell in &mut self.cells {
+            cell.before = self.clients[cell.client].producers.counts(&producer(&cell.topic));
+        }
+    }
+
+    /// Waits for the producers of all cells.
+    async fn wait(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        enough: impl Fn(&Counts, &Counts) -> bool + Copy + Send,
+    ) {
+        self.wait_where(
+            |_, _| true,
+            |cell, _| {
+                let before = cell.before;
+                (producer(&cell.topic), what, limit, move |now: &Counts| enough(&before, now))
+            },
+        )
+        .await;
+    }
+
+    /// Waits for a part of each of these cells that have no problem yet: which, for what, how long, and until when.
+    async fn wait_where<E: Fn(&Counts) -> bool + Send>(
+        &mut self,
+        wanted: impl Fn(&Cell, &str) -> bool,
+        wish: impl Fn(&Cell, &Worker) -> (String, &'static str, Duration, E),
+    ) {
+        let (clients, wish) = (&self.clients, &wish);
+        let cells = self.cells.iter_mut().filter(|cell| cell.problem.is_none());
+        let cells = cells.filter(|cell| wanted(cell, clients[cell.client].language));
+        join_all(cells.map(|cell| async move {
+            let producers = &clients[cell.client].producers;
+            let (part, what, limit, enough) = wish(cell, producers);
+            cell.problem = producers.reach(&part, what, limit, enough).await.err();
+        }))
+        .await;
+    }
+
+    /// From now on intruders may not send.
+    async fn revoke(&self, admin: &Admin) -> Result<()> {
+        for cell in self.cells.iter().filter(|cell| cell.kind.shows == Shows::Refusals) {
+            admin.revoke(&intruder(&cell.topic), &cell.topic).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for more sends of intruders that were refused.
+    async fn refusals(&mut self) {
+        self.wait_where(
+            |cell, _| cell.kind.shows == Shows::Refusals,
+            |cell, producers| {
+                let part = intruder(&cell.topic);
+                let wanted = producers.counts(&part).failed + REFUSED;
+                (part, "refusals", QUESTIONS, move |now: &Counts| now.failed >= wanted)
+            },
+        )
+        .await;
+    }
+
+    /// Waits for questions about transactions that came after the kill.
+    async fn questions(&mut self) {
+        self.wait_where(
+            |cell, language| cell.kind.must_be_asked(language),
+            |cell, _| {
+                let wanted = cell.before.asked + ASKED;
+                let what = "questions after the kill";
+                (producer(&cell.topic), what, QUESTIONS, move |now: &Counts| now.asked >= wanted)
+            },
+        )
+        .await;
+    }
+
+    /// Producers stop, consumers end when nothing more comes.
+    async fn finish(&mut self) {
+        for client in &mut self.clients {
+            client.end = client.producers.stop();
+        }
+        for client in &mut self.clients {
+            let ended = client.producers.ended(LAST_CALLS).await;
+            client.end = std::mem::replace(&mut client.end, Ok(())).and(ended);
+        }
+        join_all(self.clients.iter_mut().map(|client| async {
+            let ended = client.consumers.ended(DRAIN).await;
+            client.end = std::mem::replace(&mut client.end, Ok(())).and(ended);
+        }))
+        .await;
+    }
+
+    fn verdicts(self, lost: Moment, began: Instant) -> BTreeMap<&'static str, BTreeMap<String, Verdict>> {
+        let seconds = began.elapsed().as_secs_f64();
+        let mut verdicts: BTreeMap<&str, BTreeMap<String, Verdict>> = BTreeMap::new();
+        for cell in self.cells {
+            let client = &self.clients[cell.client];
+            let name = format!("test scenario {}/{}", client.language, cell.kind.scenario.name);
+            let files = cell.files(client);
+            let judged = cell.problem.map_or_else(|| judge(&cell.kind, &files, lost, ENOUGH), Err);
+            let outcome = match judged {
+                Ok(told) => {
+                    println!("{name} with the leader killed ... ok ({seconds:.0} s) {}", told.text);
+                    Outcome::Ok(told.seen)
+                }
+                Err(error) => {
+                    println!("{name} with the leader killed ... FAILED ({seconds:.0} s)\n    {error:#}");
+                    Outcome::Failed { reason: format!("{error:#}") }
+                }
+            };
+            let kind = cell.kind.scenario.name.to_owned();
+            verdicts.entry(client.language).or_default().insert(kind, Verdict { outcome, seconds });
+        }
+        for client in self.clients {
+            let own = verdicts.entry(client.language).or_default();
+            if let Err(error) = client.end
+                && own.values().all(|verdict| matches!(verdict.outcome, Outcome::Ok(_)))
+            {
+                println!(
+                    "test scenario {} with the leader killed ... FAILED\n    {error:#}",
+                    client.language
+                );
+                let outcome = Outcome::Failed { reason: format!("{error:#}") };
+                own.values_mut().for_each(|verdict| verdict.outcome = outcome.clone());
+            }
+        }
+        verdicts
+    }
 }
 
-async fn reach(pairs: &[Pair], wanted: impl Fn(usize) -> u64, limit: Duration) -> Result<()> {
-    let all = pairs.iter().enumerate().map(|(at, pair)| {
-        let wanted = wanted(at);
-        pair.producer.reach("acknowledged sends", limit, move |counts| counts.acknowledged >= wanted)
-    });
-    futures::future::try_join_all(all).await?;
-    Ok(())
+impl Cell {
+    fn files(&self, client: &Client) -> Files {
+        let scenario: &Scenario = &self.kind.scenario;
+        let sent = |name: String| client.producers.history(&name);
+        let received = |name: String| client.consumers.history(&name);
+        Files {
+            producer: sent(producer(&self.topic)),
+            consumer: received(consumer(&self.topic)),
+            reader: scenario.dead_letters.then(|| received(reader(&self.topic))),
+            intruder: (self.kind.shows == Shows::Refusals).then(|| sent(intruder(&self.topic))),
+        }
+    }
 }
 
-fn judge(pair: &Pair, lost: Moment) -> Result<String> {
-    let histories = [History::read(pair.producer.history())?, History::read(pair.consumer.history())?];
-    let options = Options { leader_lost: vec![lost], ..Options::default() };
-    let report = check_with(&histories, &options);
-    let wrong: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    ensure!(
-        wrong.is_empty(),
-        "{} violations, the first: {}",
-        wrong.len(),
-        wrong[..wrong.len().min(3)].join("; ")
-    );
-    ensure!(report.acknowledged >= 2 * ENOUGH, "only {} sends were acknowledged", report.acknowledged);
-    let group = report.groups.values().next().cloned().unwrap_or_default();
-    let mut told = format!(
-        "{} sent, {} acknowledged, {} received, {} came again",
-        report.sent, report.acknowledged, group.received, group.redeliveries
-    );
-    if pair.kind.scenario.name == "retry" {
-        ensure!(group.redeliveries > ENOUGH / 10, "too few messages came again: {}", group.redeliveries);
+fn producer(topic: &str) -> String {
+    format!("{topic}-producer")
+}
+
+fn consumer(topic: &str) -> String {
+    format!("{topic}-consumer")
+}
+
+fn reader(topic: &str) -> String {
+    format!("{topic}-reader")
+}
+
+fn intruder(topic: &str) -> String {
+    format!("{topic}-intruder")
+}
+
+/// Whom a part works as.
+struct User {
+    name: String,
+    secret: String,
+}
+
+impl User {
+    fn producer(&self, endpoint: &str, topic: &str, kind: &Kind) -> Part {
+        let own = ["produce", "--rate", "2", "--in-flight", "4"];
+        self.part(producer(topic), endpoint, topic, &[&own, kind.produce].concat())
     }
-    if let Some(pause) = longest_pause(&histories) {
-        told.push_str(&format!(", longest pause {:.1} s", pause.length().as_secs_f64()));
+
+    fn intruder(&self, endpoint: &str, topic: &str) -> Part {
+        self.part(intruder(topic), endpoint, topic, &["produce", "--rate", "2", "--in-flight", "2"])
     }
-    if let Some(late) = lateness::latest(pair.consumer.history())? {
-        told.push_str(&format!(", first attempts at most {late} ms late"));
+
+    fn consumer(&self, endpoint: &str, topic: &str, kind: &Kind) -> Part {
+        let own = ["--group", topic, "consume"];
+        self.part(consumer(topic), endpoint, topic, &[&own, &receiving()[..], kind.consume].concat())
     }
-    Ok(told)
+
+    /// Of the dead letters of the group. It has to end after the group has: only then is it judged whether some are missing.
+    fn reader(&self, endpoint: &str, topic: &str) -> Part {
+        let group = format!("{topic}-reader");
+        let own = ["--group", &group, "consume"];
+        let dead = format!("%DLQ%{topic}");
+        let arguments = [&own, &receiving()[..], &["--until-idle", "45"]].concat();
+        self.part(reader(topic), endpoint, &dead, &arguments)
+    }
+
+    fn part(&self, name: String, endpoint: &str, topic: &str, own: &[&str]) -> Part {
+        let common = ["--endpoints", endpoint, "--topic", topic];
+        let user = ["--access-key", &self.name, "--secret-key", &self.secret];
+        let arguments = common.iter().chain(&user).chain(own).map(|word| (*word).to_owned()).collect();
+        Part { name, arguments }
+    }
+}
+
+/// Idle for longer than messages are invisible, so that what came to nobody comes again before; and not before anything was
+/// sent.
+const RECEIVING: &str = "--batch 8 --invisible 10 --wait 5 --until-idle 16 --first-within 150 --in-flight 4";
+
+fn receiving() -> Vec<&'static str> {
+    RECEIVING.split(' ').collect()
 }

@@ -8,7 +8,9 @@ mod admin;
 mod broker;
 mod cluster;
 mod door;
+mod judging;
 mod killing;
+mod kinds;
 mod lateness;
 mod player;
 mod scenarios;
@@ -26,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::broker::{Broker, address};
-use crate::killing::{KINDS, Kind};
+use crate::kinds::{KINDS, Kind};
 use crate::player::{Access, LANGUAGES, Launcher, Outcome, Verdict};
 use crate::scenarios::{ALL, Scenario};
 use crate::table::Results;
@@ -100,44 +102,45 @@ async fn all(arguments: &Arguments) -> Result<bool> {
         failed += results.failures();
     }
     if arguments.part != Some(Part::OneBroker) {
-        for language in languages.iter().filter(|language| killing::LANGUAGES.contains(language)) {
-            let told = with_a_leader_kill(&program, &folder, &launcher, language, &arguments.names).await;
-            passed += told.iter().filter(|told| **told).count();
-            failed += told.iter().filter(|told| !**told).count();
+        let wanted = |kind: &Kind| {
+            arguments.names.is_empty() || arguments.names.iter().any(|name| name == kind.scenario.name)
+        };
+        let kinds: Vec<Kind> = KINDS.into_iter().filter(wanted).collect();
+        match with_a_leader_kill(&program, &folder, &launcher, &languages, &kinds).await {
+            Ok(results) => {
+                passed += results.passed();
+                failed += results.failures();
+            }
+            Err(error) => {
+                println!("test scenario all with the leader killed ... FAILED\n    {error:#}");
+                failed += 1;
+            }
         }
     }
     println!("{passed} passed, {failed} failed");
     Ok(failed == 0)
 }
 
-/// Whether each kind went well.
+/// Every client at every kind, all at once, while the leader is killed.
 async fn with_a_leader_kill(
     program: &Path,
     folder: &Path,
     launcher: &Launcher,
-    language: &'static str,
-    names: &[String],
-) -> Vec<bool> {
-    let wanted = |kind: &Kind| names.is_empty() || names.iter().any(|name| name == kind.scenario.name);
-    let kinds: Vec<Kind> = KINDS.into_iter().filter(wanted).collect();
-    let began = Instant::now();
-    let name = |kind: &str| format!("test scenario {language}/{kind} with the leader killed");
-    let told = match killing::one_language(program, folder, launcher, language, &kinds).await {
-        Ok(told) => told,
-        Err(error) => {
-            let seconds = began.elapsed().as_secs_f64();
-            println!("{} ... FAILED ({seconds:.0} s)\n    {error:#}", name("all"));
-            return vec![false];
-        }
-    };
-    let seconds = began.elapsed().as_secs_f64();
-    for told in &told {
-        match &told.outcome {
-            Ok(seen) => println!("{} ... ok ({seconds:.0} s) {seen}", name(told.name)),
-            Err(error) => println!("{} ... FAILED ({seconds:.0} s)\n    {error:#}", name(told.name)),
-        }
+    languages: &[&'static str],
+    kinds: &[Kind],
+) -> Result<Results> {
+    let mut results = Results::default();
+    if kinds.is_empty() {
+        return Ok(results);
     }
-    told.iter().map(|told| told.outcome.is_ok()).collect()
+    let began = Instant::now();
+    for (language, verdicts) in killing::all(program, folder, launcher, languages, kinds).await? {
+        results.add(language, verdicts);
+    }
+    let rows: Vec<Scenario> = kinds.iter().map(|kind| kind.scenario).collect();
+    println!("all clients with the leader killed took {:.0} s", began.elapsed().as_secs_f64());
+    println!("\n{}\n", results.render(languages, &rows));
+    Ok(results)
 }
 
 /// Every client at every scenario, all clients at once, each scenario with a topic of its own.

@@ -31,12 +31,16 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Seen {
     /// The most that a delayed message came after its time.
-    late_ms: Option<u64>,
+    pub(crate) late_ms: Option<u64>,
+    /// The longest time without an acknowledged send.
+    pub(crate) pause_ms: Option<u64>,
 }
 
 impl Seen {
     pub(crate) fn text(&self) -> String {
-        self.late_ms.map_or_else(String::new, |late| format!("late {late} ms"))
+        let late = self.late_ms.map(|late| format!("late {late} ms"));
+        let pause = self.pause_ms.map(|pause| format!("pause {pause} ms"));
+        late.into_iter().chain(pause).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -108,9 +112,9 @@ impl Launcher {
     ) -> Result<BTreeMap<String, Verdict>> {
         let mut command = self.command(language);
         // The broker is there: what does not start now would not start later.
-        command.args(["--endpoints", endpoint, "--topic", language, "--start-timeout", "3", "scenario"]);
-        command.args(["--access-endpoints", &access.endpoint]);
+        command.args(["--endpoints", endpoint, "--topic", language, "--start-timeout", "3"]);
         command.args(["--access-key", &access.user, "--secret-key", &access.secret]);
+        command.args(["scenario", "--access-endpoints", &access.endpoint]);
         command.args(scenarios.iter().map(|scenario| scenario.name));
         let mut child = command.stdout(Stdio::piped()).spawn().context("start e2e/clients/run")?;
         let output = child.stdout.take().context("a program without output")?;

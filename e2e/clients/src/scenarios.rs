@@ -6,7 +6,7 @@ use std::time::Duration;
 use mainstay_proto::control::{DeliveryOrder, TopicType};
 
 /// Attempts of messages in scenarios with dead letters; the programs know this number.
-const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Deliveries that a message has when nothing limits them earlier, as brokers have it by default.
 const MANY: u32 = 17;

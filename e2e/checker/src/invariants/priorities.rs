@@ -36,8 +36,11 @@ fn first_attempts<'a>(
     for copy in group.copies() {
         let Some(sent) = view.sends.get(copy.id) else { continue };
         let Kind::Priority { priority } = sent.send.kind else { continue };
-        let Some(first) = copy.deliveries.first().filter(|first| first.delivery.attempt == 1) else { continue };
-        let Some((broker, _)) = copy.position.queue.as_deref().and_then(|queue| queue.rsplit_once('/')) else {
+        let Some(first) = copy.deliveries.first().filter(|first| first.delivery.attempt == 1) else {
+            continue;
+        };
+        let Some((broker, _)) = copy.position.queue.as_deref().and_then(|queue| queue.rsplit_once('/'))
+        else {
             continue;
         };
         let (Some(receive), true) = (first.receive, sent.clock == first.clock) else { continue };
