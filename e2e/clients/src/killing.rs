@@ -22,6 +22,7 @@ const ENOUGH: u64 = 20;
 /// All programs start at once.
 const START: Duration = Duration::from_secs(120);
 const HEALED: Duration = Duration::from_secs(45);
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// Transactions that have to be asked about after the kill, and how long that may take: the first question comes after 6 s.
 const ASKED: u64 = 5;
 const QUESTIONS: Duration = Duration::from_secs(45);
@@ -80,9 +81,11 @@ pub(crate) async fn all(
     }
     run.wait("acknowledged sends", START, |_, now| now.acknowledged >= ENOUGH).await;
     println!("    all send {:.0} s after they were started", began.elapsed().as_secs_f64());
-    run.revoke(&admin).await?;
+    run.revoke().await?;
     run.refusals().await;
     run.note_counts();
+    // On a busy machine it may be another one by now.
+    let leader = run.cluster.leader(START).await?;
     let lost = Moment::now();
     run.cluster.kill(leader).await?;
     let killed = Instant::now();
@@ -178,9 +181,19 @@ impl Run {
     }
 
     /// From now on intruders may not send.
-    async fn revoke(&self, admin: &Admin) -> Result<()> {
+    async fn revoke(&self) -> Result<()> {
         for cell in self.cells.iter().filter(|cell| cell.kind.shows == Shows::Refusals) {
-            admin.revoke(&intruder(&cell.topic), &cell.topic).await?;
+            let began = Instant::now();
+            loop {
+                let leader = self.cluster.leader(START).await?;
+                let admin = Admin::new(&self.cluster.internal(leader))?;
+                match admin.revoke(&intruder(&cell.topic), &cell.topic).await {
+                    Ok(()) => break,
+                    // On a busy machine another broker may lead by now.
+                    Err(error) if began.elapsed() > HEALED => return Err(error),
+                    Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+                }
+            }
         }
         Ok(())
     }
