@@ -16,6 +16,12 @@ pub mod reason {
     pub const IMMUTABLE_FIELD: &str = "ImmutableField";
     pub const NAME_TAKEN: &str = "NameTaken";
     pub const APPLY_FAILED: &str = "ApplyFailed";
+    /// A Secret that the spec names is not there or cannot be used.
+    pub const SECRET_UNUSABLE: &str = "SecretUnusable";
+    /// Brokers still run what was asked for before.
+    pub const ROLLING_OUT: &str = "RollingOut";
+    /// Of the event when the operator has made the administrator's Secret.
+    pub const ADMINISTRATOR_CREATED: &str = "AdministratorCreated";
     pub const BROKERS_NOT_READY: &str = "BrokersNotReady";
     pub const NO_LEADER: &str = "NoLeader";
     pub const NO_WRITE_QUORUM: &str = "NoWriteQuorum";

@@ -3,10 +3,12 @@
 //! [`BrokerCluster`] is what people apply; [`BrokerGroup`] is written by the operator, one for each broker group, and is
 //! what people look at. The files under `crds/yaml` and in the chart always equal [`yaml_files`]; a test holds that.
 
+mod access;
 pub mod cluster;
 pub mod condition;
 pub mod group;
 mod schema;
+mod storage;
 
 pub use cluster::{BrokerCluster, BrokerClusterSpec, BrokerClusterStatus};
 pub use group::{BrokerGroup, BrokerGroupSpec, BrokerGroupStatus};

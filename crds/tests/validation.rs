@@ -106,6 +106,26 @@ fn what_cannot_change_is_refused_and_what_can_is_not() {
 }
 
 #[test]
+fn secrets_are_named_as_secrets_are() {
+    accepted(json!({"auth": {}}));
+    accepted(json!({"auth": {"enabled": true}}));
+    accepted(json!({"auth": {"enabled": true, "administrator": {}}}));
+    accepted(json!({"auth": {"enabled": false, "administrator": {"secretName": "root"}}}));
+    accepted(json!({"tls": {"secretName": "orders.example.com-tls"}}));
+    for name in ["Root", "two words", "-root", "root.", "../root", "a..b"] {
+        refused(
+            json!({"auth": {"administrator": {"secretName": name}}}),
+            "auth.administrator.secretName must be the name of a Secret",
+        );
+        refused(json!({"tls": {"secretName": name}}), "tls.secretName must be the name of a Secret");
+    }
+    let off = json!({});
+    let on = json!({"auth": {"enabled": true, "administrator": {"secretName": "root"}}});
+    assert_eq!(change(off.clone(), on.clone()), None);
+    assert_eq!(change(on, off), None, "both ways");
+}
+
+#[test]
 fn names_are_such_that_services_can_be_named_after_them() {
     for (name, fine) in
         [("orders", true), ("o", true), ("1orders", false), ("a.b", false), (&"x".repeat(41), false)]
@@ -144,5 +164,5 @@ fn examples_are_valid() {
         typed.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         seen += 1;
     }
-    assert!(seen >= 4, "only {seen} examples found");
+    assert!(seen >= 5, "only {seen} examples found");
 }

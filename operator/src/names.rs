@@ -44,6 +44,11 @@ pub fn secret(cluster: &str) -> String {
     format!("{cluster}-internal")
 }
 
+/// Secret with the administrator's credentials, where the operator makes it.
+pub fn administrator(cluster: &str) -> String {
+    format!("{cluster}-admin")
+}
+
 pub fn config(cluster: &str, group: u32) -> String {
     format!("{cluster}-{group}-config")
 }

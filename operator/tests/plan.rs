@@ -48,6 +48,11 @@ const CONTRACT: &[&str] = &[
     "internal.secret_file",
     "tls.cert_file",
     "tls.key_file",
+    "auth.enabled",
+    "auth.admin_file",
+    "auth.admin_secret_file",
+    "auth.clock_skew",
+    "auth.local_time",
     "groups.id",
     "groups.address",
     "groups.members.name",
@@ -69,11 +74,13 @@ fn everything() -> Value {
     json!({
         "groups": 2, "replicas": 3, "replication": { "mode": "Sync", "minInSync": 2, "ackTimeout": "1500ms" },
         "flush": { "type": "Async", "timeout": "5s", "interval": "1m30s" }, "tls": { "secretName": "cert" },
+        "auth": { "enabled": true, "administrator": { "secretName": "root" } },
         "resources": { "requests": { "cpu": "100m" } },
         "storage": { "size": "20Gi", "retention": { "time": "24h", "size": "15Gi" } },
         "scheduling": { "nodeSelector": { "disk": "fast" }, "priorityClassName": "high",
                         "tolerations": [{ "key": "a", "operator": "Exists" }] },
         "config": {
+            "auth.clock_skew": "30m", "auth.local_time": false,
             "replication.heartbeat": "50ms", "replication.lease": "500ms", "replication.election_min": "500ms",
             "replication.election_max": "900ms", "storage.segment_bytes": "16MiB", "storage.cache_bytes": "8MiB",
             "storage.snapshot_every": "32MiB",
@@ -129,6 +136,9 @@ fn a_rendered_file_says_what_the_spec_says() {
     let member = &second["members"].as_array().expect("a list")[2];
     assert_eq!(member["name"].as_str(), Some("orders-1-2"));
     assert_eq!(member["address"].as_str(), Some("orders-1-2.orders-peers.shop.svc.cluster.local:8082"));
+    assert_eq!(file["auth"]["admin_file"].as_str(), Some("/etc/mainstay-administrator/username"));
+    assert_eq!(file["auth"]["admin_secret_file"].as_str(), Some("/etc/mainstay-administrator/password"));
+    assert_eq!(file["auth"]["clock_skew"].as_str(), Some("1800s"));
     let single = config_file::render(&plan(json!({ "replicas": 1 })), 0, "cluster.local").expect("renders");
     assert!(single.contains("mode = \"none\"") && !single.contains("min_in_sync"), "{single}");
     assert!(single.contains("address = \"orders-0.shop.svc.cluster.local:8081\""), "{single}");
@@ -154,6 +164,12 @@ fn what_is_wrong_is_named_by_its_field() {
             json!({ "config": { "listen.client": "x" } }),
             "spec.config[\"listen.client\"]: is set by the operator",
         ),
+        (
+            json!({ "config": { "auth.enabled": true } }),
+            "spec.config[\"auth.enabled\"]: is set by spec.auth.enabled",
+        ),
+        (json!({ "config": { "auth.clock_skew": "8m" } }), "spec.config[\"auth.clock_skew\"]"),
+        (json!({ "auth": { "enabled": "yes" } }), "spec.auth"),
         (json!({ "config": { "replication.lease": "100ms" } }), "spec.config[\"replication.lease\"]"),
         (json!({ "config": { "storage.segment_bytes": "1KiB" } }), "spec.config[\"storage.segment_bytes\"]"),
         (json!({ "config": { "storage.segment_bytes": "2GiB" } }), "spec.config[\"storage.segment_bytes\"]"),
@@ -221,6 +237,46 @@ fn pods_are_restricted() {
     assert_eq!(container["allowPrivilegeEscalation"], false);
     assert_eq!(container["readOnlyRootFilesystem"], true);
     assert_eq!(container["capabilities"]["drop"], json!(["ALL"]));
+}
+
+#[test]
+fn access_control_is_off_and_mounts_the_administrators_secret_once_it_is_on() {
+    let template = |spec: Value| {
+        let set = stateful_set(&plan(spec), 0, "cluster.local", "broker:1", &Existing::default());
+        set.expect("renders").body["spec"]["template"].clone()
+    };
+    let off = template(json!({}));
+    assert!(!off.to_string().contains("administrator"), "{off}");
+    let text = config_file::render(&plan(json!({})), 0, "cluster.local").expect("renders");
+    assert!(!text.contains("auth"), "{text}");
+    let named = json!({ "enabled": false, "administrator": { "secretName": "root" } });
+    assert_eq!(template(json!({ "auth": named })), off, "a name alone switches nothing on");
+
+    for (administrator, secret) in [(json!({}), "orders-admin"), (json!({ "secretName": "root" }), "root")] {
+        let on = template(json!({ "auth": { "enabled": true, "administrator": administrator } }));
+        let volume = json!({ "name": "administrator", "secret": {
+            "secretName": secret, "defaultMode": 0o440,
+            "items": [{ "key": "username", "path": "username" }, { "key": "password", "path": "password" }],
+        } });
+        assert!(on["spec"]["volumes"].as_array().expect("a list").contains(&volume), "{on}");
+        let mount =
+            json!({ "name": "administrator", "mountPath": "/etc/mainstay-administrator", "readOnly": true });
+        let container = &on["spec"]["containers"][0];
+        assert!(container["volumeMounts"].as_array().expect("a list").contains(&mount), "{on}");
+        assert_ne!(on["metadata"]["annotations"], off["metadata"]["annotations"], "it takes a restart");
+    }
+}
+
+/// A mount of single files would never be renewed.
+#[test]
+fn secrets_are_mounted_so_that_kubernetes_renews_them() {
+    let set = stateful_set(&plan(everything()), 0, "cluster.local", "broker:1", &Existing::default());
+    let container = &set.expect("renders").body["spec"]["template"]["spec"]["containers"][0];
+    let mounts = container["volumeMounts"].as_array().expect("a list");
+    for folder in ["/etc/mainstay-tls", "/etc/mainstay-administrator"] {
+        assert!(mounts.iter().any(|mount| mount["mountPath"] == folder), "{mounts:?}");
+    }
+    assert!(mounts.iter().all(|mount| mount["subPath"].is_null()), "{mounts:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use server::Server;
 
 async fn start() -> Server {
     let (name, secret) = (UserName::new("admin").unwrap(), UserSecret::new("admin-secret").unwrap());
-    let auth = Auth { admin: Some(Administrator { name, secret }), ..Auth::default() };
+    let auth = Auth { admin: Some(Administrator { name, secret }.into()), ..Auth::default() };
     Server::start_with(|config| config.auth = Some(auth)).await
 }
 

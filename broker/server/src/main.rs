@@ -189,7 +189,7 @@ fn require_credentials(config: &mut Config, file: Option<&Path>) -> anyhow::Resu
             (secret.clone(), Some(secret))
         }
     };
-    config.auth = Some(Auth { admin: Some(Administrator { name, secret }), ..Auth::default() });
+    config.auth = Some(Auth { admin: Some(Administrator { name, secret }.into()), ..Auth::default() });
     Ok(made)
 }
 

@@ -27,7 +27,7 @@ const SECRET: &str = "secret-of-user";
 fn with_auth(config: &mut Config) {
     let name = UserName::new(ADMIN.0).unwrap();
     let secret = UserSecret::new(ADMIN.1).unwrap();
-    config.auth = Some(Auth { admin: Some(Administrator { name, secret }), ..Auth::default() });
+    config.auth = Some(Auth { admin: Some(Administrator { name, secret }.into()), ..Auth::default() });
 }
 
 fn rights(grants: &[&str]) -> Rights {

@@ -47,8 +47,9 @@ default
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, create, patch]
-# Reads and makes the secret of each cluster's internal port. Rights cannot be narrowed down by name, since clusters are
-# named by people; watchNamespaces narrows them down by namespace. It can neither list nor change secrets.
+# Makes the secrets of each cluster's internal port and administrator, and reads those that a cluster names, to refuse what
+# brokers could not use. Rights cannot be narrowed down by name, since people give the names; watchNamespaces narrows them
+# down by namespace. It can neither list, change nor delete secrets.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]

@@ -111,6 +111,11 @@ fn ready(observed: &Observed, leader: Option<Leader<'_>>) -> Verdict {
         let message = format!("{ready} of {all} brokers are ready");
         return Verdict::new(condition::READY, false, reason::BROKERS_NOT_READY, message);
     }
+    let old = observed.members.iter().filter(|m| m.pod.as_ref().is_some_and(|pod| pod.outdated)).count();
+    if old > 0 {
+        let message = format!("{old} of {all} brokers run what was asked for before");
+        return Verdict::new(condition::READY, false, reason::ROLLING_OUT, message);
+    }
     Verdict::new(condition::READY, true, reason::AS_EXPECTED, format!("{all} brokers are ready"))
 }
 

@@ -4,13 +4,15 @@ use serde::Serialize;
 
 use mainstay_crds::cluster::{FlushType, Mode};
 
-use super::{Plan, duration, settings::Setting};
+use super::{Plan, duration, secrets, settings::Setting};
 use crate::names;
 
 /// Where the file and the secret are mounted.
 pub const FOLDER: &str = "/etc/mainstay";
 /// Where the certificate for clients is mounted.
 pub const TLS_FOLDER: &str = "/etc/mainstay-tls";
+/// Where the administrator's credentials are mounted.
+pub const ADMINISTRATOR_FOLDER: &str = "/etc/mainstay-administrator";
 /// Where the data volume is mounted.
 pub const DATA_FOLDER: &str = "/var/lib/mainstay";
 
@@ -23,6 +25,8 @@ struct File {
     internal: Internal,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<Tls>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Auth>,
     groups: Vec<Group>,
 }
 
@@ -42,6 +46,13 @@ struct Internal {
 struct Tls {
     cert_file: String,
     key_file: String,
+}
+
+#[derive(Serialize)]
+struct Auth {
+    enabled: bool,
+    admin_file: String,
+    admin_secret_file: String,
 }
 
 #[derive(Serialize)]
@@ -74,8 +85,13 @@ pub fn render(plan: &Plan, group: u32, domain: &str) -> Result<String, toml::ser
         },
         internal: Internal { secret_file: format!("{FOLDER}/secret/{}", names::TOKEN_KEY) },
         tls: plan.spec.tls.as_ref().map(|_| Tls {
-            cert_file: format!("{TLS_FOLDER}/tls.crt"),
-            key_file: format!("{TLS_FOLDER}/tls.key"),
+            cert_file: format!("{TLS_FOLDER}/{}", secrets::CERTIFICATE),
+            key_file: format!("{TLS_FOLDER}/{}", secrets::KEY),
+        }),
+        auth: plan.administrator_secret().map(|_| Auth {
+            enabled: true,
+            admin_file: format!("{ADMINISTRATOR_FOLDER}/{}", secrets::USERNAME),
+            admin_secret_file: format!("{ADMINISTRATOR_FOLDER}/{}", secrets::PASSWORD),
         }),
         groups: (0..plan.groups).map(|id| broker_group(plan, id, domain)).collect(),
     };

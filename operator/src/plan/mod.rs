@@ -5,10 +5,11 @@ pub mod config_file;
 pub mod duration;
 pub mod objects;
 pub mod retention;
+pub mod secrets;
 pub mod settings;
 pub mod workload;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use mainstay_crds::{BrokerClusterSpec, BrokerGroupSpec, cluster::Mode};
 use serde_json::Value;
@@ -17,7 +18,8 @@ use retention::Retention;
 use settings::Setting;
 
 /// A field that cannot be accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
 pub struct FieldError {
     /// Path of the field, e.g. `spec.replication.ackTimeout`.
     pub field: String,
@@ -27,12 +29,6 @@ pub struct FieldError {
 impl FieldError {
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
-    }
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `spec.config`: settings of the broker's configuration file that have no field of their own. Only keys in the table are
 //! taken, each with its type, so that no broker is ever given a file that it would refuse.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -28,6 +28,8 @@ enum Kind {
 }
 
 const TABLE: &[(&str, Kind)] = &[
+    ("auth.clock_skew", Kind::Span),
+    ("auth.local_time", Kind::Flag),
     ("consumer_groups.auto_create", Kind::Flag),
     ("consumer_groups.max_attempts", Kind::Count),
     ("consumer_groups.start", Kind::OneOf(&["earliest", "latest"])),
@@ -44,6 +46,10 @@ const TABLE: &[(&str, Kind)] = &[
 
 /// Keys that a field of the resource sets.
 const FIELDS: &[(&str, &str)] = &[
+    ("auth.admin", "spec.auth.administrator"),
+    ("auth.admin_file", "spec.auth.administrator"),
+    ("auth.admin_secret_file", "spec.auth.administrator"),
+    ("auth.enabled", "spec.auth.enabled"),
     ("flush.interval", "spec.flush.interval"),
     ("flush.timeout", "spec.flush.timeout"),
     ("flush.type", "spec.flush.type"),
@@ -152,9 +158,18 @@ fn relations(settings: &BTreeMap<String, Setting>) -> Vec<FieldError> {
     let lease = span("replication.lease", "1s");
     let election_min = span("replication.election_min", "1s");
     let election_max = span("replication.election_max", "1600ms");
+    let local_time = settings.get("auth.local_time") != Some(&Setting::Flag(false));
+    let most = Duration::from_secs(60 * if local_time { 7 } else { 60 });
+    let skew = span("auth.clock_skew", "5m");
+    let skew_limits = if local_time {
+        "must be between 1s and 7m with auth.local_time true"
+    } else {
+        "must be between 1s and 60m with auth.local_time false"
+    };
     let segment = segment_bytes(settings);
     let snapshot_every = text_bytes(settings, "storage.snapshot_every", "256MiB");
     let demands = [
+        (skew >= Duration::from_secs(1) && skew <= most, "auth.clock_skew", skew_limits),
         (lease >= heartbeat * 3, "replication.lease", "must be at least three times replication.heartbeat"),
         (election_min >= lease, "replication.election_min", "must not be below replication.lease"),
         (election_max > election_min, "replication.election_max", "must be above replication.election_min"),

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Plan, config_file,
     objects::{Kind, Object, selector},
+    secrets,
 };
 use crate::names;
 
@@ -116,6 +117,14 @@ fn pod(plan: &Plan, group: u32, image: &str) -> Value {
             json!({ "name": "tls", "secret": { "secretName": tls.secret_name, "defaultMode": 0o440 } }),
         );
     }
+    if let Some(administrator) = plan.administrator_secret() {
+        let item = |key: &str| json!({ "key": key, "path": key });
+        volumes.push(json!({ "name": "administrator", "secret": {
+            "secretName": administrator.name(),
+            "items": [item(secrets::USERNAME), item(secrets::PASSWORD)],
+            "defaultMode": 0o440,
+        } }));
+    }
     let mut pod = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -180,6 +189,10 @@ fn container(plan: &Plan, image: &str) -> Value {
     ];
     if plan.spec.tls.is_some() {
         mounts.push(json!({ "name": "tls", "mountPath": config_file::TLS_FOLDER, "readOnly": true }));
+    }
+    if plan.administrator_secret().is_some() {
+        let path = config_file::ADMINISTRATOR_FOLDER;
+        mounts.push(json!({ "name": "administrator", "mountPath": path, "readOnly": true }));
     }
     let port = |name: &str, port: u16| json!({ "name": name, "containerPort": port, "protocol": "TCP" });
     let mut container = json!({

@@ -17,7 +17,7 @@ use super::{
     Context,
     broker::Brokers,
     execute::{Hands, kind},
-    observe,
+    observe::{self, Revision},
     pods::{GroupKey, Pods},
 };
 use crate::{
@@ -33,7 +33,15 @@ const RETRY: Duration = Duration::from_secs(1);
 const BREATH: Duration = Duration::from_millis(30);
 
 /// What the last round saw, for the cluster's status.
-pub type View = Option<Observed>;
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub observed: Observed,
+    /// The StatefulSet's generation that the pods were compared with.
+    pub workload: Option<i64>,
+}
+
+/// Absent before the first round.
+pub type View = Option<Seen>;
 
 /// Looks after the group until it is gone or `stop` is called.
 pub async fn run(
@@ -62,7 +70,7 @@ struct Agent<'a> {
     pods: Pods,
     brokers: Brokers,
     record: BrokerGroup,
-    revision: Option<String>,
+    revision: Option<Revision>,
     refreshed: Instant,
     memory: Memory,
 }
@@ -122,7 +130,9 @@ impl<'a> Agent<'a> {
         let mut nudges = self.pods.nudges();
         loop {
             let started = Instant::now();
-            if started.duration_since(self.refreshed) >= REFRESH && !self.refresh().await {
+            // A template that is new to Kubernetes as well has its revision soon.
+            let old = if self.revision.is_some() { REFRESH } else { RETRY };
+            if started.duration_since(self.refreshed) >= old && !self.refresh().await {
                 return;
             }
             let next = self.round(view).await;
@@ -178,7 +188,7 @@ impl<'a> Agent<'a> {
             &self.key.0,
             &self.pods,
             &self.brokers,
-            self.revision.as_deref(),
+            self.revision.as_ref().map(|revision| revision.name.as_str()),
             context.clock,
         )
         .await;
@@ -205,7 +215,8 @@ impl<'a> Agent<'a> {
             }
         }
         observed.recorded = self.record.status.clone().unwrap_or_default();
-        view.send_replace(Some(observed));
+        let workload = self.revision.as_ref().and_then(|revision| revision.generation);
+        view.send_replace(Some(Seen { observed, workload }));
         decision.next
     }
 }

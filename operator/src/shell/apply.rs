@@ -1,24 +1,21 @@
 //! Brings a cluster's objects about, by server-side apply with one field manager. An object of that name that belongs to
 //! somebody else is never touched.
 
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{PersistentVolumeClaim, Secret},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams},
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
-use rand::RngCore;
 use serde_json::json;
 use tracing::info;
 
 use crate::{
     names,
     plan::{
-        Plan, objects,
+        FieldError, Plan, objects,
         objects::{Kind, Object},
         workload::{self, Existing},
     },
@@ -31,6 +28,8 @@ pub enum ApplyError {
     Taken { kind: &'static str, name: String, owner: String },
     #[error("{kind} {name}: {}", brief(.error))]
     Kube { kind: &'static str, name: String, error: Box<kube::Error> },
+    #[error("{0}")]
+    Secret(#[from] FieldError),
     #[error("the configuration file cannot be written: {0}")]
     Config(#[from] toml::ser::Error),
 }
@@ -43,7 +42,10 @@ fn brief(error: &kube::Error) -> String {
     }
 }
 
-/// Applies everything a cluster consists of.
+/// Generation of each group's StatefulSet, by the number of the group.
+pub type Workloads = BTreeMap<u32, Option<i64>>;
+
+/// Applies everything a cluster consists of, apart from its Secrets.
 ///
 /// # Errors
 /// The first object that could not be applied.
@@ -52,20 +54,21 @@ pub async fn apply(
     plan: &Plan,
     domain: &str,
     default_image: &str,
-) -> Result<(), ApplyError> {
-    ensure_secret(client, plan).await?;
+) -> Result<Workloads, ApplyError> {
     for object in objects::supporting(plan, domain)? {
         apply_object(client, plan, &object).await?;
     }
+    let mut workloads = Workloads::new();
     for group in 0..plan.groups {
         let api = api(client, plan, Kind::StatefulSet);
         let name = names::group(&plan.identity.name, group);
         let found = api.get_opt(&name).await.map_err(|error| failed(Kind::StatefulSet, &name, error))?;
         let existing = found.map(|set| Existing::of(&set.data)).unwrap_or_default();
         let object = workload::stateful_set(plan, group, domain, default_image, &existing)?;
-        apply_object(client, plan, &object).await?;
+        workloads.insert(group, apply_object(client, plan, &object).await?);
     }
-    grow_volumes(client, plan).await
+    grow_volumes(client, plan).await?;
+    Ok(workloads)
 }
 
 fn api(client: &Client, plan: &Plan, kind: Kind) -> Api<DynamicObject> {
@@ -78,7 +81,8 @@ fn failed(kind: Kind, name: &str, error: kube::Error) -> ApplyError {
     ApplyError::Kube { kind: kind.api().2, name: name.to_owned(), error: Box::new(error) }
 }
 
-async fn apply_object(client: &Client, plan: &Plan, object: &Object) -> Result<(), ApplyError> {
+/// Gives back the object's generation.
+async fn apply_object(client: &Client, plan: &Plan, object: &Object) -> Result<Option<i64>, ApplyError> {
     let api = api(client, plan, object.kind);
     let failed = |error| failed(object.kind, &object.name, error);
     let found = api.get_opt(&object.name).await.map_err(failed)?;
@@ -91,10 +95,17 @@ async fn apply_object(client: &Client, plan: &Plan, object: &Object) -> Result<(
     if before != written.resource_version() {
         info!(kind = object.kind.api().2, name = object.name, created = before.is_none(), "applied");
     }
-    Ok(())
+    Ok(written.metadata.generation)
 }
 
-fn ours(plan: &Plan, kind: &'static str, name: &str, metadata: &ObjectMeta) -> Result<(), ApplyError> {
+/// # Errors
+/// When the object is not this cluster's.
+pub(super) fn ours(
+    plan: &Plan,
+    kind: &'static str,
+    name: &str,
+    metadata: &ObjectMeta,
+) -> Result<(), ApplyError> {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     if owners.iter().any(|owner| owner.uid == plan.identity.uid) {
         return Ok(());
@@ -103,33 +114,6 @@ fn ours(plan: &Plan, kind: &'static str, name: &str, metadata: &ObjectMeta) -> R
     let owner =
         owner.map_or("nobody".to_owned(), |owner| format!("{} {} ({})", owner.kind, owner.name, owner.uid));
     Err(ApplyError::Taken { kind, name: name.to_owned(), owner })
-}
-
-/// The token of the internal port: made once, never changed.
-async fn ensure_secret(client: &Client, plan: &Plan) -> Result<(), ApplyError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), &plan.identity.namespace);
-    let name = names::secret(&plan.identity.name);
-    let failed = |error| ApplyError::Kube { kind: "Secret", name: name.clone(), error: Box::new(error) };
-    if let Some(found) = api.get_opt(&name).await.map_err(failed)? {
-        return ours(plan, "Secret", &name, &found.metadata);
-    }
-    let mut bytes = [0_u8; 32];
-    rand::rng().fill_bytes(&mut bytes);
-    let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            labels: Some(names::cluster_labels(&plan.identity.name)),
-            ..ObjectMeta::default()
-        },
-        data: Some([(names::TOKEN_KEY.to_owned(), ByteString(token.into_bytes()))].into()),
-        type_: Some("Opaque".to_owned()),
-        ..Secret::default()
-    };
-    secret.metadata.owner_references = serde_json::from_value(json!([objects::owner(&plan.identity)])).ok();
-    api.create(&PostParams::default(), &secret).await.map_err(failed)?;
-    info!(name, "made the internal secret");
-    Ok(())
 }
 
 /// Asks for more where volumes are smaller than the spec says; the StatefulSet's own template can never change.

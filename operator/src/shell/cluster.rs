@@ -20,10 +20,11 @@ use tracing::{info, warn};
 
 use super::{
     Context, agent,
-    apply::{self, ApplyError},
+    apply::{self, ApplyError, Workloads},
     cluster_status::{self, GroupView, Refusal},
     events,
     pods::Pods,
+    secrets,
 };
 use crate::{
     names,
@@ -61,6 +62,12 @@ struct Agent {
     stop: CancellationToken,
 }
 
+/// What was applied last.
+struct Accepted {
+    administrator_secret: Option<String>,
+    workloads: Workloads,
+}
+
 struct Keeper<'a> {
     context: &'a Context,
     object: watch::Receiver<DynamicObject>,
@@ -69,6 +76,7 @@ struct Keeper<'a> {
     agents: TaskTracker,
     groups: BTreeMap<i32, Agent>,
     applied: Option<(Option<i64>, Instant)>,
+    accepted: Option<Accepted>,
     refusal: Option<Refusal>,
     started: Instant,
     /// The generation and refusal that people have been told about.
@@ -90,6 +98,7 @@ impl<'a> Keeper<'a> {
             agents: TaskTracker::new(),
             groups: BTreeMap::new(),
             applied: None,
+            accepted: None,
             refusal: None,
             started: Instant::now(),
             told: None,
@@ -124,14 +133,20 @@ impl<'a> Keeper<'a> {
 
     /// Applies the spec if it can be accepted, and looks after whatever groups there are either way.
     async fn bring_about(&mut self, object: &DynamicObject) -> Option<Refusal> {
-        let refusal = self.accept(object).await.err();
+        let refusal = match self.accept(object).await {
+            Ok(accepted) => {
+                self.accepted = Some(accepted);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        };
         if let Err(error) = self.find_groups(object).await {
             warn!(cluster = object.name_any(), %error, "the cluster's groups cannot be listed");
         }
         refusal
     }
 
-    async fn accept(&self, object: &DynamicObject) -> Result<(), Refusal> {
+    async fn accept(&self, object: &DynamicObject) -> Result<Accepted, Refusal> {
         let identity = Identity {
             name: object.name_any(),
             namespace: object.namespace().unwrap_or_default(),
@@ -149,17 +164,27 @@ impl<'a> Keeper<'a> {
         if !forbidden.is_empty() {
             return Err(Refusal { reason: reason::IMMUTABLE_FIELD, message: join(&forbidden) });
         }
-        let settings = &self.context.settings;
-        apply::apply(&self.context.client, &plan, &settings.domain, &settings.broker_image).await.map_err(
-            |error| {
-                warn!(cluster = plan.identity.name, %error, "not applied");
-                let reason = match error {
-                    ApplyError::Taken { .. } => reason::NAME_TAKEN,
-                    _ => reason::APPLY_FAILED,
-                };
-                Refusal { reason, message: error.to_string() }
-            },
-        )
+        self.apply(object, &plan).await.map_err(|error| {
+            warn!(cluster = plan.identity.name, %error, "not applied");
+            let reason = match error {
+                ApplyError::Taken { .. } => reason::NAME_TAKEN,
+                ApplyError::Secret(_) => reason::SECRET_UNUSABLE,
+                _ => reason::APPLY_FAILED,
+            };
+            Refusal { reason, message: error.to_string() }
+        })
+    }
+
+    async fn apply(&self, object: &DynamicObject, plan: &Plan) -> Result<Accepted, ApplyError> {
+        let (client, settings) = (&self.context.client, &self.context.settings);
+        if let Some(made) = secrets::provide(client, plan).await? {
+            let note = format!("Secret {made} holds the administrator's credentials: username and password");
+            self.tell(object, false, reason::ADMINISTRATOR_CREATED, &note).await;
+        }
+        let workloads = apply::apply(client, plan, &settings.domain, &settings.broker_image).await?;
+        let administrator = plan.administrator_secret();
+        let administrator_secret = administrator.map(|secret| secret.name().to_owned());
+        Ok(Accepted { administrator_secret, workloads })
     }
 
     async fn owned_groups(&self, object: &DynamicObject) -> Result<Vec<BrokerGroup>, kube::Error> {
@@ -208,12 +233,21 @@ impl<'a> Keeper<'a> {
         if self.told.as_ref() == Some(&telling) {
             return;
         }
+        self.tell(object, true, refusal.reason, &refusal.message).await;
+        self.told = Some(telling);
+    }
+
+    async fn tell(&self, object: &DynamicObject, warning: bool, reason: &str, note: &str) {
         let resource = BrokerCluster::api_resource();
         let regarding = kube::Resource::object_ref(object, &resource);
         let identity = &self.context.settings.identity;
-        events::tell(&self.context.client, identity, &regarding, true, refusal.reason, &refusal.message)
-            .await;
-        self.told = Some(telling);
+        events::tell(&self.context.client, identity, &regarding, warning, reason, note).await;
+    }
+
+    /// Generation of the group's StatefulSet as it was applied last.
+    fn applied_to(&self, group: i32) -> Option<i64> {
+        let group = u32::try_from(group).ok()?;
+        *self.accepted.as_ref()?.workloads.get(&group)?
     }
 
     async fn publish(&self, object: &DynamicObject) {
@@ -225,12 +259,16 @@ impl<'a> Keeper<'a> {
         let views: Vec<GroupView> = self
             .groups
             .iter()
-            .map(|(id, agent)| GroupView {
-                id: *id,
-                name: agent.record.name_any(),
-                mode: agent.record.spec.mode,
-                replicas: agent.record.spec.replicas,
-                observed: agent.view.borrow().clone(),
+            .map(|(id, agent)| {
+                let seen = agent.view.borrow().clone();
+                GroupView {
+                    id: *id,
+                    name: agent.record.name_any(),
+                    mode: agent.record.spec.mode,
+                    replicas: agent.record.spec.replicas,
+                    uncompared: self.applied_to(*id) > seen.as_ref().and_then(|seen| seen.workload),
+                    observed: seen.map(|seen| seen.observed),
+                }
             })
             .collect();
         let recorded: BrokerClusterStatus = object
@@ -238,11 +276,16 @@ impl<'a> Keeper<'a> {
             .get("status")
             .and_then(|status| serde_json::from_value(status.clone()).ok())
             .unwrap_or_default();
+        let administrator_secret = match &self.accepted {
+            Some(accepted) => accepted.administrator_secret.clone(),
+            None => recorded.administrator_secret.clone(),
+        };
         let status = cluster_status::status(
             &object.name_any(),
             object.metadata.generation,
             &views,
             self.refusal.as_ref(),
+            administrator_secret,
             &recorded,
             Timestamp::now(),
         );

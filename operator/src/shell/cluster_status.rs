@@ -30,6 +30,8 @@ pub struct GroupView {
     pub mode: Mode,
     pub replicas: i32,
     pub observed: Option<Observed>,
+    /// Its pods have not been compared yet with what was applied last.
+    pub uncompared: bool,
 }
 
 impl GroupView {
@@ -51,6 +53,7 @@ pub fn status(
     generation: Option<i64>,
     groups: &[GroupView],
     refusal: Option<&Refusal>,
+    administrator_secret: Option<String>,
     recorded: &BrokerClusterStatus,
     wall: Timestamp,
 ) -> BrokerClusterStatus {
@@ -82,6 +85,7 @@ pub fn status(
             .map(|group| group.leader.as_deref().unwrap_or("-"))
             .collect::<Vec<_>>()
             .join(","),
+        administrator_secret,
         groups: summaries,
         conditions: conditions(verdicts, &recorded.conditions, generation, wall),
     }
@@ -103,7 +107,13 @@ fn summary(group: &GroupView) -> GroupSummary {
 fn ready_verdict(groups: &[GroupView], refusal: Option<&Refusal>) -> Verdict {
     match refusal {
         Some(refusal) => Verdict::new(condition::READY, false, refusal.reason, refusal.message.clone()),
-        None => all_groups(condition::READY, groups),
+        None => match groups.iter().find(|group| group.uncompared) {
+            Some(group) => {
+                let message = format!("{}: brokers may still run what was asked for before", group.name);
+                Verdict::new(condition::READY, false, reason::ROLLING_OUT, message)
+            }
+            None => all_groups(condition::READY, groups),
+        },
     }
 }
 
@@ -131,6 +141,7 @@ fn all_groups(type_: &'static str, groups: &[GroupView]) -> Verdict {
 fn known_reason(text: &str) -> &'static str {
     [
         reason::BROKERS_NOT_READY,
+        reason::ROLLING_OUT,
         reason::NO_WRITE_QUORUM,
         reason::SINGLE_REPLICA,
         reason::TOO_FEW_REPLICAS,

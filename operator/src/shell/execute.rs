@@ -201,7 +201,7 @@ impl Hands<'_> {
         };
         let pod = timely(self.pod_api.get(member)).await?;
         let same = pod.uid().as_deref() == Some(&uid);
-        let outdated = revision.is_some() && pod.labels().get(REVISION_LABEL) != revision.as_ref();
+        let outdated = revision.is_some_and(|wanted| pod.labels().get(REVISION_LABEL) != Some(&wanted.name));
         if !same || !outdated {
             return Err(ActError::Changed(member.to_owned()));
         }

@@ -11,6 +11,7 @@ pub mod leadership;
 pub mod metrics;
 pub mod observe;
 pub mod pods;
+pub mod secrets;
 pub mod supervisor;
 pub mod web;
 

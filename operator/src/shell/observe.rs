@@ -103,14 +103,26 @@ fn describe(pod: &KubePod, revision: Option<&str>) -> Pod {
 /// Label by which the StatefulSet controller says which template a pod was made from.
 pub const REVISION_LABEL: &str = "controller-revision-hash";
 
+/// What pods should be made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// The StatefulSet's generation that it belongs to.
+    pub generation: Option<i64>,
+    pub name: String,
+}
+
 /// The revision that pods should have, read from the API server; absent while it is not known for the newest template.
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn revision(stateful_sets: &Api<DynamicObject>, name: &str) -> Result<Option<String>, kube::Error> {
+pub async fn revision(
+    stateful_sets: &Api<DynamicObject>,
+    name: &str,
+) -> Result<Option<Revision>, kube::Error> {
     let Some(set) = stateful_sets.get_opt(name).await? else { return Ok(None) };
     let status = &set.data["status"];
     let current =
         status["observedGeneration"].as_i64().is_some_and(|seen| Some(seen) == set.metadata.generation);
-    Ok(status["updateRevision"].as_str().filter(|_| current).map(str::to_owned))
+    let newest = status["updateRevision"].as_str().filter(|_| current);
+    Ok(newest.map(|name| Revision { generation: set.metadata.generation, name: name.to_owned() }))
 }

@@ -93,6 +93,9 @@ impl fmt::Debug for ClientApi {
 impl ClientApi {
     /// Starts looking after clients until `stop`, at which open streams end as well. Needs a tokio runtime.
     pub fn start(config: Arc<Config>, group: GroupHandle, cluster: Cluster, stop: CancellationToken) -> Self {
+        if let Some(admin) = config.auth.as_ref().and_then(|auth| auth.admin.clone()) {
+            tokio::spawn(admin.keep_up(stop.clone()));
+        }
         let api = Self {
             inner: Arc::new(Inner {
                 catalog: Catalog::new(Arc::clone(&config), group.clone(), cluster.clone()),

@@ -1,10 +1,10 @@
 //! `[auth]`: whether clients need credentials, and what of them is accepted.
 
-use std::path::Path;
 use std::time::Duration;
 
-use mainstay_messaging::{UserName, UserSecret};
+use mainstay_messaging::UserName;
 
+use super::administrator::{CurrentAdministrator, Files, NameFrom};
 use super::check::ConfigError;
 use super::file;
 
@@ -16,17 +16,10 @@ const MAX_SKEW_UTC: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub struct Auth {
     /// May do everything, besides the users in the log.
-    pub admin: Option<Administrator>,
+    pub admin: Option<CurrentAdministrator>,
     /// How far a client's clock may be from the broker's.
     pub clock_skew: Duration,
     pub dates: ClientDates,
-}
-
-/// A user that comes from the configuration.
-#[derive(Debug, Clone)]
-pub struct Administrator {
-    pub name: UserName,
-    pub secret: UserSecret,
 }
 
 /// What the dates that clients sign may be.
@@ -59,17 +52,16 @@ pub(super) fn check(file: &file::Auth) -> Result<Option<Auth>, ConfigError> {
         let problem = format!("must be between 1s and {minutes}m with local_time = {}", file.local_time);
         return Err(invalid("clock_skew", problem));
     }
-    let name = UserName::new(&file.admin).map_err(|error| invalid("admin", error.to_string()))?;
+    let name = match &file.admin_file {
+        Some(path) => NameFrom::File(path.clone()),
+        None => {
+            let name = UserName::new(&file.admin);
+            NameFrom::Config(name.map_err(|error| invalid("admin", error.to_string()))?)
+        }
+    };
     let admin = match &file.admin_secret_file {
-        Some(path) => Some(Administrator { name, secret: secret(path)? }),
+        Some(secret) => Some(CurrentAdministrator::load(Files { name, secret: secret.clone() })?),
         None => None,
     };
     Ok(Some(Auth { admin, clock_skew, dates }))
-}
-
-fn secret(path: &Path) -> Result<UserSecret, ConfigError> {
-    let invalid = |problem: String| ConfigError::invalid("auth.admin_secret_file", problem);
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| invalid(format!("cannot read {}: {error}", path.display())))?;
-    UserSecret::new(text.trim()).map_err(|error| invalid(format!("{}: {error}", path.display())))
 }

@@ -195,6 +195,8 @@ pub(super) struct Auth {
     pub(super) enabled: bool,
     /// Access key of a user that may do everything.
     pub(super) admin: String,
+    /// File with that access key, in place of `admin`.
+    pub(super) admin_file: Option<PathBuf>,
     /// File with its secret key. Without one there is no such user.
     pub(super) admin_secret_file: Option<PathBuf>,
     /// How far a client's clock may be from the broker's.
@@ -208,6 +210,7 @@ impl Default for Auth {
         Self {
             enabled: false,
             admin: "admin".to_owned(),
+            admin_file: None,
             admin_secret_file: None,
             clock_skew: seconds::<300>(),
             local_time: true,

@@ -1,6 +1,7 @@
 //! What a broker is told before it starts. A [`Config`] that exists has been checked as a whole: its member is in its
 //! group, the mode fits the number of replicas, addresses parse, the secret has been read.
 
+mod administrator;
 mod auth;
 mod check;
 mod file;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use mainstay_record::GroupId;
 use serde::Deserialize;
 
-pub use auth::{Administrator, Auth, ClientDates};
+pub use administrator::{Administrator, CurrentAdministrator};
+pub use auth::{Auth, ClientDates};
 pub use check::ConfigError;
 
 /// Name of the environment variable that names the member when the file does not.

@@ -22,7 +22,7 @@ pub(super) use self::needs::Guarded;
 use self::needs::Permits;
 use super::names::full_name;
 use super::refusal::{Checked, Refusal};
-use crate::config::{Administrator, Auth};
+use crate::config::{Administrator, Auth, CurrentAdministrator};
 use crate::group::GroupHandle;
 
 /// For access keys that nobody has, so that they take as long to refuse as the others.
@@ -34,7 +34,7 @@ static NOBODY: LazyLock<UserSecret> = LazyLock::new(|| {
 /// Checks calls.
 #[derive(Debug)]
 pub(crate) struct Access {
-    admin: Option<Administrator>,
+    admin: Option<CurrentAdministrator>,
     group: GroupHandle,
     moments: Moments,
 }
@@ -101,8 +101,8 @@ impl Access {
         if shown.access_key.is_empty() {
             return Err(unauthorized("credentials are needed: the access key is empty".to_owned()));
         }
-        let known = self.group.metadata();
-        let user = self.find(&known, shown.access_key);
+        let (known, admin) = (self.group.metadata(), self.admin());
+        let user = find(&known, admin.as_deref(), shown.access_key);
         let secret = user.map_or_else(|| NOBODY.expose(), |(_, secret)| secret);
         let genuine = shown.is_by(secret, date.as_bytes());
         let Some((permits, _)) = user.filter(|_| genuine) else {
@@ -112,16 +112,24 @@ impl Access {
         act(&permits)
     }
 
-    /// The user of this name as last applied here, and its secret.
-    fn find<'a>(&'a self, known: &'a Metadata, name: &str) -> Option<(Permits<'a>, &'a str)> {
-        match &self.admin {
-            Some(admin) if admin.name.as_str() == name => {
-                Some((Permits { user: &admin.name, rights: &Rights::Admin }, admin.secret.expose()))
-            }
-            _ => {
-                let user = known.user(name)?;
-                Some((Permits { user: &user.name, rights: &user.rights }, user.secret.expose()))
-            }
+    fn admin(&self) -> Option<Arc<Administrator>> {
+        self.admin.as_ref().map(CurrentAdministrator::now)
+    }
+}
+
+/// The user of this name as last applied here, and its secret.
+fn find<'a>(
+    known: &'a Metadata,
+    admin: Option<&'a Administrator>,
+    name: &str,
+) -> Option<(Permits<'a>, &'a str)> {
+    match admin {
+        Some(admin) if admin.name.as_str() == name => {
+            Some((Permits { user: &admin.name, rights: &Rights::Admin }, admin.secret.expose()))
+        }
+        _ => {
+            let user = known.user(name)?;
+            Some((Permits { user: &user.name, rights: &user.rights }, user.secret.expose()))
         }
     }
 }
@@ -132,8 +140,8 @@ impl Permit {
     /// # Errors
     /// `UNAUTHORIZED`.
     pub(super) fn check(&self, settings: &Settings) -> Checked<()> {
-        let known = self.access.group.metadata();
-        match self.access.find(&known, self.user.as_str()) {
+        let (known, admin) = (self.access.group.metadata(), self.access.admin());
+        match find(&known, admin.as_deref(), self.user.as_str()) {
             Some((permits, _)) => settings.check(&permits),
             None => Err(unauthorized(format!("user '{}' does not exist any more", self.user))),
         }
@@ -141,8 +149,8 @@ impl Permit {
 
     /// Whether the user, as it is by now, may publish into `topic`, named in full.
     pub(super) fn may_publish(&self, topic: &str) -> bool {
-        let known = self.access.group.metadata();
-        let user = self.access.find(&known, self.user.as_str());
+        let (known, admin) = (self.access.group.metadata(), self.access.admin());
+        let user = find(&known, admin.as_deref(), self.user.as_str());
         user.is_some_and(|(permits, _)| permits.rights.allow(Action::Publish, Resource::Topic(topic)))
     }
 }

@@ -1,5 +1,5 @@
 //! An API server in memory: objects with resource versions, compare-and-swap, the status subresource, merge patches and
-//! watches. Server-side apply is approximated by a merge.
+//! watches. Server-side apply is approximated by a merge. StatefulSets have the revision of their newest spec at once.
 
 use std::{
     collections::BTreeMap,
@@ -56,6 +56,11 @@ impl FakeApi {
         self.store.lock().expect("lock").objects.get(path).cloned()
     }
 
+    /// Every object with its path.
+    pub fn objects(&self) -> Vec<(String, Value)> {
+        self.store.lock().expect("lock").objects.clone().into_iter().collect()
+    }
+
     /// Puts an object there, as somebody else would.
     pub fn put(&self, path: &str, object: Value) {
         let mut store = self.store.lock().expect("lock");
@@ -97,7 +102,12 @@ impl FakeApi {
         let generation =
             before.as_ref().map_or(0, |before| before["metadata"]["generation"].as_i64().unwrap_or(1));
         let changed = before.as_ref().is_none_or(|before| before["spec"] != object["spec"]);
-        object["metadata"]["generation"] = json!(generation + i64::from(changed));
+        let generation = generation + i64::from(changed);
+        object["metadata"]["generation"] = json!(generation);
+        if path.contains("/statefulsets/") {
+            let revision = format!("revision-{generation}");
+            object["status"] = json!({ "observedGeneration": generation, "updateRevision": revision });
+        }
         store.objects.insert(path.to_owned(), object.clone());
         let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
         let _ = self.changes.send((path.to_owned(), json!({ "type": kind, "object": object })));

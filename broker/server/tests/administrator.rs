@@ -1,0 +1,77 @@
+//! The administrator's credentials are replaced while the broker serves: the new ones are taken, the old ones are not.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod server;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use client::{Client, code, message};
+use mainstay_broker::config::Config;
+use mainstay_proto::rocketmq::Code;
+
+/// Bound of everything that waits for a state.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// As Kubernetes replaces a mounted Secret: both files by one rename.
+fn put(folder: &Path, version: &str, name: &str, secret: &str) {
+    let place = folder.join(version);
+    fs::create_dir(&place).unwrap();
+    fs::write(place.join("username"), name).unwrap();
+    fs::write(place.join("password"), secret).unwrap();
+    symlink(&place, folder.join("next")).unwrap();
+    fs::rename(folder.join("next"), folder.join("data")).unwrap();
+}
+
+/// As the operator writes it.
+fn text(folder: &Path) -> String {
+    let data = folder.join("data");
+    format!(
+        "cluster = \"c\"\ngroup = 0\nmember = \"m\"\ndata = \"/tmp/x\"\n[replication]\nmode = \"none\"\n\
+         [listen]\ninternal = \"127.0.0.1:0\"\n\
+         [auth]\nenabled = true\nadmin_file = \"{0}/username\"\nadmin_secret_file = \"{0}/password\"\n\
+         [[groups]]\nid = 0\naddress = \"h:1\"\nmembers = [{{ name = \"m\", address = \"h:2\" }}]\n",
+        data.display()
+    )
+}
+
+async fn answer(client: &Client) -> Code {
+    code(&client.send(vec![message("t", "m", "x")]).await.status)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_credentials_are_taken_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "one", "root", "first-secret");
+    let auth = Config::parse(&text(folder.path()), None).unwrap().auth;
+    let server = server::start_with(|config| config.auth = auth).await;
+    let old = server.client().signed("root", "first-secret");
+    let new = server.client().signed("other", "second-secret");
+    assert_eq!((answer(&old).await, answer(&new).await), (Code::Ok, Code::Unauthorized));
+
+    put(folder.path(), "two", "other", "second-secret");
+    let deadline = Instant::now() + PATIENCE;
+    while answer(&new).await != Code::Ok {
+        assert!(Instant::now() < deadline, "the new credentials are not taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(answer(&old).await, Code::Unauthorized);
+    server.stop().await;
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |version: &str, name: &str, secret: &str| {
+        put(folder.path(), version, name, secret);
+        Config::parse(&text(folder.path()), None).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(error("good", "root", "long-enough"), "");
+    assert!(error("name", "two words", "long-enough").contains("auth.admin_file"));
+    let refusal = error("secret", "root", "guessed");
+    assert!(refusal.contains("auth.admin_secret_file") && !refusal.contains("guessed"), "{refusal}");
+}

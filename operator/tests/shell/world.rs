@@ -1,0 +1,101 @@
+//! What the tests put into the API server, where it lies, and the operator that runs against it.
+
+use std::time::Duration;
+
+use mainstay_operator::shell::supervisor;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    api::FakeApi,
+    broker::{FakeGroup, ip},
+    context,
+};
+
+pub(crate) const GROUP: &str = "/apis/mainstay.dev/v1alpha1/namespaces/default/brokergroups/orders-0";
+pub(crate) const CLUSTER: &str = "/apis/mainstay.dev/v1alpha1/namespaces/default/brokerclusters/orders";
+pub(crate) const SET: &str = "/apis/apps/v1/namespaces/default/statefulsets/orders-0";
+pub(crate) const CONFIG: &str = "/api/v1/namespaces/default/configmaps/orders-0-config";
+pub(crate) const SECRET: &str = "/api/v1/namespaces/default/secrets/orders-internal";
+
+pub(crate) fn pod_path(name: &str) -> String {
+    format!("/api/v1/namespaces/default/pods/{name}")
+}
+
+pub(crate) fn cluster(spec: Value) -> Value {
+    json!({
+        "apiVersion": "mainstay.dev/v1alpha1", "kind": "BrokerCluster",
+        "metadata": { "name": "orders", "namespace": "default", "uid": "cluster-uid" },
+        "spec": spec,
+    })
+}
+
+pub(crate) fn sync_spec() -> Value {
+    json!({ "replicas": 3, "replication": { "mode": "Sync" } })
+}
+
+/// The token is known beforehand, so that the fake brokers can check it.
+pub(crate) fn put_secret(api: &FakeApi) {
+    api.put(SECRET, json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {
+            "name": "orders-internal", "namespace": "default",
+            "ownerReferences": [{ "apiVersion": "mainstay.dev/v1alpha1", "kind": "BrokerCluster", "name": "orders", "uid": "cluster-uid" }],
+        },
+        "data": { "token": "c2VjcmV0" },
+    }));
+}
+
+pub(crate) fn put_pod(api: &FakeApi, group: &FakeGroup, ordinal: usize) {
+    put_pod_of(api, group, ordinal, "revision-1");
+}
+
+/// A pod made from this revision of the StatefulSet.
+pub(crate) fn put_pod_of(api: &FakeApi, group: &FakeGroup, ordinal: usize, revision: &str) {
+    let name = group.pod(ordinal);
+    api.put(&pod_path(&name), json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": "default", "labels": {
+            "app.kubernetes.io/managed-by": "mainstay-operator", "mainstay.dev/cluster": "orders",
+            "mainstay.dev/group": "0", "mainstay.dev/routable": "true", "controller-revision-hash": revision,
+        } },
+        "spec": { "containers": [] },
+        "status": { "podIP": ip(ordinal).to_string(), "conditions": [{ "type": "Ready", "status": "True" }] },
+    }));
+}
+
+pub(crate) fn role(api: &FakeApi, name: &str) -> (String, String) {
+    let labels = api.get(&pod_path(name)).map(|pod| pod["metadata"]["labels"].clone()).unwrap_or_default();
+    let label = |key: &str| labels[key].as_str().unwrap_or("-").to_owned();
+    (label("mainstay.dev/role"), label("mainstay.dev/routable"))
+}
+
+pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String, String)> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let found = conditions.iter().find(|condition| condition["type"] == type_)?;
+    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason"), text("message")))
+}
+
+pub(crate) struct Running {
+    api: FakeApi,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start(api: &FakeApi, control_port: u16) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(supervisor::run(context(api.client(), control_port), None, stop.clone()));
+        Self { api: api.clone(), stop, task }
+    }
+
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        tokio::time::timeout(Duration::from_secs(5), self.task)
+            .await
+            .expect("stops")
+            .expect("without a panic");
+        let _ = self.api;
+    }
+}
