@@ -44,6 +44,7 @@ type arguments struct {
 	wants         string
 	order         string
 	maxAttempts   int
+	rest          time.Duration
 	giveBack      time.Duration
 	giveBackTimes int
 }
@@ -136,6 +137,7 @@ func (a *arguments) options() *flag.FlagSet {
 	options.StringVar(&a.wants, "wants", "", "tags")
 	options.StringVar(&a.order, "order", "", "of the consumer group")
 	options.IntVar(&a.maxAttempts, "max-attempts", 0, "of the consumer group")
+	seconds(&a.rest, "rest", 0)
 	seconds(&a.giveBack, "give-back", 0)
 	options.IntVar(&a.giveBackTimes, "give-back-times", 1, "")
 	return options

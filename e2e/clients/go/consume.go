@@ -116,6 +116,9 @@ func (r *receiving) session(consumer rmq.SimpleConsumer, session string) {
 			}
 			r.postpone()
 		}
+		if len(messages) > 0 {
+			time.Sleep(r.arguments.rest)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ final class Arguments {
     private static final Set<String> HISTORY = Set.of("history", "progress", "count", "in-flight");
     private static final Map<String, Set<String>> OWN = Map.of(
         "produce", Set.of("rate", "size", "type", "delay"),
-        "consume", Set.of("kind", "until-idle", "first-within", "duration", "give-back", "give-back-times", "order", "max-attempts", "sql",
+        "consume", Set.of("kind", "until-idle", "first-within", "duration", "give-back", "give-back-times", "rest", "order", "max-attempts", "sql",
             "wants"),
         "smoke", Set.of(),
         "scenario", Set.of("access-endpoints"));

@@ -133,13 +133,17 @@ final class Consume {
     private void session(SimpleConsumer consumer, String session) {
         try {
             while (reason() == null) {
-                for (MessageView message : receive(consumer, session)) {
+                List<MessageView> messages = receive(consumer, session);
+                for (MessageView message : messages) {
                     if (isGivenBack(message)) {
                         giveBack(consumer, session, message);
                     } else {
                         acknowledge(consumer, session, message);
                     }
                     postpone();
+                }
+                if (!messages.isEmpty()) {
+                    Thread.sleep((long) (arguments.number("rest", 0) * 1000));
                 }
             }
         } catch (InterruptedException interrupted) {

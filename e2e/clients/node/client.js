@@ -43,6 +43,7 @@ const COMMANDS = {
     wants: text,
     order: text,
     'max-attempts': text,
+    rest: { type: 'string', default: '0' },
     'give-back': { type: 'string', default: '0' },
     'give-back-times': { type: 'string', default: '1' },
   },
@@ -51,7 +52,7 @@ const COMMANDS = {
 };
 const NUMBERS = [
   'count', 'rate', 'in-flight', 'size', 'until-idle', 'first-within', 'duration', 'invisible', 'batch', 'wait', 'progress',
-  'start-timeout', 'delay', 'max-attempts', 'give-back', 'give-back-times',
+  'start-timeout', 'delay', 'rest', 'max-attempts', 'give-back', 'give-back-times',
 ];
 
 function parse(words) {

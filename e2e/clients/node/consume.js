@@ -159,10 +159,14 @@ class Consuming {
     this.ending = new Ending(this.parsed, this.stop);
     const session = async name => {
       while (!this.ending.reason()) {
-        for (const received of await this.receive(name)) {
+        const messages = await this.receive(name);
+        for (const received of messages) {
           const given = this.isGivenBack(received.described);
           await (given ? this.giveBack(name, received) : this.acknowledge(name, received));
           this.ending.postpone();
+        }
+        if (messages.length > 0) {
+          await sleep(this.parsed.rest * 1000);
         }
       }
     };

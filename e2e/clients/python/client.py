@@ -50,6 +50,7 @@ def parse(arguments):
     consume.add_argument("--wants", metavar="TAGS", help="what the filter takes of our producers' messages, for the history")
     consume.add_argument("--order", choices=["concurrent", "fifo"], help="of the consumer group, for the history")
     consume.add_argument("--max-attempts", type=int, help="of the consumer group, for the history")
+    consume.add_argument("--rest", type=float, default=0, metavar="SECONDS", help="after each receive with messages")
     consume.add_argument("--give-back", type=int, default=0, metavar="SECONDS", help="every fifth message")
     consume.add_argument("--give-back-times", type=int, default=1, metavar="N", help="at its first N attempts")
     receiving(consume)

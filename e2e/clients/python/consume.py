@@ -70,6 +70,8 @@ class Worker(threading.Thread):
                 else:
                     self.acknowledge(message)
                 self.ending.postpone()
+            if messages:
+                time.sleep(self.arguments.rest)
 
     def receive(self):
         arguments = self.arguments

@@ -111,6 +111,8 @@ pub(crate) const KINDS: [Kind; 13] = [
     Kind {
         scenario: Scenario { name: "priority", topic: TopicType::Priority, ..PLAIN },
         produce: &["--type", "priority"],
+        // Slower than what is sent: otherwise nothing waits.
+        consume: &["--batch", "1", "--in-flight", "1", "--rest", "0.8"],
         ..PLAIN_KIND
     },
     Kind {
