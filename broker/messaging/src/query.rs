@@ -5,7 +5,7 @@ use std::ops::Range;
 use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::{Filter, QueueSelection};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, MAX_UNACKED};
 use crate::definitions::GroupState;
 use crate::metadata::{ConsumerGroup, Metadata, QueueId, QueueOffset, Revision, Topic};
 use crate::names::TopicName;
@@ -129,6 +129,25 @@ impl State {
         match queues {
             QueueSelection::All => (0..view.topic.queues.len() as u32).any(ready),
             QueueSelection::Only(queues) => queues.iter().any(|queue| ready(queue.0)),
+        }
+    }
+
+    /// How many new messages a receive now would settle because `filter` refuses them by their tags, where it would
+    /// deliver none of the same queue. What a filter on properties refuses is the leader's to find out.
+    pub fn refused(&self, group: &str, topic: &str, queues: &QueueSelection, filter: &Filter) -> u64 {
+        let (Some(view), Filter::Tags(_)) = (self.view(group, topic), filter) else { return 0 };
+        let tags = view.topic.tags.resolve(filter);
+        let refused = |queue: u32| {
+            let Some(index) = view.topic.queues.get(queue as usize) else { return 0 };
+            let (next, takes_more) = match view.cursor(queue) {
+                Some(cursor) => (cursor.next().max(index.start()), cursor.unacked() < MAX_UNACKED),
+                None => (view.group.start(index), true),
+            };
+            if takes_more && !index.has_match(next, &tags) { index.end() - next } else { 0 }
+        };
+        match queues {
+            QueueSelection::All => (0..view.topic.queues.len() as u32).map(refused).sum(),
+            QueueSelection::Only(queues) => queues.iter().map(|queue| refused(queue.0)).sum(),
         }
     }
 

@@ -217,3 +217,43 @@ async fn an_expression_that_is_none_is_refused_with_its_place() {
     assert_eq!(code(&accepted.status), Code::Ok);
     server.stop().await;
 }
+
+fn asking_tags(group: &str, tags: &str, wait: Duration) -> ReceiveMessageRequest {
+    let expression = FilterExpression { r#type: FilterType::Tag as i32, expression: tags.to_owned() };
+    ReceiveMessageRequest { filter_expression: Some(expression), ..polling(group, "t", wait) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_tags_refuse_is_settled_though_nothing_matches() {
+    let server = server::start().await;
+    let client = server.client();
+    let lag = async || {
+        let progress = server.group().query(|state| state.progress("g", "t"));
+        progress.await.unwrap().map(|queues| queues.iter().map(|queue| queue.lag).sum::<u64>())
+    };
+    for n in 0..20 {
+        client.send_ok(vec![tagged("t", &format!("early-{n}"), "common")]).await;
+    }
+    let none = client.receive(asking_tags("g", "rare", SHORT)).await;
+    assert_eq!(none.status.code(), Code::MessageNotFound);
+    assert_eq!(lag().await, Some(0), "what it found when it came");
+    let poll = tokio::spawn({
+        let client = client.clone();
+        async move { client.receive(asking_tags("g", "rare", LONG)).await }
+    });
+    server.until_polls_wait(1).await;
+    for n in 0..20 {
+        client.send_ok(vec![tagged("t", &format!("late-{n}"), "common")]).await;
+    }
+    let deadline = Instant::now() + LONG / 2;
+    while lag().await != Some(0) {
+        assert!(Instant::now() < deadline, "what came while it waited is not settled: {:?}", lag().await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!poll.is_finished(), "it goes on waiting");
+    client.send_ok(vec![tagged("t", "wanted", "rare")]).await;
+    assert_eq!(ids(&poll.await.unwrap().messages), ["wanted"]);
+    let rest = client.receive(polling("g", "t", SHORT)).await;
+    assert!(rest.messages.is_empty(), "another filter gets nothing of it: {:?}", ids(&rest.messages));
+    server.stop().await;
+}

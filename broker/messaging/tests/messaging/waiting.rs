@@ -1,7 +1,7 @@
 //! What a long poll is told: whether to look now, when to look again, and whom an outcome concerns.
 
 use mainstay_messaging::{
-    Ack, Command, DeleteTopic, Filter, Outcome, QueueId, QueueSelection, Receive, Wake,
+    Ack, Command, DeleteTopic, Filter, MAX_UNACKED, Outcome, QueueId, QueueSelection, Receive, Wake,
 };
 
 use crate::log::{GROUP, INVISIBLE, Log, TOPIC, group, message, receive, tags, topic};
@@ -19,6 +19,43 @@ fn ready_when_something_new_matches() {
     };
     assert!(ready(&[1]) && !ready(&[0]) && !ready(&[7]));
     assert!(!log.state.ready("nobody", TOPIC, &QueueSelection::All, &Filter::All, log.now));
+}
+
+#[test]
+fn what_a_tag_filter_refuses_is_counted_until_a_receive_has_settled_it() {
+    let mut log = Log::with_queues(2);
+    let refused = |log: &Log, filter: &Filter| log.state.refused(GROUP, TOPIC, &QueueSelection::All, filter);
+    let (rare, common) = (tags(&["rare"]), tags(&["common"]));
+    for queue in [0, 0, 1] {
+        log.publish(queue, Some("common"));
+    }
+    assert_eq!((refused(&log, &rare), refused(&log, &common), refused(&log, &Filter::All)), (3, 0, 0));
+    let only = QueueSelection::Only(vec![QueueId(1)]);
+    assert_eq!(log.state.refused(GROUP, TOPIC, &only, &rare), 1);
+    assert_eq!(log.state.refused("nobody", TOPIC, &only, &rare), 0);
+    let unconsumed = log.state.unconsumed_from();
+    assert!(!log.is_ready(&rare) && log.is_ready(&common));
+    assert_eq!(log.take(Receive { filter: rare.clone(), ..receive(9) }), []);
+    assert_eq!((refused(&log, &rare), refused(&log, &tags(&[]))), (0, 0));
+    assert!(!log.is_ready(&common), "settled for all of the group");
+    assert!(log.state.progress(GROUP, TOPIC).unwrap().iter().all(|queue| queue.lag == 0));
+    assert!(unconsumed.is_some() && log.state.unconsumed_from().is_none());
+    log.publish(1, Some("common"));
+    assert_eq!(refused(&log, &rare), 1);
+    log.publish(1, Some("rare"));
+    assert_eq!((refused(&log, &rare), log.is_ready(&rare)), (0, true), "passed over on the way to it");
+}
+
+#[test]
+fn what_is_refused_counts_only_while_more_is_delivered() {
+    let mut log = Log::with_queues(1);
+    log.publish_to((0..MAX_UNACKED).map(|_| 0));
+    let held = log.receive(receive(MAX_UNACKED as u32));
+    log.publish(0, Some("common"));
+    let refused = |log: &Log| log.state.refused(GROUP, TOPIC, &QueueSelection::All, &tags(&["rare"]));
+    assert_eq!(refused(&log), 0);
+    log.ack(held[0].handle).unwrap();
+    assert_eq!(refused(&log), 1);
 }
 
 #[test]

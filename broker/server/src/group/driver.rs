@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::error::ProposeError;
 use super::input::{Input, OrderError, Poll, Proposal};
 use super::judging::Judging;
-use super::polls::Polls;
+use super::polls::{Finds, Polls};
 use super::proposals::{Patience, Progress, Proposals};
 use super::publish::Publisher;
 use super::refill::{Gifts, Marker, Taking};
@@ -334,12 +334,8 @@ impl Driver {
         self.polls.wake_due(stamp);
         let state = &self.state;
         let ready = self.polls.take_ready(
-            |receive| {
-                let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
-                let repeats = |attempt_id: &String| state.repeats(group, topic, attempt_id, stamp);
-                state.ready(group, topic, &receive.queues, &receive.filter, stamp)
-                    || receive.attempt_id.as_ref().is_some_and(repeats)
-            },
+            stamp,
+            |receive| Finds::of(receive, state, stamp),
             |topic, group| state.next_due(group.as_str(), topic.as_str(), stamp),
         );
         for waiting in ready {

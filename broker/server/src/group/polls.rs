@@ -3,16 +3,49 @@
 //! Who came first is asked first. A poll is taken out to become a Receive in the log only when the state machine says
 //! that something is there; while that Receive is on its way, no other poll takes from the same queues, since the
 //! state does not show yet what it will take.
+//!
+//! A poll whose filter refuses all there is becomes a Receive as well, which settles that for its group: at once where
+//! none did so just before, and else after a while or when it is much, so that what is refused costs the log little.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use mainstay_messaging::{GroupName, QueueSelection, Receive, TopicName, Wake};
+use mainstay_messaging::{GroupName, QueueSelection, Receive, State, TopicName, Wake};
 use mainstay_record::Timestamp;
 
 use super::input::Poll;
 
+/// Between two Receives of a consumer group that settle what their filter refuses, unless there is much of it.
+const SETTLE_PAUSE_MS: u64 = 200;
+/// Refused messages that are settled without a pause.
+const SETTLE_AT_ONCE: u64 = 4096;
+
 type Key = (TopicName, GroupName);
+
+/// What a Receive would come to now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finds {
+    Nothing,
+    /// It would settle so many messages, which its filter refuses.
+    Refused(u64),
+    Something,
+}
+
+impl Finds {
+    pub(crate) fn of(receive: &Receive, state: &State, now: Timestamp) -> Self {
+        let Receive { queues, filter, .. } = receive;
+        let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
+        let repeats = |attempt_id: &String| state.repeats(group, topic, attempt_id, now);
+        if state.ready(group, topic, queues, filter, now) || receive.attempt_id.as_ref().is_some_and(repeats)
+        {
+            return Self::Something;
+        }
+        match state.refused(group, topic, queues, filter) {
+            0 => Self::Nothing,
+            count => Self::Refused(count),
+        }
+    }
+}
 
 /// A poll with its place in the order of arrival, kept when it has to wait again.
 pub(crate) struct Waiting {
@@ -26,6 +59,8 @@ struct Subscription {
     /// Queues of the Receives that are on their way through the log.
     taking: Vec<QueueSelection>,
     due: Option<Timestamp>,
+    /// When a poll last became a Receive only to settle.
+    settled: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -116,22 +151,25 @@ impl Polls {
         self.deadlines.first_key_value().map(|((deadline, _), _)| *deadline)
     }
 
-    /// Takes out the polls of woken subscriptions that `ready` says would be answered, in the order they came; each has to be
-    /// followed by [`Self::taken`]. `next_due` tells when a subscription should be looked at again by itself.
+    /// Takes out the polls of woken subscriptions that `finds` says would be answered, or have to settle, in the order
+    /// they came; each has to be followed by [`Self::taken`]. `next_due` tells when a subscription should be looked at
+    /// again by itself.
     pub(crate) fn take_ready(
         &mut self,
-        mut ready: impl FnMut(&Receive) -> bool,
+        now: Timestamp,
+        mut finds: impl FnMut(&Receive) -> Finds,
         mut next_due: impl FnMut(&TopicName, &GroupName) -> Option<Timestamp>,
     ) -> Vec<Waiting> {
         let mut taken = Vec::new();
         while let Some(key) = self.woken.pop_first() {
             let Some(subscription) = subscription_of(&mut self.topics, &key) else { continue };
-            subscription.take_ready(&mut ready, &mut self.deadlines, &mut taken);
+            let settle_at = subscription.take_ready(now, &mut finds, &mut self.deadlines, &mut taken);
             if let Some(due) = subscription.due.take() {
                 self.due.remove(&(due, key.clone()));
             }
             if !subscription.waiting.is_empty() {
-                if let Some(due) = next_due(&key.0, &key.1) {
+                let due = next_due(&key.0, &key.1);
+                if let Some(due) = due.into_iter().chain(settle_at).min() {
                     subscription.due = Some(due);
                     self.due.insert((due, key));
                 }
@@ -204,13 +242,16 @@ fn subscription_of<'a>(
 }
 
 impl Subscription {
+    /// Tells when what a poll refuses is to be settled, where that is later.
     fn take_ready(
         &mut self,
-        ready: &mut impl FnMut(&Receive) -> bool,
+        now: Timestamp,
+        finds: &mut impl FnMut(&Receive) -> Finds,
         deadlines: &mut BTreeMap<(Instant, u64), Key>,
         taken: &mut Vec<Waiting>,
-    ) {
+    ) -> Option<Timestamp> {
         let mut leaving = Vec::new();
+        let mut refuses = None;
         for (arrival, poll) in &self.waiting {
             if self.taking.contains(&QueueSelection::All) {
                 break;
@@ -218,9 +259,29 @@ impl Subscription {
             let queues = &poll.receive.queues;
             if poll.reply.is_closed() {
                 leaving.push((*arrival, false));
-            } else if !self.taking.iter().any(|other| overlap(other, queues)) && ready(&poll.receive) {
-                self.taking.push(queues.clone());
-                leaving.push((*arrival, true));
+            } else if !self.taking.iter().any(|other| overlap(other, queues)) {
+                match finds(&poll.receive) {
+                    Finds::Something => {
+                        self.taking.push(queues.clone());
+                        leaving.push((*arrival, true));
+                    }
+                    Finds::Refused(count) if refuses.is_none() => {
+                        refuses = Some((*arrival, queues.clone(), count));
+                    }
+                    Finds::Refused(_) | Finds::Nothing => {}
+                }
+            }
+        }
+        let mut settle_at = None;
+        // Only when nobody else of the group wants what it refuses, or may be about to take it.
+        if let Some((arrival, queues, count)) = refuses.filter(|_| self.taking.is_empty()) {
+            let rests_until = self.settled.map(|at| at.plus_millis(SETTLE_PAUSE_MS)).filter(|end| *end > now);
+            if rests_until.is_none() || count >= SETTLE_AT_ONCE {
+                self.settled = Some(now);
+                self.taking.push(queues);
+                leaving.push((arrival, true));
+            } else {
+                settle_at = rests_until;
             }
         }
         for (arrival, goes_on) in leaving {
@@ -230,120 +291,9 @@ impl Subscription {
                 taken.push(Waiting { arrival, poll });
             }
         }
+        settle_at
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use mainstay_messaging::{Filter, QueueId};
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::group::error::ReceiveError;
-
-    type Answer = oneshot::Receiver<Result<Vec<mainstay_messaging::Delivery>, ReceiveError>>;
-
-    fn poll(queues: QueueSelection, deadline: Instant) -> (Poll, Answer) {
-        let (reply, answer) = oneshot::channel();
-        let receive = Receive {
-            group: GroupName::new("readers").unwrap(),
-            topic: TopicName::new("letters").unwrap(),
-            queues,
-            max: 1,
-            filter: Filter::All,
-            invisible_ms: 1000,
-            attempt_id: None,
-            by: String::new(),
-        };
-        (Poll { receive, condition: None, deadline, reply }, answer)
-    }
-
-    fn only(queue: u32) -> QueueSelection {
-        QueueSelection::Only(vec![QueueId(queue)])
-    }
-
-    fn take(polls: &mut Polls) -> Vec<Waiting> {
-        polls.take_ready(|_| true, |_, _| None)
-    }
-
-    #[test]
-    fn one_receive_at_a_time_takes_from_a_queue_and_the_first_comer_is_first() {
-        let (mut polls, end) = (Polls::default(), Instant::now() + Duration::from_secs(9));
-        let mut answers = Vec::new();
-        for queues in [only(0), only(0), only(1), QueueSelection::All] {
-            let (poll, answer) = poll(queues, end);
-            polls.add(poll);
-            answers.push(answer);
-        }
-        let first = take(&mut polls);
-        assert_eq!(first.iter().map(|w| w.arrival).collect::<Vec<_>>(), [1, 3]);
-        assert!(take(&mut polls).is_empty(), "nobody was woken");
-        for waiting in first {
-            polls.taken(&waiting.poll.receive);
-        }
-        let second = take(&mut polls);
-        assert_eq!(second.iter().map(|w| w.arrival).collect::<Vec<_>>(), [2]);
-        polls.taken(&second[0].poll.receive);
-        assert_eq!(take(&mut polls).iter().map(|w| w.arrival).collect::<Vec<_>>(), [4]);
-        assert_eq!(polls.len(), 0);
-    }
-
-    #[test]
-    fn a_poll_that_found_nothing_keeps_its_place() {
-        let (mut polls, end) = (Polls::default(), Instant::now() + Duration::from_secs(9));
-        let (one, _one) = poll(QueueSelection::All, end);
-        let (two, _two) = poll(QueueSelection::All, end);
-        polls.add(one);
-        polls.add(two);
-        let first = take(&mut polls).pop().unwrap();
-        polls.taken(&first.poll.receive);
-        polls.park(first);
-        assert_eq!(take(&mut polls)[0].arrival, 1);
-    }
-
-    #[test]
-    fn those_who_hung_up_get_nothing() {
-        let (mut polls, end) = (Polls::default(), Instant::now() + Duration::from_secs(9));
-        let (one, answer) = poll(QueueSelection::All, end);
-        let (two, _two) = poll(QueueSelection::All, end);
-        polls.add(one);
-        polls.add(two);
-        drop(answer);
-        assert_eq!(take(&mut polls)[0].arrival, 2);
-    }
-
-    #[test]
-    fn due_messages_and_deadlines_come_by_time() {
-        let (mut polls, end) = (Polls::default(), Instant::now() + Duration::from_secs(9));
-        let (one, _one) = poll(only(0), end);
-        polls.add(one);
-        let none = polls.take_ready(|_| false, |_, _| Some(Timestamp(500)));
-        assert!(none.is_empty());
-        assert_eq!((polls.next_due(), polls.next_deadline()), (Some(Timestamp(500)), Some(end)));
-        polls.wake_due(Timestamp(499));
-        assert!(take(&mut polls).is_empty());
-        polls.wake_due(Timestamp(500));
-        let taken = take(&mut polls);
-        assert_eq!(taken.len(), 1);
-        polls.taken(&taken[0].poll.receive);
-        let (two, _two) = poll(only(0), end);
-        polls.add(two);
-        assert!(polls.expired(end - Duration::from_millis(1)).is_empty());
-        assert_eq!(polls.expired(end).len(), 1);
-        assert!(take(&mut polls).is_empty());
-    }
-
-    #[test]
-    fn a_publish_wakes_the_groups_of_its_topic_only() {
-        let (mut polls, end) = (Polls::default(), Instant::now() + Duration::from_secs(9));
-        let (one, _one) = poll(only(0), end);
-        polls.add(one);
-        assert!(polls.take_ready(|_| false, |_, _| None).is_empty());
-        polls.wake(Wake::Topic(&TopicName::new("parcels").unwrap()));
-        assert!(take(&mut polls).is_empty());
-        polls.wake(Wake::Topic(&TopicName::new("letters").unwrap()));
-        assert_eq!(take(&mut polls).len(), 1);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mainstay_broker::config::{BrokerGroup, Config, Listen, Member};
+use mainstay_broker::group::GroupHandle;
 use mainstay_broker::{Addresses, Broker, Ports};
 use mainstay_messaging::{Command, CreateTopic, Outcome, QueueCount, TopicKind, TopicName};
 use mainstay_record::GroupId;
@@ -100,6 +101,15 @@ impl Server {
     /// Where the command line and other brokers reach it.
     pub(crate) fn internal(&self) -> SocketAddr {
         self.addresses.internal
+    }
+
+    /// One value of its metrics.
+    pub(crate) async fn figure(&self, name: &str) -> u64 {
+        gauge(self.addresses.http, name).await
+    }
+
+    pub(crate) fn group(&self) -> &GroupHandle {
+        self.broker.group()
     }
 
     pub(crate) fn client(&self) -> Client {
