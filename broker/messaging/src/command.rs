@@ -5,6 +5,7 @@ use mainstay_record::{LogIndex, Timestamp};
 
 use crate::handle::ReceiptHandle;
 use crate::metadata::{DeliveryOrder, Metadata, QueueCount, QueueId, QueueOffset, StartPosition, TopicKind};
+use crate::metadata_changes::MetadataChanges;
 use crate::names::{GroupName, TopicName};
 use crate::retry::RetryPolicy;
 use crate::ticket::{RecallHandle, TransactionId};
@@ -41,6 +42,8 @@ pub enum Command {
     Elapse(Elapse),
     /// Every group but the metadata group.
     SyncMetadata(SyncMetadata),
+    /// Every group but the metadata group.
+    ChangeMetadata(MetadataChanges),
     Trim(Trim),
 }
 

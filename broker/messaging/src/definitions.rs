@@ -171,7 +171,7 @@ impl State {
         self.version
     }
 
-    fn insert_topic(&mut self, topic: Topic) {
+    pub(crate) fn insert_topic(&mut self, topic: Topic) {
         let queues = queue_share(topic.queues, self.broker_group, self.broker_groups);
         let state = TopicState {
             queues: vec![QueueIndex::default(); queues as usize],
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// With all that is not in its queues yet. False when there is no such topic.
-    fn remove_topic(&mut self, name: &TopicName) -> bool {
+    pub(crate) fn remove_topic(&mut self, name: &TopicName) -> bool {
         let Some(removed) = self.topics.remove(name) else { return false };
         let revision = removed.topic.revision;
         self.names.remove(&revision);
@@ -204,7 +204,7 @@ impl State {
         }
     }
 
-    fn forget_subscriptions(&mut self, group: Revision) {
+    pub(crate) fn forget_subscriptions(&mut self, group: Revision) {
         for topic in self.topics.values_mut() {
             topic.subscriptions.remove(&group);
         }

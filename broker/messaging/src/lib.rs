@@ -20,6 +20,7 @@ mod handle;
 mod index;
 mod lane;
 mod metadata;
+mod metadata_changes;
 mod names;
 mod ordered;
 mod outcome;
@@ -59,6 +60,7 @@ pub use metadata::{
     ConsumerGroup, DeliveryOrder, MAX_QUEUES, Metadata, QueueCount, QueueCountError, QueueId, QueueOffset,
     Revision, StartPosition, Topic, TopicKind, queue_share,
 };
+pub use metadata_changes::MetadataChanges;
 pub use names::{GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, NameError, NameProblem, TopicName};
 pub use outcome::{AckError, Delivery, Ended, Outcome, Place, RecallError, Refusal, TransactionError, Wake};
 pub use query::QueueProgress;

@@ -56,7 +56,7 @@ impl RecordKind {
             Command::CreateTopic(_) | Command::DeleteTopic(_) => Self::Topic,
             Command::CreateGroup(_) | Command::DeleteGroup(_) => Self::ConsumerGroup,
             Command::CreateUser(_) | Command::ChangeUser(_) | Command::DeleteUser(_) => Self::User,
-            Command::SyncMetadata(_) => Self::SyncMetadata,
+            Command::SyncMetadata(_) | Command::ChangeMetadata(_) => Self::SyncMetadata,
             Command::Trim(_) => Self::Trim,
         }
     }

@@ -92,6 +92,7 @@ impl State {
             Command::Recall(recall) => self.recall(recall),
             Command::Elapse(elapse) => Ok(self.elapse(record, now, elapse)),
             Command::SyncMetadata(sync) => self.sync_metadata(&sync.metadata),
+            Command::ChangeMetadata(changes) => self.change_metadata(changes),
             Command::Trim(trim) => Ok(self.trim(trim.through)),
         };
         outcome.unwrap_or_else(Outcome::Refused)

@@ -17,10 +17,9 @@ use tonic::metadata::MetadataValue;
 use tonic::{ConnectError, Status};
 
 use crate::client_api::caller::Caller;
-use crate::client_api::limits::MAX_CALL_BYTES;
 use crate::client_api::outcome::NotHere;
 use crate::client_api::refusal::Refusal;
-use crate::cluster::{Cluster, PeerChannel};
+use crate::cluster::{Cluster, PeerChannel, clients};
 use crate::config::Config;
 use crate::group::{GroupHandle, GroupView};
 
@@ -147,9 +146,7 @@ impl Forwarder {
         let Ok(Some(channel)) = tokio::time::timeout_at(deadline, self.cluster.leader(target)).await else {
             return Ok(None);
         };
-        let peer = MessagingServiceClient::new(channel)
-            .max_decoding_message_size(MAX_CALL_BYTES)
-            .max_encoding_message_size(MAX_CALL_BYTES);
+        let peer = clients::client_api(channel);
         let broken = tokio::select! {
             answer = tokio::time::timeout_at(deadline, call.there(peer)) => match answer {
                 Ok(Ok(answer)) => return Ok(Some(answer)),

@@ -7,9 +7,14 @@ use crate::command::{CreateGroup, CreateTopic};
 use crate::metadata::{
     ConsumerGroup, DeliveryOrder, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind,
 };
+use crate::metadata_changes::MetadataChanges;
+use crate::names::{GroupName, TopicName};
 use crate::retry::RetryPolicy;
-use crate::users;
+use crate::users::{self, UserName};
 use crate::wire::{DecodeError, Reader, WriteFields};
+
+/// Bytes of a topic or consumer group besides its name and its retry policy, or more.
+const ENTRY: usize = 48;
 
 pub(super) fn encode_create_topic(create: &CreateTopic, out: &mut BytesMut) {
     out.put_text(create.name.as_str());
@@ -60,6 +65,47 @@ pub(super) fn decode_metadata(input: &mut Reader<'_>) -> Result<Metadata, Decode
         groups: input.list("consumer groups", group)?,
         users: input.list("users", users::user)?,
     })
+}
+
+/// Bytes of the metadata, or more.
+pub(super) fn metadata_length(metadata: &Metadata) -> usize {
+    let topics = metadata.topics.iter().map(|topic| ENTRY + topic.name.as_str().len());
+    let groups = metadata.groups.iter();
+    let groups = groups.map(|group| ENTRY + group.name.as_str().len() + retry_length(&group.retry));
+    let users = metadata.users.iter().map(|user| users::length(&user.rights));
+    ENTRY + topics.sum::<usize>() + groups.sum::<usize>() + users.sum::<usize>()
+}
+
+pub(super) fn encode_changes(changes: &MetadataChanges, out: &mut BytesMut) {
+    out.put_number(changes.from.0);
+    put_names(changes.gone_topics.iter().map(TopicName::as_str), out);
+    put_names(changes.gone_groups.iter().map(GroupName::as_str), out);
+    put_names(changes.gone_users.iter().map(UserName::as_str), out);
+    encode_metadata(&changes.new, out);
+}
+
+fn put_names<'a>(names: impl ExactSizeIterator<Item = &'a str>, out: &mut BytesMut) {
+    out.put_number(names.len() as u64);
+    names.for_each(|name| out.put_text(name));
+}
+
+pub(super) fn decode_changes(input: &mut Reader<'_>) -> Result<MetadataChanges, DecodeError> {
+    Ok(MetadataChanges {
+        from: Revision(input.number("metadata version")?),
+        gone_topics: input.list("topics", |input| input.name("topic"))?,
+        gone_groups: input.list("consumer groups", |input| input.name("consumer group"))?,
+        gone_users: input.list("users", |input| input.name("user"))?,
+        new: decode_metadata(input)?,
+    })
+}
+
+/// Bytes of the changes, or more.
+pub(super) fn changes_length(changes: &MetadataChanges) -> usize {
+    let topics = changes.gone_topics.iter().map(TopicName::as_str);
+    let groups = changes.gone_groups.iter().map(GroupName::as_str);
+    let users = changes.gone_users.iter().map(UserName::as_str);
+    let gone = topics.chain(groups).chain(users).map(|name| 2 + name.len());
+    ENTRY + gone.sum::<usize>() + metadata_length(&changes.new)
 }
 
 pub(crate) fn put_topic(topic: &Topic, out: &mut BytesMut) {

@@ -43,6 +43,7 @@ const ELAPSE: u8 = 17;
 const CREATE_USER: u8 = 18;
 const CHANGE_USER: u8 = 19;
 const DELETE_USER: u8 = 20;
+const CHANGE_METADATA: u8 = 21;
 
 /// Bytes of a short field with what goes with it, generously.
 const FIXED: usize = 64;
@@ -69,6 +70,7 @@ impl Command {
             Self::ChangeUser(_) => CHANGE_USER,
             Self::DeleteUser(_) => DELETE_USER,
             Self::SyncMetadata(_) => SYNC_METADATA,
+            Self::ChangeMetadata(_) => CHANGE_METADATA,
             Self::Trim(_) => TRIM,
         }
     }
@@ -97,6 +99,7 @@ impl Command {
             Self::ChangeUser(change) => users::encode_change(change, out),
             Self::DeleteUser(delete) => out.put_text(delete.name.as_str()),
             Self::SyncMetadata(sync) => definition::encode_metadata(&sync.metadata, out),
+            Self::ChangeMetadata(changes) => definition::encode_changes(changes, out),
             Self::Trim(trim) => out.put_number(trim.through.0),
         }
     }
@@ -129,6 +132,7 @@ impl Command {
             SYNC_METADATA => {
                 Self::SyncMetadata(SyncMetadata { metadata: definition::decode_metadata(&mut input)? })
             }
+            CHANGE_METADATA => Self::ChangeMetadata(definition::decode_changes(&mut input)?),
             TRIM => Self::Trim(Trim { through: LogIndex(input.number("last batch")?) }),
             unknown => return Err(DecodeError::UnknownCommand(unknown)),
         };
@@ -144,12 +148,8 @@ impl Command {
             Self::Receive(receive) => receive.encoded_len_hint(),
             Self::Ack(ack) => 5 * FIXED + ack.handles.len() * FIXED,
             Self::NoteChecks(note) => 5 * FIXED + note.checks.len() * FIXED,
-            Self::SyncMetadata(sync) => {
-                let retries = sync.metadata.groups.iter().map(|group| definition::retry_length(&group.retry));
-                let entries = sync.metadata.topics.len() + sync.metadata.groups.len();
-                let users = sync.metadata.users.iter().map(|user| users::length(&user.rights));
-                FIXED + 4 * FIXED * entries + retries.sum::<usize>() + users.sum::<usize>()
-            }
+            Self::SyncMetadata(sync) => FIXED + definition::metadata_length(&sync.metadata),
+            Self::ChangeMetadata(changes) => FIXED + definition::changes_length(changes),
             Self::CreateUser(create) => FIXED + users::length(&create.rights),
             Self::ChangeUser(change) => {
                 FIXED + users::length(change.rights.as_ref().unwrap_or(&Rights::Admin))

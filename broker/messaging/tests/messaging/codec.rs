@@ -5,9 +5,9 @@ use mainstay_messaging::{
     Ack, ChangeInvisible, ChangeUser, Check, Command, ConsumerGroup, CreateGroup, CreateTopic, CreateUser,
     DeadLetter, Decision, DecodeError, DeleteGroup, DeleteTopic, DeleteUser, DeliveryOrder, Elapse, Encoding,
     EndTransaction, Filter, GroupName, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, MessageKind, Metadata,
-    NoteChecks, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, QueueSelection, Recall,
-    RecallHandle, ReceiptHandle, Receive, ResetGroup, ResetTo, RetryPolicy, Revision, Rights, SetOffset,
-    StartPosition, SyncMetadata, Topic, TopicKind, TopicName, TransactionId, Trim, User, UserName,
+    MetadataChanges, NoteChecks, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, QueueSelection,
+    Recall, RecallHandle, ReceiptHandle, Receive, ResetGroup, ResetTo, RetryPolicy, Revision, Rights,
+    SetOffset, StartPosition, SyncMetadata, Topic, TopicKind, TopicName, TransactionId, Trim, User, UserName,
     UserSecret, Verdicts,
 };
 use mainstay_record::{LogIndex, Timestamp};
@@ -215,10 +215,22 @@ fn sync() -> impl Strategy<Value = Command> {
             revision: Revision(revision),
         });
     let all = (any::<u64>(), vec(topic, 0..4), vec(group, 0..4), vec(user, 0..4));
-    all.prop_map(|(version, topics, groups, users)| {
-        Command::SyncMetadata(SyncMetadata {
-            metadata: Metadata { version: Revision(version), topics, groups, users },
-        })
+    let all = all.prop_map(|(version, topics, groups, users)| Metadata {
+        version: Revision(version),
+        topics,
+        groups,
+        users,
+    });
+    let gone = (vec(topic_name(), 0..4), vec(group_name(), 0..4), vec(user_name(), 0..4));
+    (all, proptest::option::of((any::<u64>(), gone))).prop_map(|(metadata, changes)| match changes {
+        None => Command::SyncMetadata(SyncMetadata { metadata }),
+        Some((from, (gone_topics, gone_groups, gone_users))) => Command::ChangeMetadata(MetadataChanges {
+            from: Revision(from),
+            gone_topics,
+            gone_groups,
+            gone_users,
+            new: metadata,
+        }),
     })
 }
 

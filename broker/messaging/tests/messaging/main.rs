@@ -7,6 +7,7 @@ mod clock;
 mod codec;
 mod dead_letters;
 mod fifo;
+mod following;
 mod history;
 mod judging;
 mod kinds;

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use mainstay_messaging::{
-    Ack, ChangeInvisible, Command, DeleteGroup, DeleteTopic, MessageKind, Metadata, Outcome, Publish,
-    QueueOffset, RecordKind, ResetGroup, ResetTo, Salvage, StartPosition, SyncMetadata, Trim,
+    Ack, ChangeInvisible, Command, DeleteGroup, DeleteTopic, MessageKind, Metadata, MetadataChanges, Outcome,
+    Publish, QueueOffset, RecordKind, ResetGroup, ResetTo, Salvage, StartPosition, SyncMetadata, Trim,
 };
 use mainstay_record::{BatchBuilder, BatchKind, EntryId, GroupId, LogIndex, LogPosition, Timestamp};
 
@@ -54,6 +54,7 @@ fn tail() -> Vec<Command> {
             by: String::new(),
         }),
         Command::SyncMetadata(SyncMetadata { metadata: Metadata::default() }),
+        Command::ChangeMetadata(MetadataChanges::between(&Metadata::default(), &Metadata::default())),
         Command::Trim(Trim { through: LogIndex(4) }),
         Command::Publish(numbered(3)),
     ]
@@ -100,12 +101,12 @@ fn everything_else_is_counted_by_kind() {
         (ResetGroup, 1),
         (Topic, 2),
         (ConsumerGroup, 2),
-        (SyncMetadata, 1),
+        (SyncMetadata, 2),
         (Trim, 1),
         (Unreadable, 2),
     ];
     assert_eq!(left, expected);
-    assert_eq!(salvage.messages() + left.iter().map(|(_, count)| count).sum::<u64>(), 16);
+    assert_eq!(salvage.messages() + left.iter().map(|(_, count)| count).sum::<u64>(), 17);
 }
 
 #[test]

@@ -1,16 +1,18 @@
-//! How the other broker groups come by the metadata: the leader of each watches the metadata group and puts every newer
-//! version into its own log, so that its followers know it too and it survives the metadata group's absence.
+//! How the other broker groups come by the metadata: the leader of each watches the metadata group and puts what is new
+//! into its own log, so that its followers know it too and it survives the metadata group's absence.
+//!
+//! One change is on its way at a time; what changes meanwhile goes with the next. Only the changes are written, and once:
+//! those that another record had already made begin with a version that is not there any more, and do nothing.
 
 use std::time::{Duration, Instant};
 
-use mainstay_messaging::{Command, SyncMetadata};
+use mainstay_messaging::{Command, MetadataChanges};
 use mainstay_proto::control::WatchMetadataRequest;
-use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_record::GroupId;
 use tonic::Request;
 
 use super::convert;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, clients};
 use crate::config::Config;
 use crate::group::GroupHandle;
 
@@ -26,6 +28,7 @@ pub(crate) async fn follow_metadata(config: std::sync::Arc<Config>, group: Group
         return;
     }
     let mut view = group.watch();
+    let mut troubles = Troubles::default();
     loop {
         if !view.borrow_and_update().is_leader() {
             if view.changed().await.is_err() {
@@ -33,30 +36,70 @@ pub(crate) async fn follow_metadata(config: std::sync::Arc<Config>, group: Group
             }
             continue;
         }
-        if let Err(problem) = bring_up_to_date(&group, &cluster).await {
-            tracing::debug!(%problem, "metadata is not followed for now");
+        let outcome = bring_up_to_date(&group, &cluster).await;
+        let failed = outcome.is_err();
+        troubles.note(config.group, outcome.err());
+        if failed {
             cluster.forget_leader(GroupId::METADATA);
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
+/// Tells of what keeps the metadata from being followed, once for as long as it stays the same.
+#[derive(Debug, Default)]
+struct Troubles {
+    told: Option<String>,
+}
+
+impl Troubles {
+    /// True when that was new, and told.
+    fn note(&mut self, group: GroupId, problem: Option<String>) -> bool {
+        if self.told == problem {
+            return false;
+        }
+        match &problem {
+            Some(problem) => {
+                tracing::warn!(%group, %problem, "does not follow the metadata: new topics, groups and users are unknown here");
+            }
+            None => tracing::info!(%group, "follows the metadata again"),
+        }
+        self.told = problem;
+        true
+    }
+}
+
 async fn bring_up_to_date(group: &GroupHandle, cluster: &Cluster) -> Result<(), String> {
     let leader = cluster.leader(GroupId::METADATA).await.ok_or("the metadata group has no leader")?;
-    let after_version = group.metadata().version.0;
+    let known = group.metadata();
+    let after_version = known.version.0;
     let mut request = Request::new(WatchMetadataRequest { after_version, wait_ms: WATCH.as_millis() as u64 });
     request.set_timeout(WATCH * 2);
-    let answer = AdminClient::new(leader).watch_metadata(request).await;
+    let answer = clients::admin(leader).watch_metadata(request).await;
     let answer = answer.map_err(|status| status.message().to_owned())?.into_inner();
     if answer.version <= after_version {
         return Ok(());
     }
     let metadata = convert::metadata(&answer).map_err(|status| status.message().to_owned())?;
     tracing::info!(version = answer.version, "newer metadata from the metadata group");
-    let command = Command::SyncMetadata(SyncMetadata { metadata });
+    let command = Command::ChangeMetadata(MetadataChanges::between(&known, &metadata));
     group
         .propose(command, Instant::now() + PROPOSE_TIMEOUT)
         .await
         .map(drop)
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_told_once_until_it_changes_or_ends() {
+        let mut troubles = Troubles::default();
+        let told: Vec<bool> = [None, Some("a"), Some("a"), Some("b"), None, None, Some("b")]
+            .map(|problem| troubles.note(GroupId(1), problem.map(str::to_owned)))
+            .into();
+        assert_eq!(told, [false, true, false, true, true, false, true]);
+    }
 }

@@ -11,7 +11,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Status};
 
 use super::AdminService;
-use crate::cluster::PeerChannel;
+use crate::cluster::{PeerChannel, clients};
 use crate::group::ProposeError;
 
 /// How long a call may take, looking for leaders included.
@@ -132,7 +132,7 @@ impl AdminService {
     {
         let call = async {
             let leader = self.cluster.leader(target).await?;
-            Some(there(AdminClient::new(leader)).await)
+            Some(there(clients::admin(leader)).await)
         };
         match tokio::time::timeout_at(until.into(), call).await.ok().flatten()? {
             Err(status) if matches!(status.code(), Code::Unavailable | Code::Unimplemented) => {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use mainstay_messaging::{MessageKind, QueueId, QueueOffset};
-use mainstay_proto::control::control_client::ControlClient;
 use mainstay_proto::control::{
     BrokerStatus, ClusterStatusResponse, PeekMessagesRequest, PeekMessagesResponse, PeekedMessage,
     StatusRequest, WatchMetadataRequest, WatchMetadataResponse,
@@ -13,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::leaders::{Origin, Peer, Unanswered, passed_on, unanswered};
 use super::{AdminService, Answer, convert};
+use crate::cluster::clients;
 use crate::config::Member;
 
 /// How long one broker may take to say how it is.
@@ -42,7 +42,7 @@ async fn broker_status(service: &AdminService, group: GroupId, member: &Member) 
         ..BrokerStatus::default()
     };
     let Some(channel) = service.cluster.member(&member.name) else { return broker };
-    let mut client = ControlClient::new(channel);
+    let mut client = clients::control(channel);
     match tokio::time::timeout(STATUS_TIMEOUT, client.status(StatusRequest {})).await {
         Ok(Ok(status)) => broker.status = Some(status.into_inner()),
         Ok(Err(status)) => broker.error = status.message().to_owned(),

@@ -9,7 +9,6 @@ use std::path::Path;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use mainstay_messaging::{Command, Publish};
-use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::republish_quarantine_response::Content;
 use mainstay_proto::control::{
     QuarantinedMessage, RepublishQuarantineRequest, RepublishQuarantineResponse, RepublishSummary,
@@ -24,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::leaders::{Origin, Peer, passed_on};
 use super::{AdminService, Answer};
+use crate::cluster::clients;
 
 pub(super) type Republishing = BoxStream<'static, Result<RepublishQuarantineResponse, Status>>;
 
@@ -97,7 +97,7 @@ impl AdminService {
         }
         let channel = self.cluster.member(member);
         let channel = channel.ok_or_else(|| Status::not_found(format!("there is no broker '{member}'")))?;
-        Ok(Some(AdminClient::new(channel)))
+        Ok(Some(clients::admin(channel)))
     }
 
     fn quarantine_file(&self, name: &str) -> Result<QuarantineFile, Status> {

@@ -11,7 +11,6 @@ use mainstay_messaging::{
     Command, ConsumerGroup, CreateGroup, CreateTopic, DeliveryOrder, GroupName, Metadata, Outcome,
     QueueCount, Refusal as StateRefusal, RetryPolicy, StartPosition, Topic, TopicKind, TopicName,
 };
-use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::{self, WatchMetadataRequest};
 use mainstay_proto::rocketmq::{Code, Resource};
 use mainstay_record::GroupId;
@@ -19,7 +18,7 @@ use mainstay_record::GroupId;
 use super::names;
 use super::outcome;
 use super::refusal::{Checked, Refusal};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, clients};
 use crate::config::{Config, DeliveryStart};
 use crate::group::GroupHandle;
 
@@ -277,12 +276,16 @@ impl Catalog {
     /// `None` when the metadata group's leader did not answer.
     async fn leader_knows<E: Entry>(&self, name: &str) -> Option<bool> {
         let leader = self.cluster.leader(GroupId::METADATA).await?;
-        let request = WatchMetadataRequest { after_version: 0, wait_ms: 0 };
-        let Ok(newest) = AdminClient::new(leader).watch_metadata(request).await else {
+        let applied = self.group.metadata();
+        let request = WatchMetadataRequest { after_version: applied.version.0, wait_ms: 0 };
+        let Ok(newest) = clients::admin(leader).watch_metadata(request).await else {
             self.cluster.forget_leader(GroupId::METADATA);
             return None;
         };
         let newest = newest.into_inner();
+        if newest.version <= applied.version.0 {
+            return Some(E::find(&applied, name).is_some());
+        }
         Some(match E::MISSING {
             Code::TopicNotFound => newest.topics.iter().any(|topic| topic.name == name),
             _ => newest.groups.iter().any(|group| group.name == name),
@@ -321,7 +324,7 @@ impl Catalog {
     async fn create_elsewhere(&self, creation: &Command, deadline: Instant) -> Checked<bool> {
         let call = async {
             let leader = self.cluster.leader(GroupId::METADATA).await?;
-            let mut client = AdminClient::new(leader);
+            let mut client = clients::admin(leader);
             Some(match creation {
                 Command::CreateTopic(create) => client.create_topic(topic_request(create)).await.map(drop),
                 Command::CreateGroup(create) => {

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mainstay_messaging::{Check, Command, HalfMessage, NoteChecks, QueueOffset, TopicName, TransactionId};
-use mainstay_proto::control::admin_client::AdminClient;
 use mainstay_proto::control::{AskProducersRequest, ProducerQuestion};
 use mainstay_proto::rocketmq::Resource;
 use prost::Message as _;
@@ -17,9 +16,9 @@ use tonic::Request;
 use tracing::debug;
 
 use super::ClientApi;
-use super::limits::MAX_CALL_BYTES;
 use super::message::shown;
 use super::producers::Question;
+use crate::cluster::clients;
 
 /// How often is looked whether a check is due.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -158,7 +157,7 @@ impl ClientApi {
             questions: questions.iter().map(encoded).collect(),
         });
         request.set_timeout(ASK_TIMEOUT);
-        let mut peer = AdminClient::new(channel).max_encoding_message_size(MAX_CALL_BYTES);
+        let mut peer = clients::admin(channel);
         match tokio::time::timeout(ASK_TIMEOUT, peer.ask_producers(request)).await {
             Ok(Ok(answer)) => answer.into_inner().asked,
             Ok(Err(error)) => {

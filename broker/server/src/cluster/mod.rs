@@ -3,12 +3,12 @@
 //! Everything a broker forwards goes to the leader's internal port (8082), which serves the client API as well.
 
 mod channel;
+pub(crate) mod clients;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_proto::control::control_client::ControlClient;
 use mainstay_proto::control::{Role, StatusRequest};
 use mainstay_record::GroupId;
 use parking_lot::Mutex;
@@ -81,7 +81,7 @@ impl Cluster {
         let asked = members.iter().filter_map(|member| {
             let channel = self.member(&member.name)?;
             Some(async move {
-                let mut client = ControlClient::new(channel);
+                let mut client = clients::control(channel);
                 let answer = tokio::time::timeout(STATUS_TIMEOUT, client.status(StatusRequest {})).await;
                 let status = answer.ok()?.ok()?.into_inner();
                 let epoch = status.epoch.unwrap_or_default();
