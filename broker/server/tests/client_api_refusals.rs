@@ -5,10 +5,11 @@
 mod client;
 mod server;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use client::{Client, code, handle, message, polling, resource};
+use mainstay_messaging::{Command, DeleteGroup, DeleteTopic, GroupName, Outcome, TopicName};
 use mainstay_proto::rocketmq::*;
 use tonic::Request;
 
@@ -169,6 +170,73 @@ async fn a_call_without_a_client_id_is_told_so() {
     let beat = grpc.heartbeat(Request::new(beat)).await.unwrap().into_inner();
     assert_eq!(code(&beat.status), Code::Ok, "the first heartbeat of a recovering Go client has none");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handles_of_a_topic_or_consumer_group_that_is_gone_are_void_and_cost_no_record() {
+    let servers = server::start_pair().await;
+    let client = servers[0].client();
+    servers[0].create_topic("t", 8).await;
+    servers[0].create_topic("other", 8).await;
+    let elsewhere = servers[1].client();
+    let receive = async |client: &client::Client, topic: &str, id: &str| {
+        client.send_ok(vec![message(topic, id, "x")]).await;
+        let received = client.receive(polling("g", topic, LONG)).await;
+        handle(&received.messages[0]).to_owned()
+    };
+    let of_topic = [receive(&client, "t", "1").await, receive(&elsewhere, "t", "2").await];
+    let of_group = [receive(&client, "other", "3").await, receive(&elsewhere, "other", "4").await];
+    let outcome =
+        servers[0].propose(Command::DeleteTopic(DeleteTopic { name: TopicName::new("t").unwrap() })).await;
+    assert_eq!(outcome, Outcome::TopicDeleted);
+    until(async || servers.iter().all(|server| server.group().metadata().topic("t").is_none())).await;
+    assert_void(&servers, "t", &of_topic).await;
+    let name = GroupName::new("g").unwrap();
+    let outcome = servers[0].propose(Command::DeleteGroup(DeleteGroup { name })).await;
+    assert_eq!(outcome, Outcome::GroupDeleted);
+    until(async || servers.iter().all(|server| server.group().metadata().group("g").is_none())).await;
+    assert_void(&servers, "other", &of_group).await;
+    let illegal = client.acknowledge("g", "a.b", &[&of_topic[0]]).await;
+    assert_eq!(code(&illegal.status), Code::IllegalTopic, "a name that is none stays what it is");
+    for server in servers {
+        server.stop().await;
+    }
+}
+
+async fn until(holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whichever broker is asked, about whichever broker group's handle, by acknowledgement or change.
+async fn assert_void(servers: &[server::Server], topic: &str, handles: &[String]) {
+    let applied = async || {
+        let status = futures::future::join_all(servers.iter().map(|server| server.group().status())).await;
+        status.into_iter().map(|status| status.unwrap().applied).collect::<Vec<_>>()
+    };
+    let before = applied().await;
+    for server in servers {
+        let client = server.client();
+        for handle in handles {
+            let acknowledged = client.acknowledge("g", topic, &[handle]).await;
+            assert_eq!(code(&acknowledged.entries[0].status), Code::InvalidReceiptHandle, "{acknowledged:?}");
+            let changed = client.change("g", topic, handle, Duration::from_secs(30)).await;
+            assert_eq!(code(&changed.status), Code::InvalidReceiptHandle, "{changed:?}");
+            let forward = ForwardMessageToDeadLetterQueueRequest {
+                group: Some(resource("g")),
+                topic: Some(resource(topic)),
+                receipt_handle: handle.clone(),
+                ..ForwardMessageToDeadLetterQueueRequest::default()
+            };
+            let forward = client.request(forward);
+            let buried = client.grpc.clone().forward_message_to_dead_letter_queue(forward).await.unwrap();
+            assert_eq!(code(&buried.into_inner().status), Code::InvalidReceiptHandle);
+        }
+    }
+    assert_eq!(applied().await, before, "nothing went into a log");
 }
 
 #[tokio::test(flavor = "multi_thread")]

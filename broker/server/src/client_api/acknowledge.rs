@@ -165,13 +165,15 @@ impl ClientApi {
         entries: &[Waiting],
         deadline: Instant,
     ) -> Result<Vec<Status>, Unanswered> {
-        let ack = Ack {
-            group: self.inner.catalog.group_name(request.group.as_ref())?,
-            topic: self.inner.catalog.topic_name(request.topic.as_ref())?,
+        let group = self.inner.catalog.group_name(request.group.as_ref())?;
+        let topic = self.inner.catalog.topic_name(request.topic.as_ref())?;
+        let ack = Command::Ack(Ack {
+            group: group.clone(),
+            topic: topic.clone(),
             handles: entries.iter().map(|entry| entry.shown).collect(),
             by: caller.name(),
-        };
-        match self.propose(Command::Ack(ack), deadline).await? {
+        });
+        match self.propose_about_handles(&group, &topic, ack, deadline).await? {
             Outcome::Acked(results) if results.len() == entries.len() => Ok(results
                 .into_iter()
                 .map(|result| {
@@ -222,15 +224,17 @@ impl ClientApi {
     }
 
     async fn change_here(&self, call: &Changing<'_>) -> Result<Checked<ReceiptHandle>, Unanswered> {
-        let change = ChangeInvisible {
-            group: self.inner.catalog.group_name(call.request.group.as_ref())?,
-            topic: self.inner.catalog.topic_name(call.request.topic.as_ref())?,
+        let group = self.inner.catalog.group_name(call.request.group.as_ref())?;
+        let topic = self.inner.catalog.topic_name(call.request.topic.as_ref())?;
+        let change = Command::ChangeInvisible(ChangeInvisible {
+            group: group.clone(),
+            topic: topic.clone(),
             handle: call.shown,
             invisible_ms: u64::try_from(call.put_off.wait().as_millis()).unwrap_or(u64::MAX),
             at_least_retry_delay: matches!(call.put_off, PutOff::Failed(_)),
             by: call.caller.name(),
-        };
-        match self.propose(Command::ChangeInvisible(change), call.deadline).await? {
+        });
+        match self.propose_about_handles(&group, &topic, change, call.deadline).await? {
             Outcome::Changed(changed) => Ok(changed.map_err(outcome::handle)),
             _ => Err(outcome::mismatched().into()),
         }

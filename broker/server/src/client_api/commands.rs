@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Instant;
 
-use mainstay_messaging::{Command, Outcome, ReceiptHandle};
+use mainstay_messaging::{Command, GroupName, Outcome, ReceiptHandle, Refusal as StateRefusal, TopicName};
 use mainstay_proto::rocketmq::Code;
 use mainstay_record::GroupId;
 
@@ -20,6 +20,35 @@ impl ClientApi {
     pub(super) async fn propose(&self, command: Command, deadline: Instant) -> Result<Outcome, Unanswered> {
         match self.inner.group.propose(command, deadline).await {
             Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
+            Ok(outcome) => Ok(outcome),
+            Err(error) => Err(outcome::proposal(&error)?.into()),
+        }
+    }
+
+    /// As [`Self::propose`], for a command about handles of `group` on `topic`. Where one of the two is gone, so is all
+    /// that was in flight: the handles are void, which is the one answer that ends a client's attempts, and what can be
+    /// said at once costs no record.
+    pub(super) async fn propose_about_handles(
+        &self,
+        group: &GroupName,
+        topic: &TopicName,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Outcome, Unanswered> {
+        // Only then has it applied all that it may have given handles out for.
+        if self.inner.group.view().serving {
+            let metadata = self.inner.group.metadata();
+            let gone = match (metadata.topic(topic.as_str()), metadata.group(group.as_str())) {
+                (None, _) => Some(StateRefusal::UnknownTopic(topic.to_string())),
+                (_, None) => Some(StateRefusal::UnknownGroup(group.to_string())),
+                _ => None,
+            };
+            if let Some(gone) = gone {
+                return Err(outcome::about_handles(&gone).into());
+            }
+        }
+        match self.inner.group.propose(command, deadline).await {
+            Ok(Outcome::Refused(refusal)) => Err(outcome::about_handles(&refusal).into()),
             Ok(outcome) => Ok(outcome),
             Err(error) => Err(outcome::proposal(&error)?.into()),
         }

@@ -69,13 +69,15 @@ impl ClientApi {
     }
 
     async fn bury_here(&self, call: &Burying<'_>) -> Result<Checked<()>, Unanswered> {
-        let dead = DeadLetter {
-            group: self.inner.catalog.group_name(call.request.group.as_ref())?,
-            topic: self.inner.catalog.topic_name(call.request.topic.as_ref())?,
+        let group = self.inner.catalog.group_name(call.request.group.as_ref())?;
+        let topic = self.inner.catalog.topic_name(call.request.topic.as_ref())?;
+        let dead = Command::DeadLetter(DeadLetter {
+            group: group.clone(),
+            topic: topic.clone(),
             handle: call.shown,
             by: call.caller.name(),
-        };
-        match self.propose(Command::DeadLetter(dead), call.deadline).await? {
+        });
+        match self.propose_about_handles(&group, &topic, dead, call.deadline).await? {
             Outcome::DeadLettered(buried) => Ok(buried.map_err(outcome::handle)),
             _ => Err(outcome::mismatched().into()),
         }

@@ -59,6 +59,16 @@ pub(crate) fn state(refusal: &StateRefusal) -> Refusal {
     Refusal::new(code, refusal.to_string())
 }
 
+/// As [`state`], for a command about receipt handles: those of a topic or consumer group that is gone are void.
+pub(crate) fn about_handles(refusal: &StateRefusal) -> Refusal {
+    match refusal {
+        StateRefusal::UnknownTopic(_) | StateRefusal::UnknownGroup(_) => {
+            Refusal::new(Code::InvalidReceiptHandle, format!("receipt handle is void: {refusal}"))
+        }
+        other => state(other),
+    }
+}
+
 /// A handle that acknowledges or changes nothing. The one code that ends a client's attempts.
 pub(crate) fn handle(error: AckError) -> Refusal {
     Refusal::new(Code::InvalidReceiptHandle, error.to_string())
@@ -81,6 +91,17 @@ pub(crate) fn mismatched() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn handles_of_what_is_gone_are_void() {
+        for (refusal, code) in [
+            (StateRefusal::UnknownTopic("t".to_owned()), Code::InvalidReceiptHandle),
+            (StateRefusal::UnknownGroup("g".to_owned()), Code::InvalidReceiptHandle),
+            (StateRefusal::NotMetadataGroup, Code::InternalServerError),
+        ] {
+            assert_eq!(about_handles(&refusal).code, code, "{refusal}");
+        }
+    }
 
     #[test]
     fn what_may_have_been_stored_says_so_and_what_was_not_does_not() {
