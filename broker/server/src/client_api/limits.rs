@@ -2,7 +2,7 @@
 //!
 //! Each bound answers with its own code and a sentence that names the field.
 
-use mainstay_proto::rocketmq::{Code, Message, SystemProperties};
+use mainstay_proto::rocketmq::{Code, Encoding, Message, SystemProperties};
 
 use super::refusal::{Checked, Refusal};
 
@@ -86,6 +86,10 @@ pub(crate) fn check(message: &Message) -> Checked<&SystemProperties> {
         .ok_or_else(|| Refusal::new(Code::BadRequest, "system_properties are missing"))?;
     check_id(&system.message_id)?;
     check_body(message.body.len())?;
+    if Encoding::try_from(system.body_encoding).is_err() {
+        let text = format!("body_encoding is {}, which is none", system.body_encoding);
+        return Err(Refusal::new(Code::BadRequest, text));
+    }
     let mut bytes = 0;
     if let Some(tag) = &system.tag {
         check_tag(tag)?;
@@ -276,6 +280,19 @@ mod tests {
         message(|_, system| {
             system.orphaned_transaction_recovery_duration = Some(Duration { seconds, nanos: 0 });
         })
+    }
+
+    #[test]
+    fn a_body_is_in_an_encoding_that_there_is() {
+        let encoded = |encoding: i32| message(|_, system| system.body_encoding = encoding);
+        for known in [Encoding::Unspecified, Encoding::Identity, Encoding::Gzip] {
+            assert!(check(&encoded(known as i32)).is_ok(), "{known:?}");
+        }
+        for unknown in [-1, 3, 9] {
+            let refusal = check(&encoded(unknown)).unwrap_err();
+            assert_eq!(refusal.code, Code::BadRequest);
+            assert!(refusal.message.starts_with("body_encoding "), "{}", refusal.message);
+        }
     }
 
     #[test]
