@@ -8,6 +8,8 @@ use futures::Stream;
 use mainstay_messaging::{Filter, Publish, QueueOffset};
 use mainstay_proto::rocketmq::pull_message_response::Content;
 use mainstay_proto::rocketmq::{Code, PullMessageRequest, PullMessageResponse, Status};
+use mainstay_record::LogIndex;
+use tokio::sync::watch;
 
 use super::ClientApi;
 use super::caller::Caller;
@@ -18,11 +20,11 @@ use super::refusal::{Refusal, ok};
 use super::settings::MAX_RECEIVE_BATCH;
 use super::times::{poll_until, wire_duration};
 use crate::forward::{Call, Failure, Peer, Unanswered};
-use crate::group::meets;
+use crate::group::{GroupView, meets};
 
 /// Messages looked at in one turn at most, whether the filter takes them or not.
 const LOOKED_AT: u64 = 256;
-/// How often a queue without new messages is looked at.
+/// How often a queue without new messages is looked at, at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// For the answer of a poll that ended elsewhere to come back.
 const WAY_BACK: Duration = Duration::from_secs(2);
@@ -86,7 +88,9 @@ impl ClientApi {
     async fn pull_here(&self, call: &Pulling<'_>) -> Result<PullStream, Unanswered> {
         let most = u32::try_from(call.request.batch_size).unwrap_or(0).clamp(1, MAX_RECEIVE_BATCH) as usize;
         let mut from = call.from;
+        let mut news = News { applied: self.inner.group.applied(), view: self.inner.group.watch() };
         loop {
+            news.mark_seen();
             if !self.inner.group.view().serving {
                 return Err(Unanswered::NotHere);
             }
@@ -100,7 +104,7 @@ impl ClientApi {
                 return Ok(nothing(from));
             }
             if !moved {
-                tokio::time::sleep(LOOK_AGAIN).await;
+                news.wait(call.poll_end).await;
             }
         }
     }
@@ -153,6 +157,31 @@ impl ClientApi {
     }
 }
 
+/// What a reader at the end of a queue waits for, without asking the driver.
+struct News {
+    applied: watch::Receiver<LogIndex>,
+    view: watch::Receiver<GroupView>,
+}
+
+impl News {
+    fn mark_seen(&mut self) {
+        self.applied.mark_unchanged();
+        self.view.mark_unchanged();
+    }
+
+    /// Until something was applied or the view has changed, and a moment more, for what comes with it. Until `end` at
+    /// most.
+    async fn wait(&mut self, end: Instant) {
+        let next_look = end.min(Instant::now() + LOOK_AGAIN);
+        tokio::select! {
+            _ = self.applied.changed() => {}
+            _ = self.view.changed() => {}
+            () = tokio::time::sleep_until(end.into()) => {}
+        }
+        tokio::time::sleep_until(next_look.into()).await;
+    }
+}
+
 fn takes(wanted: &Wanted, message: &Publish) -> bool {
     match wanted {
         Wanted::Where(expression) => meets(expression, message),
@@ -181,4 +210,48 @@ fn stream(status: Status, messages: Vec<mainstay_proto::rocketmq::Message>, next
     Box::pin(futures::stream::iter(
         contents.map(|content| Ok(PullMessageResponse { content: Some(content) })),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_record::{Epoch, GroupId, NodeId};
+
+    use super::*;
+    use crate::group::Role;
+
+    fn view(serving: bool) -> GroupView {
+        GroupView {
+            group: GroupId(0),
+            node: NodeId::new(1).unwrap(),
+            role: Role::Leader,
+            epoch: Epoch::ZERO,
+            leader: None,
+            caught_up: true,
+            serving,
+            writable: true,
+            short_of_space: false,
+            problem: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_looks_again_when_there_is_news_and_not_before() {
+        let (applied, applied_receiver) = watch::channel(LogIndex(1));
+        let (views, view_receiver) = watch::channel(view(true));
+        let mut news = News { applied: applied_receiver, view: view_receiver };
+        let end = Instant::now() + Duration::from_secs(60);
+        applied.send_replace(LogIndex(2));
+        news.mark_seen();
+        let patience = Duration::from_secs(20);
+        assert!(tokio::time::timeout(5 * LOOK_AGAIN, news.wait(end)).await.is_err(), "there was nothing new");
+        let begun = Instant::now();
+        applied.send_replace(LogIndex(3));
+        tokio::time::timeout(patience, news.wait(end)).await.expect("something was applied");
+        assert!(begun.elapsed() >= LOOK_AGAIN, "what comes together is looked at together");
+        news.mark_seen();
+        views.send_replace(view(false));
+        tokio::time::timeout(patience, news.wait(end)).await.expect("the view has changed");
+        news.mark_seen();
+        tokio::time::timeout(patience, news.wait(Instant::now() + LOOK_AGAIN)).await.expect("the time is up");
+    }
 }

@@ -37,6 +37,7 @@ impl Driver {
             Err(reason) => return self.fail(&reason),
         }
         self.metrics.applied(self.applied, self.committed);
+        self.publisher.applied.send_replace(self.applied);
         self.snapshot_when_due(now);
         self.publish_metadata();
     }

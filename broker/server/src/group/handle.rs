@@ -9,7 +9,7 @@ use mainstay_messaging::sql::Expression;
 use mainstay_messaging::{
     Command, Delivery, GroupName, Metadata, Outcome, Publish, ReceiptHandle, Receive, State, TopicName,
 };
-use mainstay_record::{Batch, RecordId, Timestamp};
+use mainstay_record::{Batch, LogIndex, RecordId, Timestamp};
 use mainstay_storage::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub(super) inputs: mpsc::UnboundedSender<Input>,
     pub(super) in_flight: InFlight,
     pub(super) view: watch::Receiver<GroupView>,
+    pub(super) applied: watch::Receiver<LogIndex>,
     pub(super) metadata: Arc<ArcSwap<Metadata>>,
     pub(super) log: Log,
     pub(super) clock: Clock,
@@ -144,6 +145,11 @@ impl GroupHandle {
     /// Changes with elections, leases and connections, never with messages.
     pub fn watch(&self) -> watch::Receiver<GroupView> {
         self.shared.view.clone()
+    }
+
+    /// The last batch applied on this broker; changes with every few batches of whatever kind.
+    pub(crate) fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.shared.applied.clone()
     }
 
     /// Runs `ask` on the state as last applied on this broker; it must be short, since everything else waits for it.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use mainstay_messaging::Metadata;
 use mainstay_planted::{Fault, planted};
+use mainstay_record::LogIndex;
 use tokio::sync::watch;
 use tracing::info;
 
@@ -18,6 +19,8 @@ use super::view::{GroupView, Leader, Role};
 /// What the driver tells everybody else.
 pub(super) struct Publisher {
     pub(super) view: watch::Sender<GroupView>,
+    /// The last batch applied, in whichever turn.
+    pub(super) applied: watch::Sender<LogIndex>,
     pub(super) metadata: Arc<ArcSwap<Metadata>>,
     /// Set once, when this node cannot go on.
     pub(super) fatal: watch::Sender<Option<Arc<str>>>,

@@ -87,6 +87,7 @@ pub(crate) fn open(
         watch::channel(Adoption { membership: disk.membership.clone(), takes_part: false });
     let (view_sender, view) = watch::channel(first_view(identity));
     let (fatal_sender, fatal) = watch::channel(None);
+    let (applied_sender, applied) = watch::channel(LogIndex(0));
     let metadata = Arc::new(ArcSwap::from_pointee(disk.loaded.state.metadata()));
     let outbox = Outbox::default();
     let store = disk.snapshots.store();
@@ -94,6 +95,7 @@ pub(crate) fn open(
         inputs: inputs.clone(),
         in_flight: InFlight::new(MAX_IN_FLIGHT_BYTES),
         view,
+        applied,
         metadata: Arc::clone(&metadata),
         log: disk.log.clone(),
         clock: clock.clone(),
@@ -107,7 +109,7 @@ pub(crate) fn open(
         inputs: input_queue,
         directory: Arc::clone(&directory),
         outbox: outbox.clone(),
-        publisher: Publisher { view: view_sender, metadata, fatal: fatal_sender },
+        publisher: Publisher { view: view_sender, applied: applied_sender, metadata, fatal: fatal_sender },
         metrics,
     };
     let handle = GroupHandle { shared: Arc::new(shared) };
