@@ -8,7 +8,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use client::message;
-use mainstay_messaging::{Command, CreateUser, MAX_GRANTS, Outcome, Rights, UserName, UserSecret};
+use mainstay_messaging::{Command, CreateUser, MAX_GRANTS, Outcome, Revision, Rights, UserName, UserSecret};
 use server::Server;
 
 /// What a gRPC client takes unless it is told otherwise.
@@ -32,10 +32,10 @@ fn large_metadata() -> Vec<Command> {
     (0..users).map(user).map(Command::CreateUser).collect()
 }
 
-async fn until_followed(server: &Server, version: mainstay_messaging::Revision) {
+async fn until_followed(server: &Server, version: Revision) {
     let deadline = Instant::now() + PATIENCE;
     while server.group().metadata().version < version {
-        assert!(Instant::now() < deadline, "{:?} is not followed", version);
+        assert!(Instant::now() < deadline, "{version:?} is not followed");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
