@@ -50,12 +50,12 @@ impl Half {
     }
 
     /// When it is dropped, as far as is known.
-    fn drop_at(&self) -> Timestamp {
+    pub(crate) fn drop_at(&self) -> Timestamp {
         let at_last = self.stored_at.plus_millis(MAX_HALF_AGE_MS);
         if self.is_exhausted() { at_last.min(self.check_at) } else { at_last }
     }
 
-    fn noted(self, now: Timestamp, asked: bool) -> Self {
+    pub(crate) fn noted(self, now: Timestamp, asked: bool) -> Self {
         let doublings = self.checks.min(16);
         let interval = (CHECK_INTERVAL_MS << doublings).min(LONGEST_CHECK_INTERVAL_MS);
         if asked {

@@ -19,6 +19,7 @@ mod halves;
 mod handle;
 mod index;
 mod lane;
+mod life;
 mod metadata;
 mod metadata_changes;
 mod names;
@@ -56,6 +57,7 @@ pub use command::{
 pub use cursor::MAX_UNACKED;
 pub use halves::{FIRST_CHECK_MS, MAX_CHECKS, MAX_HALF_AGE_MS};
 pub use handle::{HandleError, ReceiptHandle};
+pub use life::{Asked, Life, LifeEvent, Sent, SentMessages, What, Why};
 pub use metadata::{
     ConsumerGroup, DeliveryOrder, MAX_QUEUES, Metadata, QueueCount, QueueCountError, QueueId, QueueOffset,
     Revision, StartPosition, Topic, TopicKind, queue_share,

@@ -40,6 +40,7 @@ async fn a_message_leaves_a_trail_for_each_group_and_client() {
     let changed = one.change("billing", "orders", handle(wanted), Duration::ZERO).await;
     assert_eq!(client::code(&changed.status), mainstay_proto::rocketmq::Code::Ok);
     let again = two.receive(polling("billing", "orders", LONG)).await.messages;
+    one.acknowledge("billing", "orders", &[handle(wanted)]).await;
     two.acknowledge("billing", "orders", &[handle(&again[0])]).await;
     one.receive(polling("audit", "orders", LONG)).await;
 
@@ -52,12 +53,18 @@ async fn a_message_leaves_a_trail_for_each_group_and_client() {
         ("DELIVERED", "billing", "one@1"),
         ("PUT_OFF", "billing", "one@1"),
         ("DELIVERED", "billing", "two@2"),
+        ("REFUSED", "billing", "one@1"),
         ("ACKNOWLEDGED", "billing", "two@2"),
         ("DELIVERED", "audit", "one@1"),
     ];
     assert_eq!(told(traced), expected);
     assert!(traced.events.is_sorted_by_key(|event| (event.at_ms, event.index)));
-    assert!(traced.standing[0].contains("in flight to audit, attempt 1"), "{:?}", traced.standing);
+    assert_eq!(
+        traced.events[6].detail,
+        "acknowledgement: receipt handle was replaced by a later delivery or change"
+    );
+    assert!(traced.standing[0].contains("in flight to audit, attempt 1, until 20"), "{:?}", traced.standing);
+    assert!(traced.standing[0].ends_with('Z'), "{:?}", traced.standing);
     assert!(traced.standing[1].contains("settled for billing"), "{:?}", traced.standing);
     assert_eq!(trace(&server, "nobody's").await, []);
     server.stop().await;

@@ -174,6 +174,11 @@ impl Log {
         self.state.next_due(GROUP, TOPIC, self.now).map(|due| due.millis_since(self.now))
     }
 
+    /// All there are, with what they came to.
+    pub(crate) fn records(&self) -> &[(RecordId, Timestamp, Bytes, Outcome)] {
+        &self.records
+    }
+
     /// Applies the whole log again, from its bytes, to a fresh state: same outcomes, same state.
     pub(crate) fn assert_replays(&self, broker_group: u32, broker_groups: u32) {
         let mut again = State::new(GroupId(broker_group), broker_groups);

@@ -12,6 +12,7 @@ mod history;
 mod judging;
 mod kinds;
 mod kinds_model;
+mod life;
 mod log;
 mod metadata;
 mod model;
