@@ -65,6 +65,7 @@ pub use metadata::{
 pub use metadata_changes::MetadataChanges;
 pub use names::{GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, NameError, NameProblem, TopicName};
 pub use outcome::{AckError, Delivery, Ended, Outcome, Place, RecallError, Refusal, TransactionError, Wake};
+pub use publishing::REMEMBERED_MS;
 pub use query::QueueProgress;
 pub use retention::{Retention, SegmentInfo, plan};
 pub use retry::{DEFAULT_MAX_ATTEMPTS, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, RetryPolicy, RetryPolicyError};

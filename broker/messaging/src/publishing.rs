@@ -19,9 +19,12 @@ use crate::ticket::{RecallHandle, Ticket, TransactionId};
 use crate::timers::Timer;
 use crate::window::Span;
 
+/// How long a message id is remembered, in milliseconds: one that is published again within this time is stored once.
+pub const REMEMBERED_MS: u64 = 60_000;
+
 /// How far back message ids are remembered: by time, and by number. One costs about 85 bytes. The table of their numbers
 /// doubles at seven eighths of a power of two, so the number stays below that.
-pub(crate) const SEEN: Span = Span { millis: 60_000, entries: 900_000 };
+pub(crate) const SEEN: Span = Span { millis: REMEMBERED_MS, entries: 900_000 };
 
 /// A topic's revision and a message id, hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -2,13 +2,17 @@
 //!
 //! A consumer group of the broker's own reads the dead-letter topic for this: what it acknowledged is settled and not
 //! sent again, in whatever broker the next run begins. A message is acknowledged after it was stored, and its new id
-//! follows from its place, so that one sent twice, after a run that broke off in between, is stored once.
+//! follows from its place, so that one sent twice, after a run that broke off in between, is stored once: it comes back
+//! well before its id is forgotten.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use mainstay_messaging::{CreateGroup, DeliveryOrder, GroupName, RetryPolicy, StartPosition, TopicName};
+use mainstay_messaging::{
+    CreateGroup, DeliveryOrder, GroupName, REMEMBERED_MS, RetryPolicy, StartPosition, TopicName,
+};
 use mainstay_proto::control::resend_dead_letters_response::Content;
 use mainstay_proto::control::{ResendDeadLettersResponse, ResendSummary, ResentMessage};
 use mainstay_proto::rocketmq::receive_message_response::Content as Part;
@@ -31,9 +35,14 @@ use crate::forward::Failure;
 pub(crate) const RESENDERS: &str = "mainstay-dlq-resend";
 /// Client id of messages that are sent again.
 const CLIENT: &str = "mainstay-dlq-resend";
-/// Dead letters taken at once: they are sent well within their invisible time.
+/// Dead letters taken at once.
 const BATCH: u64 = 16;
-const INVISIBLE: Duration = Duration::from_secs(60);
+/// Those of a run that broke off come back while their ids are remembered.
+const INVISIBLE: Duration = Duration::from_millis(REMEMBERED_MS / 3);
+/// A letter that has waited for its turn for so long is hidden for longer before it is sent.
+const RENEW_AFTER: Duration = Duration::from_millis(INVISIBLE.as_millis() as u64 / 4);
+/// How long a refused letter is hidden from the run that it was refused in; the run gives it back when it ends.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(300);
 const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
@@ -43,6 +52,17 @@ type Results = mpsc::Sender<Result<ResendDeadLettersResponse, tonic::Status>>;
 struct Letter {
     message: Message,
     handle: String,
+    /// At the latest.
+    hidden_since: Instant,
+}
+
+/// What is done with a letter that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Send,
+    RenewAndSend,
+    /// This run was refused it before.
+    Skip,
 }
 
 /// One run.
@@ -52,8 +72,8 @@ struct Run<'a> {
     results: &'a Results,
     summary: ResendSummary,
     left: u64,
-    /// Handles of those that were refused: they wait for the next run.
-    refused: Vec<String>,
+    /// New ids of those that were refused, with their handles: they wait for the next run.
+    refused: HashMap<String, String>,
 }
 
 impl ClientApi {
@@ -70,7 +90,7 @@ impl ClientApi {
         self.inner.catalog.group_as(readers()?, Instant::now() + LOOKUP_TIME).await?;
         let letters = named(TopicName::dead_letters_of(group).as_str());
         let summary = ResendSummary::default();
-        let mut run = Run { api: self, letters, results, summary, left: limit, refused: Vec::new() };
+        let mut run = Run { api: self, letters, results, summary, left: limit, refused: HashMap::new() };
         let mut done = Ok(());
         for broker_group in &self.inner.config.groups {
             done = run.empty(&broker_name(&self.inner.config, broker_group.id)).await;
@@ -104,15 +124,36 @@ impl Run<'_> {
             if taken.is_empty() {
                 return Ok(());
             }
-            self.left -= taken.len() as u64;
             for letter in taken {
-                self.send(letter).await?;
+                self.attend(letter).await?;
             }
         }
         Ok(())
     }
 
+    /// Sends a letter, unless this run was refused it before.
+    async fn attend(&mut self, letter: Letter) -> Checked<()> {
+        let id = letter.message.system_properties.as_ref().map(|system| new_id(&self.letters.name, system));
+        let id = id.unwrap_or_default();
+        let handle = match turn(&self.refused, &id, letter.hidden_since.elapsed()) {
+            Turn::Skip => {
+                let handle = self.hide(&letter.handle, REFUSED_FOR).await.unwrap_or(letter.handle);
+                self.refused.insert(id, handle);
+                return Ok(());
+            }
+            Turn::Send => letter.handle,
+            Turn::RenewAndSend => match self.hide(&letter.handle, INVISIBLE).await {
+                Ok(handle) => handle,
+                // Too late: it is taken again, and sent then.
+                Err(_) => return Ok(()),
+            },
+        };
+        self.left = self.left.saturating_sub(1);
+        self.send(Letter { handle, ..letter }).await
+    }
+
     async fn take(&self, broker: &str) -> Checked<Vec<Letter>> {
+        let hidden_since = Instant::now();
         let queue = MessageQueue {
             topic: Some(self.letters.clone()),
             id: -1,
@@ -137,7 +178,7 @@ impl Run<'_> {
                 Some(Part::Message(message)) => {
                     let system = message.system_properties.as_ref();
                     let handle = system.map(|system| system.receipt_handle().to_owned()).unwrap_or_default();
-                    letters.push(Letter { message, handle });
+                    letters.push(Letter { message, handle, hidden_since });
                 }
                 Some(Part::Status(status)) if ![Code::Ok, Code::MessageNotFound].contains(&status.code()) => {
                     return Err(Refusal::new(status.code(), status.message));
@@ -156,7 +197,8 @@ impl Run<'_> {
             self.settle(&told.original_message_id, &letter.handle).await?;
             self.summary.resent += 1;
         } else {
-            self.refused.push(letter.handle);
+            let handle = self.hide(&letter.handle, REFUSED_FOR).await.unwrap_or(letter.handle);
+            self.refused.insert(told.message_id.clone(), handle);
             self.summary.refused += 1;
         }
         let told = ResentMessage { code: status.code, reason: status.message, ..told };
@@ -207,17 +249,22 @@ impl Run<'_> {
     }
 
     async fn give_back(&mut self) {
-        for handle in std::mem::take(&mut self.refused) {
-            let request = ChangeInvisibleDurationRequest {
-                group: Some(named(RESENDERS)),
-                topic: Some(self.letters.clone()),
-                receipt_handle: handle,
-                invisible_duration: Some(wire_duration(Duration::ZERO)),
-                ..ChangeInvisibleDurationRequest::default()
-            };
+        for handle in std::mem::take(&mut self.refused).into_values() {
             // Where that does not work it comes back after its invisible time.
-            let _ = self.api.change_invisible(&caller(), &request).await;
+            let _ = self.hide(&handle, Duration::ZERO).await;
         }
+    }
+
+    /// Hides a letter for so long from now on. Its new handle.
+    async fn hide(&self, handle: &str, invisible: Duration) -> Result<String, Failure> {
+        let request = ChangeInvisibleDurationRequest {
+            group: Some(named(RESENDERS)),
+            topic: Some(self.letters.clone()),
+            receipt_handle: handle.to_owned(),
+            invisible_duration: Some(wire_duration(invisible)),
+            ..ChangeInvisibleDurationRequest::default()
+        };
+        Ok(self.api.change_invisible(&caller(), &request).await?.to_string())
     }
 }
 
@@ -250,6 +297,15 @@ impl ClientApi {
             Ok(()) => status,
             Err(failure) => in_words(failure).status(Dialect::Current),
         }
+    }
+}
+
+/// `waited`: since it was taken.
+fn turn(refused: &HashMap<String, String>, id: &str, waited: Duration) -> Turn {
+    match waited < RENEW_AFTER {
+        _ if refused.contains_key(id) => Turn::Skip,
+        true => Turn::Send,
+        false => Turn::RenewAndSend,
     }
 }
 
@@ -292,6 +348,21 @@ fn new_id(letters: &str, system: &SystemProperties) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_skips_what_it_was_refused_and_renews_what_waited_for_long() {
+        let refused = HashMap::from([("1".to_owned(), "handle".to_owned())]);
+        assert_eq!(turn(&refused, "1", Duration::ZERO), Turn::Skip);
+        assert_eq!(turn(&refused, "1", INVISIBLE), Turn::Skip);
+        assert_eq!(turn(&refused, "2", Duration::ZERO), Turn::Send);
+        assert_eq!(turn(&refused, "2", INVISIBLE / 2), Turn::RenewAndSend);
+    }
+
+    #[test]
+    fn letters_of_a_run_that_broke_off_come_back_well_before_their_ids_are_forgotten() {
+        // One is renewed before it is sent, and the next run needs time to take it.
+        assert!(INVISIBLE * 2 < Duration::from_millis(REMEMBERED_MS));
+    }
 
     #[test]
     fn a_dead_letter_has_one_new_id_and_another_dead_letter_another() {
