@@ -1,4 +1,4 @@
-//! The clients this broker hears from: their open streams and when they last called.
+//! The clients this broker hears from: their open streams, and when they last beat or asked for messages.
 //!
 //! Kept for deciding when a consumer is gone. Nothing else depends on it, so that it may be lost at any time.
 
@@ -38,6 +38,16 @@ impl Clients {
         self.update(id, now, |client| {
             if kind != ClientType::Unspecified {
                 client.kind = kind;
+            }
+        });
+    }
+
+    /// The client asks for messages. One that has the broker keep its leases is a push consumer, unless it said otherwise:
+    /// after a start of this broker its settings may come minutes later.
+    pub(crate) fn receives(&self, id: &str, auto_renew: bool, now: Instant) {
+        self.update(id, now, |client| {
+            if auto_renew && client.kind == ClientType::Unspecified {
+                client.kind = ClientType::PushConsumer;
             }
         });
     }
@@ -109,6 +119,24 @@ mod tests {
         assert!(!clients.alive("c", start + SILENCE));
         clients.forget_silent(start + FORGOTTEN_AFTER);
         assert!(clients.by_id.lock().is_empty());
+    }
+
+    #[test]
+    fn a_client_that_receives_lives_and_is_what_it_asks_for_until_it_says_what_it_is() {
+        let clients = Clients::default();
+        let start = Instant::now();
+        clients.receives("simple", false, start);
+        assert_eq!(clients.kind("simple"), ClientType::Unspecified);
+        clients.receives("push", true, start);
+        assert_eq!(clients.kind("push"), ClientType::PushConsumer);
+        for client in ["simple", "push"] {
+            assert!(clients.alive(client, start + SILENCE - Duration::from_millis(1)));
+            assert!(!clients.alive(client, start + SILENCE));
+        }
+        clients.heard("push", ClientType::LitePushConsumer, start);
+        clients.receives("push", true, start + SILENCE);
+        assert_eq!(clients.kind("push"), ClientType::LitePushConsumer);
+        assert!(clients.alive("push", start + SILENCE));
     }
 
     #[test]

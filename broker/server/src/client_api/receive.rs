@@ -77,6 +77,10 @@ impl ClientApi {
     ) -> Result<ReceiveStream, Failure> {
         let client = caller.require_client_id()?;
         let poll_end = poll_until(caller, request.long_polling_timeout.as_ref())?;
+        let at_edge = caller.hops == 0;
+        if at_edge {
+            self.inner.clients.receives(client, request.auto_renew, Instant::now());
+        }
         let until = caller.poll_deadline().map_or(poll_end + WAY_BACK, |end| end.min(poll_end + WAY_BACK));
         let broker = request.message_queue.as_ref().and_then(|queue| queue.broker.as_ref());
         let target = broker
@@ -89,7 +93,11 @@ impl ClientApi {
             // The client asks again, and finds another broker.
             () = self.inner.stop.cancelled() => return Ok(refused(empty())),
         };
-        let keeps_leases = request.auto_renew && caller.hops == 0;
+        let keeps_leases = request.auto_renew && at_edge;
+        if keeps_leases {
+            // Its call stood open until now.
+            self.inner.clients.receives(client, true, Instant::now());
+        }
         Ok(match answer {
             Answer::Here(hand_over) if keeps_leases => {
                 self.keep_leases(client, request, hand_over.handles());
