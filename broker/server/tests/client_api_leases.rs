@@ -7,8 +7,10 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use client::{code, handle, ids, message, polling};
+use client::{Client, code, handle, ids, message, polling, resource};
+use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::*;
+use tonic::Streaming;
 
 const LONG: Duration = Duration::from_secs(15);
 /// Twice the period in which the broker looks after its clients.
@@ -39,5 +41,107 @@ async fn a_push_consumer_that_is_only_heard_by_its_receive_keeps_its_message_and
     assert!(failed.elapsed() >= Duration::from_millis(900), "{:?}", failed.elapsed());
     let acknowledged = fresh.acknowledge("g", "t", &[handle(&again.messages[0])]).await;
     assert_eq!(code(&acknowledged.status), Code::Ok, "{acknowledged:?}");
+    server.stop().await;
+}
+
+/// A message large enough that a few of them cannot be written to a client that does not read on.
+fn large(topic: &str, id: &str) -> Message {
+    message(topic, id, vec![7; 3 << 20])
+}
+
+async fn beat(client: &Client) {
+    let beat = HeartbeatRequest { group: Some(resource("g")), client_type: ClientType::PushConsumer as i32 };
+    let beat = client.grpc.clone().heartbeat(client.request(beat)).await.unwrap().into_inner();
+    assert_eq!(code(&beat.status), Code::Ok);
+}
+
+/// Reads the status and one message of a stream, and no further.
+async fn begin(client: &Client, request: ReceiveMessageRequest) -> Streaming<ReceiveMessageResponse> {
+    let mut stream = client.grpc.clone().receive_message(client.request(request)).await.unwrap().into_inner();
+    for _ in 0..2 {
+        let read = stream.message().await.unwrap().unwrap().content.unwrap();
+        assert!(matches!(read, Content::Status(_) | Content::Message(_)), "{read:?}");
+    }
+    stream
+}
+
+/// Receives until all of `expected` have come, and returns their delivery attempts.
+async fn gather(client: &Client, request: ReceiveMessageRequest, expected: &[String]) -> Vec<i32> {
+    let (mut found, mut attempts) = (Vec::new(), Vec::new());
+    while found.len() < expected.len() {
+        let received = client.receive(request.clone()).await;
+        assert_eq!(received.status.code(), Code::Ok, "{found:?} of {expected:?}");
+        found.extend(ids(&received.messages));
+        let system = received.messages.iter().map(|message| message.system_properties.as_ref().unwrap());
+        attempts.extend(system.map(|system| system.delivery_attempt()));
+    }
+    found.sort();
+    assert_eq!(found, expected);
+    attempts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_a_stream_that_breaks_before_its_end_is_delivered_again_at_once() {
+    let server = server::start().await;
+    let (leaving, staying) = (server.client().named("leaving"), server.client().named("staying"));
+    let expected: Vec<_> = (0..8).map(|number| number.to_string()).collect();
+    for id in &expected {
+        staying.send_ok(vec![large("t", id)]).await;
+    }
+    for (group, request) in [("push", pushed("push", "t")), ("simple", polling("simple", "t", LONG))] {
+        let stream = begin(&leaving, request.clone()).await;
+        beat(&leaving).await;
+        drop(stream);
+        let started = Instant::now();
+        let attempts = gather(&staying, request, &expected).await;
+        assert!(started.elapsed() < LONG, "{group}: {:?}", started.elapsed());
+        assert!(attempts.contains(&2), "{group}: {attempts:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_a_stream_passed_on_by_another_broker_is_delivered_again_at_once() {
+    let [first, second] = server::start_pair().await;
+    let (leaving, staying) = (first.client().named("leaving"), second.client().named("staying"));
+    assert_eq!(code(&staying.route("t").await.status), Code::Ok);
+    let expected: Vec<_> = (0..8).map(|number| number.to_string()).collect();
+    for id in &expected {
+        staying.send_ok(vec![large("t", id)]).await;
+    }
+    for (group, mut request) in [("push", pushed("push", "t")), ("simple", polling("simple", "t", LONG))] {
+        let broker = Broker { name: "pair-1".to_owned(), ..Broker::default() };
+        request.message_queue.as_mut().unwrap().broker = Some(broker);
+        let stream = begin(&leaving, request.clone()).await;
+        beat(&leaving).await;
+        drop(stream);
+        let started = Instant::now();
+        let attempts = gather(&staying, request, &expected).await;
+        assert!(started.elapsed() < LONG, "{group}: {:?}", started.elapsed());
+        assert!(attempts.contains(&2), "{group}: {attempts:?}");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_lost_with_its_connection_is_delivered_again_after_its_lease() {
+    let server = server::start().await;
+    let (living, other) = (server.client().named("living"), server.client().named("other"));
+    other.send_ok(vec![message("t", "m", "x")]).await;
+    let connection = server.client().named("living");
+    assert_eq!(ids(&connection.receive(pushed("g", "t")).await.messages), ["m"]);
+    let started = Instant::now();
+    drop(connection);
+    let again = loop {
+        beat(&living).await;
+        let received = other.receive(polling("g", "t", LOOKED_AFTER)).await;
+        if !received.messages.is_empty() {
+            break received.messages;
+        }
+        assert!(started.elapsed() < Duration::from_secs(75), "not delivered again");
+    };
+    assert_eq!(ids(&again), ["m"]);
+    assert!(started.elapsed() > Duration::from_secs(58), "{:?}: sooner than its lease", started.elapsed());
     server.stop().await;
 }

@@ -9,6 +9,7 @@ use tonic::Request;
 use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 
 use super::refusal::{Checked, Refusal};
+use crate::listen::Life;
 
 /// Counts how often a call was passed on between brokers.
 const HOPS_HEADER: &str = "x-mainstay-hops";
@@ -69,6 +70,8 @@ pub(crate) struct Caller {
     timeout: Option<Duration>,
     /// How often the call was passed on already; clients have no say in it.
     pub(crate) hops: u32,
+    /// By which a client's own call came in.
+    pub(crate) connection: Option<Life>,
 }
 
 impl Caller {
@@ -85,6 +88,7 @@ impl Caller {
             received: Instant::now(),
             timeout: text(TIMEOUT_HEADER).and_then(parse_timeout),
             hops,
+            connection: None,
             metadata,
         }
     }

@@ -3,14 +3,21 @@
 //! The broker that has the consumer's connection keeps them: it alone knows whether the consumer lives. A consumer
 //! shows the handle it was given, whatever renewals made of it since. When this broker goes, so do its notes: what is
 //! not acknowledged is delivered again after the lease, and the consumer's old handle is void where it was renewed.
+//!
+//! That a consumer lives does not show that it has what was written to it. A connection that ends soon after may have
+//! taken the messages with it: their leases run out in their time, and the handles stay good until then. One that lasted
+//! has delivered them: its end says nothing any more.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mainstay_messaging::ReceiptHandle;
 use mainstay_proto::rocketmq::Resource;
 use parking_lot::Mutex;
+
+use crate::listen::{DEAD_WITHIN, Life};
 
 /// What one delivery or renewal grants.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -26,21 +33,38 @@ pub(crate) struct Leases {
     by_client: Mutex<HashMap<String, HashMap<ReceiptHandle, Lease>>>,
 }
 
-#[derive(Debug, Clone)]
-struct Lease {
-    group: Resource,
-    topic: Resource,
-    current: ReceiptHandle,
-    granted: Instant,
-    until: Instant,
-}
-
-/// A lease that something has to be done about.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Due {
+/// Who has what one call brought, as which consumer group of which topic.
+#[derive(Debug)]
+pub(crate) struct Holder {
     pub(crate) client: String,
     pub(crate) group: Resource,
     pub(crate) topic: Resource,
+    /// By which it was brought, where that is known.
+    pub(crate) connection: Option<Life>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    holder: Arc<Holder>,
+    current: ReceiptHandle,
+    granted: Instant,
+    until: Instant,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Written to a connection that is open.
+    Sent,
+    Arrived,
+    /// Perhaps lost with its connection: not renewed any more.
+    Lapsing,
+}
+
+/// A lease that something has to be done about.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) holder: Arc<Holder>,
     /// As the consumer knows it.
     pub(crate) given: ReceiptHandle,
     pub(crate) current: ReceiptHandle,
@@ -57,17 +81,15 @@ pub(crate) enum Act {
 impl Leases {
     pub(crate) fn grant(
         &self,
-        client: &str,
-        group: &Resource,
-        topic: &Resource,
+        holder: &Arc<Holder>,
         handles: impl Iterator<Item = ReceiptHandle>,
         now: Instant,
     ) {
         let mut by_client = self.by_client.lock();
-        let leases = by_client.entry(client.to_owned()).or_default();
+        let leases = by_client.entry(holder.client.clone()).or_default();
         for handle in handles {
-            let (group, topic) = (group.clone(), topic.clone());
-            let lease = Lease { group, topic, current: handle, granted: now, until: now + LEASE };
+            let (holder, until) = (Arc::clone(holder), now + LEASE);
+            let lease = Lease { holder, current: handle, granted: now, until, stage: Stage::Sent };
             if leases.insert(handle, lease).is_none() {
                 self.held.fetch_add(1, Ordering::Relaxed);
             }
@@ -83,19 +105,21 @@ impl Leases {
         by_client.get(client).and_then(|leases| leases.get(&given)).map_or(given, |lease| lease.current)
     }
 
-    /// The lease is not this broker's to renew any more.
-    pub(crate) fn end(&self, client: &str, given: ReceiptHandle) {
+    /// The lease is not this broker's to renew any more. Returns what became of the handle, if there was a lease.
+    pub(crate) fn end(&self, client: &str, given: ReceiptHandle) -> Option<ReceiptHandle> {
         if self.held.load(Ordering::Relaxed) == 0 {
-            return;
+            return None;
         }
         let mut by_client = self.by_client.lock();
-        let Some(leases) = by_client.get_mut(client) else { return };
-        if leases.remove(&given).is_some() {
+        let leases = by_client.get_mut(client)?;
+        let ended = leases.remove(&given);
+        if ended.is_some() {
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
         if leases.is_empty() {
             by_client.remove(client);
         }
+        ended.map(|lease| lease.current)
     }
 
     pub(crate) fn renewed(&self, client: &str, given: ReceiptHandle, current: ReceiptHandle, now: Instant) {
@@ -115,10 +139,14 @@ impl Leases {
         self.by_client.lock().retain(|client, leases| {
             let lives = alive(client);
             leases.retain(|given, lease| {
+                lease.look_at_connection(now);
                 let keep = now < lease.until && now.duration_since(lease.granted) < LONGEST_HOLD;
-                let act = if lives { Act::Renew } else { Act::Release };
-                if keep && (!lives || lease.until - now < RENEW_BELOW) {
-                    due.push(lease.due(client, *given, act));
+                let renew =
+                    lease.stage != Stage::Lapsing && lease.until.saturating_duration_since(now) < RENEW_BELOW;
+                if keep && !lives {
+                    due.push(lease.due(*given, Act::Release));
+                } else if keep && renew {
+                    due.push(lease.due(*given, Act::Renew));
                 }
                 self.keep(lives && keep)
             });
@@ -131,7 +159,7 @@ impl Leases {
     pub(crate) fn release(&self, client: &str) -> Vec<Due> {
         let Some(leases) = self.by_client.lock().remove(client) else { return Vec::new() };
         self.held.fetch_sub(leases.len(), Ordering::Relaxed);
-        leases.into_iter().map(|(given, lease)| lease.due(client, given, Act::Release)).collect()
+        leases.into_iter().map(|(given, lease)| lease.due(given, Act::Release)).collect()
     }
 
     fn keep(&self, keep: bool) -> bool {
@@ -143,14 +171,18 @@ impl Leases {
 }
 
 impl Lease {
-    fn due(&self, client: &str, given: ReceiptHandle, act: Act) -> Due {
-        Due {
-            client: client.to_owned(),
-            group: self.group.clone(),
-            topic: self.topic.clone(),
-            given,
-            current: self.current,
-            act,
+    fn due(&self, given: ReceiptHandle, act: Act) -> Due {
+        Due { holder: Arc::clone(&self.holder), given, current: self.current, act }
+    }
+
+    fn look_at_connection(&mut self, now: Instant) {
+        if self.stage != Stage::Sent {
+            return;
+        }
+        if self.holder.connection.as_ref().is_some_and(|connection| !connection.is_open()) {
+            self.stage = Stage::Lapsing;
+        } else if now.duration_since(self.granted) >= DEAD_WITHIN {
+            self.stage = Stage::Arrived;
         }
     }
 }
@@ -171,8 +203,13 @@ mod tests {
     }
 
     fn granted(now: Instant) -> Leases {
+        granted_over(None, now)
+    }
+
+    fn granted_over(connection: Option<Life>, now: Instant) -> Leases {
         let leases = Leases::default();
-        leases.grant("c", &name("g"), &name("t"), [handles().0].into_iter(), now);
+        let holder = Holder { client: "c".to_owned(), group: name("g"), topic: name("t"), connection };
+        leases.grant(&Arc::new(holder), [handles().0].into_iter(), now);
         leases
     }
 
@@ -181,7 +218,7 @@ mod tests {
         let (first, second) = handles();
         let start = Instant::now();
         let leases = granted(start);
-        assert_eq!(leases.due(start + Duration::from_secs(30), |_| true), vec![]);
+        assert!(leases.due(start + Duration::from_secs(30), |_| true).is_empty());
         let later = start + Duration::from_secs(31);
         let due = leases.due(later, |_| true);
         assert_eq!(due.len(), 1);
@@ -189,7 +226,7 @@ mod tests {
         leases.renewed("c", first, second, later);
         assert_eq!(leases.current("c", first), second);
         assert_eq!(leases.current("other", first), first);
-        assert_eq!(leases.due(later + Duration::from_secs(30), |_| true), vec![]);
+        assert!(leases.due(later + Duration::from_secs(30), |_| true).is_empty());
         assert_eq!(leases.due(later + Duration::from_secs(31), |_| true)[0].current, second);
         leases.end("c", first);
         assert_eq!(leases.current("c", first), first);
@@ -202,12 +239,12 @@ mod tests {
         let leases = granted(start);
         let due = leases.due(start + Duration::from_secs(1), |_| false);
         assert_eq!(due.iter().map(|due| due.act).collect::<Vec<_>>(), vec![Act::Release]);
-        assert_eq!(leases.due(start + Duration::from_secs(1), |_| false), vec![]);
+        assert!(leases.due(start + Duration::from_secs(1), |_| false).is_empty());
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
 
         let leases = granted(start);
         assert_eq!(leases.release("c").len(), 1);
-        assert_eq!(leases.release("c"), vec![]);
+        assert!(leases.release("c").is_empty());
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
     }
 
@@ -216,7 +253,7 @@ mod tests {
         let (first, second) = handles();
         let start = Instant::now();
         let leases = granted(start);
-        assert_eq!(leases.due(start + LEASE, |_| true), vec![], "the lease has run out");
+        assert!(leases.due(start + LEASE, |_| true).is_empty(), "the lease has run out");
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
 
         let leases = granted(start);
@@ -226,7 +263,50 @@ mod tests {
             leases.renewed("c", first, second, now);
         }
         now += Duration::from_secs(31);
-        assert_eq!(leases.due(now, |_| true), vec![]);
+        assert!(leases.due(now, |_| true).is_empty());
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_may_be_lost_with_its_connection_is_not_renewed_and_stays_its_consumers_until_then() {
+        let (first, second) = handles();
+        let start = Instant::now();
+        let (life, connection) = Life::for_test();
+        let leases = granted_over(Some(life), start);
+        let later = start + Duration::from_secs(31);
+        assert_eq!(leases.due(later, |_| true)[0].act, Act::Renew, "the connection is open");
+        leases.renewed("c", first, second, later);
+        drop(connection);
+        for seconds in [1, 31, 59] {
+            assert!(leases.due(later + Duration::from_secs(seconds), |_| true).is_empty(), "{seconds} s");
+            assert_eq!(leases.current("c", first), second, "it may be acknowledged all the same");
+        }
+        assert!(leases.due(later + LEASE, |_| true).is_empty());
+        assert_eq!(leases.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_connection_that_lasted_has_delivered_and_may_end() {
+        let (first, second) = handles();
+        let start = Instant::now();
+        let (life, connection) = Life::for_test();
+        let leases = granted_over(Some(life), start);
+        let later = start + Duration::from_secs(31);
+        leases.renewed("c", first, second, later);
+        assert_eq!(leases.due(start + DEAD_WITHIN, |_| true).len(), 0);
+        drop(connection);
+        let due = leases.due(later + Duration::from_secs(31), |_| true);
+        assert_eq!((due.len(), due[0].act), (1, Act::Renew));
+    }
+
+    #[test]
+    fn a_connection_that_ends_does_not_keep_a_consumer_that_is_gone_from_releasing() {
+        let start = Instant::now();
+        let (life, connection) = Life::for_test();
+        let leases = granted_over(Some(life), start);
+        drop(connection);
+        assert!(leases.due(start, |_| true).is_empty());
+        assert_eq!(leases.due(start, |_| false)[0].act, Act::Release);
+        assert_eq!(leases.end("c", handles().0), None);
     }
 }

@@ -3,6 +3,7 @@
 //! - [`service`] is the gRPC surface; every call lives from its request alone, no matter what was called before.
 //! - `guard` stands before it on the client port, `access` tells it who may do what.
 //! - `send`, `receive`, `acknowledge`, `dead_letter`, `transaction`, `recall`, `telemetry`: the calls; `route`, `settings`: answers built from configuration.
+//! - `handover`: deliveries on their way to the client, and back when they do not get there.
 //! - `limits`, `names`, `times`, `filter`, `kind`, `message`: the protocol's forms and bounds.
 //! - `refusal`, `outcome`: the protocol's codes. `catalog`: topics and consumer groups by name.
 //! - `clients`, `leases`, `upkeep`: what is known about clients, for renewing their leases.
@@ -18,6 +19,7 @@ mod commands;
 mod dead_letter;
 mod filter;
 mod guard;
+mod handover;
 mod kind;
 mod leases;
 pub(crate) mod limits;

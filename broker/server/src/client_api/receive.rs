@@ -1,13 +1,11 @@
 //! ReceiveMessage: a long poll at the leader, answered by a stream of a status, the messages, and the delivery time.
-//!
-//! What was delivered and cannot be handed over is given back, instead of waiting its invisible time out.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::Stream;
-use mainstay_messaging::{Delivery, Filter, GroupName, QueueSelection, ReceiptHandle, Receive, TopicName};
+use mainstay_messaging::{Delivery, Filter, QueueSelection, ReceiptHandle, Receive, TopicName};
 use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::{
     Code, Message, ReceiveMessageRequest, ReceiveMessageResponse, Resource, Status,
@@ -18,16 +16,16 @@ use tracing::error;
 use super::ClientApi;
 use super::caller::Caller;
 use super::filter::Wanted;
-use super::leases::LEASE;
+use super::handover::{Edge, HandOver, KeepsLeases, Relay};
+use super::leases::{Holder, LEASE};
 use super::limits::check_attempt;
 use super::message::{delivered, is_delivered};
 use super::outcome;
-use super::refusal::{Refusal, ok};
+use super::refusal::Refusal;
 use super::route::group_of_broker;
 use super::settings::MAX_RECEIVE_BATCH;
 use super::times::{poll_until, receive_invisible, wire_duration};
 use crate::forward::{Call, Failure, Peer, Unanswered};
-use crate::group::GroupHandle;
 
 /// For the answer of a poll that ended elsewhere to come back.
 const WAY_BACK: Duration = Duration::from_secs(2);
@@ -93,20 +91,31 @@ impl ClientApi {
             // The client asks again, and finds another broker.
             () = self.inner.stop.cancelled() => return Ok(refused(empty())),
         };
-        let keeps_leases = request.auto_renew && at_edge;
-        if keeps_leases {
-            // Its call stood open until now.
-            self.inner.clients.receives(client, true, Instant::now());
+        if !at_edge {
+            return Ok(match answer {
+                Answer::Here(hand_over) => Box::pin(hand_over),
+                Answer::There(stream) => Box::pin(stream),
+            });
         }
+        let edge = self.edge(caller, client, request);
         Ok(match answer {
-            Answer::Here(hand_over) if keeps_leases => {
-                self.keep_leases(client, request, hand_over.handles());
-                Box::pin(hand_over)
-            }
-            Answer::Here(hand_over) => Box::pin(hand_over),
-            Answer::There(stream) if keeps_leases => Box::pin(self.keeping_leases(client, request, stream)),
-            Answer::There(stream) => Box::pin(stream),
+            Answer::Here(hand_over) => Box::pin(hand_over.at(edge)),
+            Answer::There(stream) => Box::pin(Relay::new(stream, edge)),
         })
+    }
+
+    /// For an answer to a client of this broker, whose call stood open until now.
+    fn edge(&self, caller: &Caller, client: &str, request: &ReceiveMessageRequest) -> Edge {
+        self.inner.clients.receives(client, request.auto_renew, Instant::now());
+        let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.clone());
+        let holder = Holder {
+            client: client.to_owned(),
+            group: request.group.clone().unwrap_or_default(),
+            topic: topic.unwrap_or_default(),
+            connection: caller.connection.clone(),
+        };
+        let leases = if request.auto_renew { KeepsLeases::Yes } else { KeepsLeases::No };
+        Edge { api: self.clone(), holder: Arc::new(holder), leases }
     }
 
     async fn receive_here(
@@ -145,18 +154,17 @@ impl ClientApi {
             Ok(deliveries) => deliveries,
             Err(error) => return Err(outcome::receive(&error)?.into()),
         };
-        let mut hand_over = HandOver::new(self.inner.group.clone(), group, topic.clone(), &deliveries);
+        let hand_over = HandOver::new(self.inner.group.clone(), group, topic.clone(), &deliveries);
         let wire_topic = topic_resource.cloned().unwrap_or_default();
-        hand_over.messages = self.load(&deliveries, &topic, wire_topic, invisible).await.into_iter();
-        if hand_over.messages.len() == 0 {
-            hand_over.status = Some(if deliveries.is_empty() {
-                empty()
-            } else {
-                let text = "the messages delivered cannot be read from the log";
-                return Err(Refusal::new(Code::InternalServerError, text).into());
-            });
+        let hand_over = hand_over.with(self.load(&deliveries, &topic, wire_topic, invisible).await);
+        if !hand_over.is_empty() {
+            Ok(hand_over)
+        } else if deliveries.is_empty() {
+            Ok(hand_over.with_status(empty()))
+        } else {
+            let text = "the messages delivered cannot be read from the log";
+            Err(Refusal::new(Code::InternalServerError, text).into())
         }
-        Ok(hand_over)
     }
 
     /// The messages of `deliveries`, less those that cannot be read.
@@ -185,36 +193,6 @@ impl ClientApi {
         }
         messages
     }
-
-    fn keep_leases(
-        &self,
-        client: &str,
-        request: &ReceiveMessageRequest,
-        handles: impl Iterator<Item = ReceiptHandle>,
-    ) {
-        let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.clone()).unwrap_or_default();
-        let group = request.group.clone().unwrap_or_default();
-        self.inner.leases.grant(client, &group, &topic, handles, Instant::now());
-    }
-
-    /// Passes on what another broker delivers and keeps its leases here, where the client is.
-    fn keeping_leases(
-        &self,
-        client: &str,
-        request: &ReceiveMessageRequest,
-        stream: Streaming<ReceiveMessageResponse>,
-    ) -> impl Stream<Item = Result<ReceiveMessageResponse, tonic::Status>> + Send + use<> {
-        use futures::StreamExt;
-        let (api, client, request) = (self.clone(), client.to_owned(), request.clone());
-        stream.inspect(move |item| {
-            if let Ok(ReceiveMessageResponse { content: Some(Content::Message(message)) }) = item
-                && let Some(system) = &message.system_properties
-                && let Some(Ok(handle)) = system.receipt_handle.as_ref().map(|text| text.parse())
-            {
-                api.keep_leases(&client, &request, std::iter::once(handle));
-            }
-        })
-    }
 }
 
 /// The answer to a call that got no messages.
@@ -230,65 +208,4 @@ fn empty() -> Status {
 
 fn content_of(content: Content) -> ReceiveMessageResponse {
     ReceiveMessageResponse { content: Some(content) }
-}
-
-/// Hands messages over one by one. Those not taken when it is dropped are given back.
-struct HandOver {
-    status: Option<Status>,
-    messages: std::vec::IntoIter<(ReceiptHandle, Message)>,
-    ended: bool,
-    give_back: GiveBack,
-}
-
-impl HandOver {
-    fn new(handle: GroupHandle, group: GroupName, topic: TopicName, deliveries: &[Delivery]) -> Self {
-        let handles = deliveries.iter().map(|delivery| delivery.handle).collect();
-        Self {
-            status: Some(ok()),
-            messages: Vec::new().into_iter(),
-            ended: false,
-            give_back: GiveBack { handle, group, topic, handles },
-        }
-    }
-
-    fn handles(&self) -> impl Iterator<Item = ReceiptHandle> {
-        self.messages.as_slice().iter().map(|(handle, _)| *handle)
-    }
-}
-
-impl Stream for HandOver {
-    type Item = Result<ReceiveMessageResponse, tonic::Status>;
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        let content = if let Some(status) = this.status.take() {
-            Content::Status(status)
-        } else if let Some((handle, message)) = this.messages.next() {
-            this.give_back.handles.retain(|other| *other != handle);
-            Content::Message(message)
-        } else if !this.ended {
-            this.ended = true;
-            Content::DeliveryTimestamp(SystemTime::now().into())
-        } else {
-            return Poll::Ready(None);
-        };
-        Poll::Ready(Some(Ok(content_of(content))))
-    }
-}
-
-/// Deliveries that nobody has taken yet.
-struct GiveBack {
-    handle: GroupHandle,
-    group: GroupName,
-    topic: TopicName,
-    handles: Vec<ReceiptHandle>,
-}
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        if !self.handles.is_empty() {
-            let handles = std::mem::take(&mut self.handles);
-            self.handle.give_back(self.group.clone(), self.topic.clone(), handles);
-        }
-    }
 }

@@ -15,6 +15,7 @@ use super::refusal::{Checked, Refusal, ok};
 use super::telemetry::TelemetryStream;
 use super::{ClientApi, acknowledge, pull, receive, route, send};
 use crate::forward::{Failure, not_leader};
+use crate::listen::PeerInfo;
 
 /// The service behind one port.
 #[derive(Debug, Clone)]
@@ -57,8 +58,10 @@ impl ClientService {
     }
 
     fn open<T>(&self, request: Request<T>) -> (Caller, T) {
-        let (metadata, _, message) = request.into_parts();
-        (Caller::new(metadata, self.origin), message)
+        let (metadata, extensions, message) = request.into_parts();
+        let mut caller = Caller::new(metadata, self.origin);
+        caller.connection = extensions.get::<PeerInfo>().map(PeerInfo::connection);
+        (caller, message)
     }
 }
 

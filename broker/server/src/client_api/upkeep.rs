@@ -42,26 +42,26 @@ impl ClientApi {
     }
 
     async fn attend_one(&self, due: Due) {
-        let caller = Caller::on_behalf_of(&due.client);
+        let caller = Caller::on_behalf_of(&due.holder.client);
         let invisible = match due.act {
             Act::Renew => LEASE,
             Act::Release => RELEASED_AFTER,
         };
         let request = ChangeInvisibleDurationRequest {
-            group: Some(due.group),
-            topic: Some(due.topic),
+            group: Some(due.holder.group.clone()),
+            topic: Some(due.holder.topic.clone()),
             ..ChangeInvisibleDurationRequest::default()
         };
         match self.change_at_leader(&caller, &request, due.current, PutOff::For(invisible)).await {
             Ok(changed) if due.act == Act::Renew => {
-                self.inner.leases.renewed(&due.client, due.given, changed, Instant::now());
+                self.inner.leases.renewed(&due.holder.client, due.given, changed, Instant::now());
             }
             Ok(_) => {}
             Err(Failure::Refused(refusal)) if refusal.code == Code::InvalidReceiptHandle => {
-                self.inner.leases.end(&due.client, due.given);
+                self.inner.leases.end(&due.holder.client, due.given);
             }
             // Tried again at the next period, as long as the lease lasts.
-            Err(failure) => debug!(?failure, client = due.client, "cannot change a lease"),
+            Err(failure) => debug!(?failure, client = due.holder.client, "cannot change a lease"),
         }
     }
 }

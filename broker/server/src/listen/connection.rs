@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,7 +17,25 @@ use tonic::transport::server::Connected;
 pub struct Connection {
     transport: Transport,
     peer: SocketAddr,
+    alive: Arc<()>,
     _open: Option<OpenConnection>,
+}
+
+/// Tells whether one connection is still open.
+#[derive(Debug, Clone)]
+pub(crate) struct Life(Weak<()>);
+
+impl Life {
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// The life of a connection that ends when the second is dropped.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, Arc<()>) {
+        let alive = Arc::new(());
+        (Self(Arc::downgrade(&alive)), alive)
+    }
 }
 
 /// Counts a connection for as long as it is held.
@@ -37,19 +55,26 @@ enum Transport {
 }
 
 /// Where a call came from; found among the extensions of its request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PeerInfo {
     pub address: SocketAddr,
     pub tls: bool,
+    connection: Life,
+}
+
+impl PeerInfo {
+    pub(crate) fn connection(&self) -> Life {
+        self.connection.clone()
+    }
 }
 
 impl Connection {
     pub(super) fn plain(stream: TcpStream, peer: SocketAddr) -> Self {
-        Self { transport: Transport::Plain(stream), peer, _open: None }
+        Self { transport: Transport::Plain(stream), peer, alive: Arc::default(), _open: None }
     }
 
     pub(super) fn tls(stream: TlsStream<TcpStream>, peer: SocketAddr) -> Self {
-        Self { transport: Transport::Tls(Box::new(stream)), peer, _open: None }
+        Self { transport: Transport::Tls(Box::new(stream)), peer, alive: Arc::default(), _open: None }
     }
 
     /// The connection, counted until it is closed.
@@ -63,7 +88,11 @@ impl Connected for Connection {
     type ConnectInfo = PeerInfo;
 
     fn connect_info(&self) -> PeerInfo {
-        PeerInfo { address: self.peer, tls: matches!(self.transport, Transport::Tls(_)) }
+        PeerInfo {
+            address: self.peer,
+            tls: matches!(self.transport, Transport::Tls(_)),
+            connection: Life(Arc::downgrade(&self.alive)),
+        }
     }
 }
 

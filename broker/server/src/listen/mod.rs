@@ -26,6 +26,7 @@ use tracing::{debug, warn};
 use self::certificate::Certificate;
 use crate::spans;
 
+pub(crate) use connection::Life;
 pub use connection::{Connection, PeerInfo};
 pub use tls::{TlsError, TlsSource};
 
@@ -49,6 +50,10 @@ const MAX_STREAMS: u32 = 4096;
 const MAX_FRAME: u32 = 256 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection that does not carry any more is closed within this time: an answer on its way, silence, and a ping that is
+/// not answered. What was written before that on one that is open has arrived.
+pub(crate) const DEAD_WITHIN: Duration =
+    Duration::from_secs(KEEPALIVE.as_secs() + 2 * KEEPALIVE_TIMEOUT.as_secs());
 
 /// The client port, bound.
 pub struct ClientPort {
