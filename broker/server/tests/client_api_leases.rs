@@ -8,8 +8,12 @@ mod server;
 use std::time::{Duration, Instant};
 
 use client::{Client, code, handle, ids, message, polling, resource};
+use mainstay_broker::config::{Administrator, Auth};
+use mainstay_messaging::{Command, CreateUser, DeleteUser, Rights, UserName, UserSecret};
 use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::*;
+use server::Server;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 const LONG: Duration = Duration::from_secs(15);
@@ -143,5 +147,73 @@ async fn what_may_be_lost_with_its_connection_is_delivered_again_after_its_lease
     };
     assert_eq!(ids(&again), ["m"]);
     assert!(started.elapsed() > Duration::from_secs(58), "{:?}: sooner than its lease", started.elapsed());
+    server.stop().await;
+}
+
+const ADMIN: (&str, &str) = ("admin", "admin-secret");
+const SECRET: &str = "secret-of-user";
+
+/// A broker where the user `ann` may consume `t` as `g`, and what takes that away.
+async fn start_with_user() -> (Server, Command) {
+    let server = server::start_with(|config| {
+        let (name, secret) = (UserName::new(ADMIN.0).unwrap(), UserSecret::new(ADMIN.1).unwrap());
+        config.auth = Some(Auth { admin: Some(Administrator { name, secret }.into()), ..Auth::default() });
+    })
+    .await;
+    let grants = ["subscribe:topic:t", "subscribe:group:g"].map(|grant| grant.parse().unwrap());
+    let (name, secret) = (UserName::new("ann").unwrap(), UserSecret::new(SECRET).unwrap());
+    let rights = Rights::granted(grants.into()).unwrap();
+    server.propose(Command::CreateUser(CreateUser { name: name.clone(), secret, rights })).await;
+    (server, Command::DeleteUser(DeleteUser { name }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receive_that_waits_brings_nothing_once_its_right_is_taken_away() {
+    let (server, revoke) = start_with_user().await;
+    let admin = server.client().named("admin").signed(ADMIN.0, ADMIN.1);
+    let ann = server.client().named("ann").signed("ann", SECRET);
+    admin.receive(polling("g", "t", Duration::from_millis(100))).await;
+    let polls: Vec<_> = [pushed("g", "t"), polling("g", "t", LONG)]
+        .map(|request| {
+            let ann = ann.clone();
+            tokio::spawn(async move { ann.receive(request).await })
+        })
+        .into();
+    server.until_polls_wait(2).await;
+    server.propose(revoke).await;
+    for id in ["1", "2"] {
+        admin.send_ok(vec![message("t", id, "x")]).await;
+    }
+    for poll in polls {
+        let received = poll.await.unwrap();
+        assert_eq!(received.status.code(), Code::Unauthorized, "{received:?}");
+        assert!(received.messages.is_empty());
+    }
+    // Well before the invisible times of what the two were about to bring.
+    gather(&admin, polling("g", "t", LONG), &["1".to_owned(), "2".to_owned()]).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_consumer_holds_goes_to_others_once_its_right_is_taken_away() {
+    let (server, revoke) = start_with_user().await;
+    let admin = server.client().named("admin").signed(ADMIN.0, ADMIN.1);
+    let ann = server.client().named("ann").signed("ann", SECRET);
+    admin.send_ok(vec![message("t", "m", "x")]).await;
+    let (_commands, outgoing) = tokio::sync::mpsc::channel(4);
+    let telemetry = ann.request(ReceiverStream::new(outgoing));
+    let _open = ann.grpc.clone().telemetry(telemetry).await.unwrap();
+    assert_eq!(ids(&ann.receive(pushed("g", "t")).await.messages), ["m"]);
+    let started = Instant::now();
+    server.propose(revoke).await;
+    let again = loop {
+        let received = admin.receive(polling("g", "t", LOOKED_AFTER)).await;
+        if !received.messages.is_empty() {
+            break received.messages;
+        }
+        assert!(started.elapsed() < Duration::from_secs(45), "still its");
+    };
+    assert_eq!(ids(&again), ["m"]);
+    assert!(started.elapsed() < Duration::from_secs(45), "{:?}", started.elapsed());
     server.stop().await;
 }

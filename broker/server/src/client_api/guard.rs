@@ -9,7 +9,7 @@ use mainstay_proto::rocketmq::*;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::debug;
 
-use super::access::{Access, Allowed, Guarded};
+use super::access::{Access, Allowed, Guarded, Permit};
 use super::caller::{Caller, Origin};
 use super::service::ClientService;
 use super::{acknowledge, pull, receive, send};
@@ -30,18 +30,29 @@ impl GuardedService {
 
     /// `None` when the call may go on, else what it is answered with.
     async fn refusal<T: Guarded>(&self, request: &Request<T>) -> Option<WireStatus> {
-        let access = self.access.as_ref()?;
+        self.admit(request).await.err()
+    }
+
+    /// Whose call it is, where there is access control.
+    ///
+    /// # Errors
+    /// What the call is answered with.
+    async fn admit<T: Guarded>(&self, request: &Request<T>) -> Result<Option<Permit>, WireStatus> {
+        let Some(access) = &self.access else { return Ok(None) };
         let refusal = match access.allow(request.metadata(), request.get_ref()) {
-            Ok(Allowed::Wholly) => return None,
-            Ok(Allowed::WithoutCreating(topic, user)) => {
+            Ok(Allowed { permit, without_creating: None }) => return Ok(Some(permit)),
+            Ok(Allowed { permit, without_creating: Some(topic) }) => {
                 let caller = Caller::new(request.metadata().clone(), Origin::Client);
-                self.behind.without_creating(&caller, topic, user.as_str()).await.err()?
+                match self.behind.without_creating(&caller, topic, permit.user()).await {
+                    Ok(()) => return Ok(Some(permit)),
+                    Err(refusal) => refusal,
+                }
             }
             Err(refusal) => refusal,
         };
         let caller = Caller::new(request.metadata().clone(), Origin::Client);
         debug!(client = caller.client_id(), %refusal, "call refused");
-        Some(refusal.status(caller.dialect))
+        Err(refusal.status(caller.dialect))
     }
 }
 
@@ -88,11 +99,15 @@ impl MessagingService for GuardedService {
 
     async fn receive_message(
         &self,
-        request: Request<ReceiveMessageRequest>,
+        mut request: Request<ReceiveMessageRequest>,
     ) -> Answer<Self::ReceiveMessageStream> {
-        match self.refusal(&request).await {
-            Some(status) => Ok(Response::new(receive::refused(status))),
-            None => self.behind.receive_message(request).await,
+        match self.admit(&request).await {
+            Err(status) => Ok(Response::new(receive::refused(status))),
+            Ok(permit) => {
+                // The call waits, and what it brings is held: rights may be taken away meanwhile.
+                permit.and_then(|permit| request.extensions_mut().insert(permit));
+                self.behind.receive_message(request).await
+            }
         }
     }
 

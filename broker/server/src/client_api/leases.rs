@@ -17,6 +17,7 @@ use mainstay_messaging::ReceiptHandle;
 use mainstay_proto::rocketmq::Resource;
 use parking_lot::Mutex;
 
+use super::access::Permit;
 use crate::listen::{DEAD_WITHIN, Life};
 
 /// What one delivery or renewal grants.
@@ -41,6 +42,8 @@ pub(crate) struct Holder {
     pub(crate) topic: Resource,
     /// By which it was brought, where that is known.
     pub(crate) connection: Option<Life>,
+    /// Of the user whose call it was, where there is access control.
+    pub(crate) permit: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -208,7 +211,8 @@ mod tests {
 
     fn granted_over(connection: Option<Life>, now: Instant) -> Leases {
         let leases = Leases::default();
-        let holder = Holder { client: "c".to_owned(), group: name("g"), topic: name("t"), connection };
+        let (group, topic) = (name("g"), name("t"));
+        let holder = Holder { client: "c".to_owned(), group, topic, connection, permit: None };
         leases.grant(&Arc::new(holder), [handles().0].into_iter(), now);
         leases
     }

@@ -14,6 +14,7 @@ use tonic::Streaming;
 use tracing::error;
 
 use super::ClientApi;
+use super::access::Permit;
 use super::caller::Caller;
 use super::filter::Wanted;
 use super::handover::{Edge, HandOver, KeepsLeases, Relay};
@@ -71,6 +72,7 @@ impl ClientApi {
     pub(super) async fn receive(
         &self,
         caller: &Caller,
+        permit: Option<Permit>,
         request: &ReceiveMessageRequest,
     ) -> Result<ReceiveStream, Failure> {
         let client = caller.require_client_id()?;
@@ -97,22 +99,35 @@ impl ClientApi {
                 Answer::There(stream) => Box::pin(stream),
             });
         }
-        let edge = self.edge(caller, client, request);
-        Ok(match answer {
+        let edge = self.edge(caller, client, permit.clone(), request);
+        let stream: ReceiveStream = match answer {
             Answer::Here(hand_over) => Box::pin(hand_over.at(edge)),
             Answer::There(stream) => Box::pin(Relay::new(stream, edge)),
-        })
+        };
+        if let Some(permit) = permit {
+            // What was delivered while the right was taken away is given back with the stream.
+            permit.check(request)?;
+        }
+        // Its call stood open until now.
+        self.inner.clients.receives(client, request.auto_renew, Instant::now());
+        Ok(stream)
     }
 
-    /// For an answer to a client of this broker, whose call stood open until now.
-    fn edge(&self, caller: &Caller, client: &str, request: &ReceiveMessageRequest) -> Edge {
-        self.inner.clients.receives(client, request.auto_renew, Instant::now());
+    /// For an answer to a client of this broker.
+    fn edge(
+        &self,
+        caller: &Caller,
+        client: &str,
+        permit: Option<Permit>,
+        request: &ReceiveMessageRequest,
+    ) -> Edge {
         let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.clone());
         let holder = Holder {
             client: client.to_owned(),
             group: request.group.clone().unwrap_or_default(),
             topic: topic.unwrap_or_default(),
             connection: caller.connection.clone(),
+            permit,
         };
         let leases = if request.auto_renew { KeepsLeases::Yes } else { KeepsLeases::No };
         Edge { api: self.clone(), holder: Arc::new(holder), leases }

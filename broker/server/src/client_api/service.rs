@@ -177,8 +177,9 @@ impl MessagingService for ClientService {
     }
 
     async fn receive_message(&self, request: Request<ReceiveMessageRequest>) -> Answer<ReceiveStream> {
+        let permit = request.extensions().get::<Permit>().cloned();
         let (caller, request) = self.open(request);
-        answer(self.api.receive(&caller, &request).await, caller.dialect, receive::refused)
+        answer(self.api.receive(&caller, permit, &request).await, caller.dialect, receive::refused)
     }
 
     async fn ack_message(&self, request: Request<AckMessageRequest>) -> Answer<AckMessageResponse> {

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use mainstay_proto::rocketmq::{ChangeInvisibleDurationRequest, Code};
+use mainstay_proto::rocketmq::{AckMessageRequest, ChangeInvisibleDurationRequest, Code};
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use super::ClientApi;
 use super::acknowledge::PutOff;
 use super::caller::Caller;
-use super::leases::{Act, Due, LEASE};
+use super::leases::{Act, Due, Holder, LEASE};
 use crate::forward::Failure;
 
 const PERIOD: Duration = Duration::from_secs(5);
@@ -43,7 +43,14 @@ impl ClientApi {
 
     async fn attend_one(&self, due: Due) {
         let caller = Caller::on_behalf_of(&due.holder.client);
-        let invisible = match due.act {
+        let act = match due.act {
+            Act::Renew if !may_hold(&due.holder) => {
+                self.inner.leases.end(&due.holder.client, due.given);
+                Act::Release
+            }
+            act => act,
+        };
+        let invisible = match act {
             Act::Renew => LEASE,
             Act::Release => RELEASED_AFTER,
         };
@@ -53,7 +60,7 @@ impl ClientApi {
             ..ChangeInvisibleDurationRequest::default()
         };
         match self.change_at_leader(&caller, &request, due.current, PutOff::For(invisible)).await {
-            Ok(changed) if due.act == Act::Renew => {
+            Ok(changed) if act == Act::Renew => {
                 self.inner.leases.renewed(&due.holder.client, due.given, changed, Instant::now());
             }
             Ok(_) => {}
@@ -64,4 +71,14 @@ impl ClientApi {
             Err(failure) => debug!(?failure, client = due.holder.client, "cannot change a lease"),
         }
     }
+}
+
+/// Whether the user, as it is by now, may consume what it holds.
+fn may_hold(holder: &Holder) -> bool {
+    let consumed = AckMessageRequest {
+        group: Some(holder.group.clone()),
+        topic: Some(holder.topic.clone()),
+        entries: Vec::new(),
+    };
+    holder.permit.as_ref().is_none_or(|permit| permit.check(&consumed).is_ok())
 }

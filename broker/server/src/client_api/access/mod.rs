@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mainstay_messaging::{Action, Metadata, Resource, Rights, UserName, UserSecret};
-use mainstay_proto::rocketmq::{Code, Settings};
+use mainstay_proto::rocketmq::Code;
 use mainstay_proto::signature::{AUTHORIZATION_HEADER, DATE_HEADER, Shown};
 use tonic::metadata::MetadataMap;
 
@@ -39,19 +39,19 @@ pub(crate) struct Access {
     moments: Moments,
 }
 
-/// The user of an open stream.
+/// The user of a call that goes on for long, for asking again what it may do.
 #[derive(Debug, Clone)]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     access: Arc<Access>,
     user: UserName,
 }
 
 /// A call that may go on.
 #[derive(Debug)]
-pub(super) enum Allowed<'a> {
-    Wholly,
-    /// Unless it would create a topic: this one, named by this user.
-    WithoutCreating(&'a mainstay_proto::rocketmq::Resource, UserName),
+pub(super) struct Allowed<'a> {
+    pub(super) permit: Permit,
+    /// The topic that it must not create.
+    pub(super) without_creating: Option<&'a mainstay_proto::rocketmq::Resource>,
 }
 
 impl Access {
@@ -64,18 +64,15 @@ impl Access {
     /// # Errors
     /// `UNAUTHORIZED`.
     pub(super) fn allow<'a, T: Guarded>(
-        &self,
+        self: &Arc<Self>,
         metadata: &MetadataMap,
         request: &'a T,
     ) -> Checked<Allowed<'a>> {
         self.as_user(metadata, |user| {
             request.check(user)?;
-            Ok(match request.creates() {
-                Some(topic) if !user.may_create(&full_name(Some(topic))) => {
-                    Allowed::WithoutCreating(topic, user.user.clone())
-                }
-                _ => Allowed::Wholly,
-            })
+            let may_not_create = |topic: &&_| !user.may_create(&full_name(Some(*topic)));
+            let permit = Permit { access: Arc::clone(self), user: user.user.clone() };
+            Ok(Allowed { permit, without_creating: request.creates().filter(may_not_create) })
         })
     }
 
@@ -135,14 +132,18 @@ fn find<'a>(
 }
 
 impl Permit {
-    /// Whether the user, as it is by now, may have such settings.
+    pub(super) fn user(&self) -> &str {
+        self.user.as_str()
+    }
+
+    /// Whether the user, as it is by now, may make such a request.
     ///
     /// # Errors
     /// `UNAUTHORIZED`.
-    pub(super) fn check(&self, settings: &Settings) -> Checked<()> {
+    pub(super) fn check(&self, request: &impl Guarded) -> Checked<()> {
         let (known, admin) = (self.access.group.metadata(), self.access.admin());
         match find(&known, admin.as_deref(), self.user.as_str()) {
-            Some((permits, _)) => settings.check(&permits),
+            Some((permits, _)) => request.check(&permits),
             None => Err(unauthorized(format!("user '{}' does not exist any more", self.user))),
         }
     }
