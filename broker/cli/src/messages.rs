@@ -21,6 +21,10 @@ use crate::times;
 
 /// Characters of a body that a table shows.
 const SHOWN_BODY: usize = 80;
+/// How long one call waits for messages.
+const LONG_POLL: Duration = Duration::from_secs(20);
+/// Where several broker groups are asked by turns.
+const SHORT_POLL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MessageCommand {
@@ -46,7 +50,7 @@ pub(crate) struct Send {
     /// User property as name=value; may be given several times.
     #[arg(long = "property", value_parser = parse_property)]
     properties: Vec<(String, String)>,
-    /// Deliver it after this time: 10s, 5m, 2h.
+    /// Deliver it after this time: 10s, 5m, 2h, 7d.
     #[arg(long, value_parser = times::duration, group = "sort")]
     delay: Option<Duration>,
     /// Deliver it at this time: 2026-01-01T00:00:00Z.
@@ -101,7 +105,7 @@ pub(crate) struct Receive {
     /// Stop after this many messages.
     #[arg(long, default_value_t = 1)]
     count: u32,
-    /// Seconds to wait for them.
+    /// Seconds to wait for them. With 0 those that are there are taken.
     #[arg(long, default_value_t = 10)]
     wait: u64,
     /// Tag expression: `*` or `a || b`.
@@ -262,20 +266,38 @@ async fn receive_messages(receive: Receive, target: &Target) -> anyhow::Result<V
     let queues = route(&mut client, &receive.topic).await?;
     let until = tokio::time::Instant::now() + Duration::from_secs(receive.wait);
     let mut rows = Vec::new();
-    // One queue of each broker group: the broker serves any of its own for it.
+    // One queue of each broker group: the broker serves any of its own for it. Each is asked whatever time there is.
+    for queue in &queues {
+        while rows.len() < receive.count as usize
+            && take(&mut client, &receive, queue, Duration::ZERO, &mut rows).await?
+        {}
+    }
+    let turn = if queues.len() > 1 { SHORT_POLL } else { LONG_POLL };
     for queue in queues.iter().cycle() {
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         if left.is_zero() || rows.len() >= receive.count as usize {
             break;
         }
-        let wanted = receive.count - u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let messages = receive_from(&mut client, &receive, queue, wanted, left).await?;
-        if !receive.no_ack && !messages.is_empty() {
-            acknowledge(&mut client, &receive, &messages).await?;
-        }
-        rows.extend(messages.iter().map(MessageRow::received));
+        take(&mut client, &receive, queue, left.min(turn), &mut rows).await?;
     }
     Ok(rows)
+}
+
+/// Receives once and acknowledges. False when there was nothing within `poll`.
+async fn take(
+    client: &mut Messaging,
+    receive: &Receive,
+    queue: &MessageQueue,
+    poll: Duration,
+    rows: &mut Vec<MessageRow>,
+) -> anyhow::Result<bool> {
+    let wanted = receive.count - u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    let messages = receive_from(client, receive, queue, wanted, poll).await?;
+    if !receive.no_ack && !messages.is_empty() {
+        acknowledge(client, receive, &messages).await?;
+    }
+    rows.extend(messages.iter().map(MessageRow::received));
+    Ok(!messages.is_empty())
 }
 
 async fn route(client: &mut Messaging, topic: &str) -> anyhow::Result<Vec<MessageQueue>> {
@@ -292,10 +314,8 @@ async fn receive_from(
     receive: &Receive,
     queue: &MessageQueue,
     wanted: u32,
-    left: Duration,
+    poll: Duration,
 ) -> anyhow::Result<Vec<Message>> {
-    // The protocol's shortest poll is 5 s; the call's own deadline ends it earlier where less is left.
-    let poll = left.clamp(Duration::from_secs(5), Duration::from_secs(20));
     let invisible = prost_types::Duration { seconds: receive.invisible.try_into()?, nanos: 0 };
     let request = ReceiveMessageRequest {
         group: Some(resource(&receive.group)),

@@ -1,4 +1,4 @@
-//! Times and durations as people write them: `100ms`, `5s`, `10m`, `2h`, and `2026-01-01T00:00:00Z`.
+//! Times and durations as people write them: `100ms`, `5s`, `10m`, `2h`, `7d`, and `2026-01-01T00:00:00Z`.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,11 +13,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => 0,
     };
     let number = number.parse::<u64>().ok().filter(|_| millis > 0);
     let total = number.and_then(|number| number.checked_mul(millis)).map(Duration::from_millis);
-    total.ok_or_else(|| format!("'{text}' is not a duration such as 100ms, 5s, 10m or 2h"))
+    total.ok_or_else(|| format!("'{text}' is not a duration such as 100ms, 5s, 10m, 2h or 7d"))
 }
 
 /// # Errors
@@ -58,11 +59,18 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in [("100ms", 100), ("5s", 5000), (" 10m", 600_000), ("2h", 7_200_000), ("0s", 0)] {
+        for (text, ms) in [
+            ("100ms", 100),
+            ("5s", 5000),
+            (" 10m", 600_000),
+            ("2h", 7_200_000),
+            ("0s", 0),
+            ("8d", 691_200_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
             assert_eq!(duration(&length(ms)), Ok(Duration::from_millis(ms)));
         }
-        for text in ["", "5", "s", "-1s", "1.5s", "1d", "99999999999999999999h", "18446744073709551615h"] {
+        for text in ["", "5", "s", "-1s", "1.5s", "1w", "99999999999999999999h", "18446744073709551615h"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -92,3 +92,21 @@ async fn messages_of_every_kind_can_be_sent_by_hand() {
     let wrong = server.refused(&["message", "send", "later", "x"]).await;
     assert!(wrong.contains("CONFLICT"), "{wrong}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receive_waits_as_long_as_it_is_told_and_without_waiting_takes_what_is_there() {
+    let server = Server::start().await;
+    server.line("topic create orders --queues 2").await;
+    server.line("message send orders body --count 40").await;
+    let taken = server.line("message receive orders --group billing --count 50 --wait 0").await;
+    assert_eq!(taken.as_array().unwrap().len(), 40, "{taken}");
+    let start = std::time::Instant::now();
+    let none = server.line("message receive orders --group billing --wait 1").await;
+    assert_eq!(none, Value::Array(Vec::new()));
+    let waited = start.elapsed();
+    let second = std::time::Duration::from_secs(1);
+    assert!((second..4 * second).contains(&waited), "{waited:?}");
+    server.line("topic create later --type delay").await;
+    let sent = server.line("message send later body --delay 2d").await;
+    assert!(sent[0]["recall_handle"].is_string(), "{sent}");
+}

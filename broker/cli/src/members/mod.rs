@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::connect::{Admin, Target, refused};
 use crate::output::{Format, print_done, print_rows};
+use crate::times;
 use picture::Picture;
 use progress::Progress;
 use wish::{Plan, Wish};
@@ -74,20 +75,8 @@ pub(crate) struct How {
     #[arg(long, default_value_t = 0)]
     group: u32,
     /// How long to wait for the change to be through; it goes on after that. 0s only asks for it.
-    #[arg(long, default_value = "60s", value_parser = parse_wait)]
+    #[arg(long, default_value = "60s", value_parser = times::duration)]
     wait: Duration,
-}
-
-fn parse_wait(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let seconds = match &text[digits.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("expected a number and s, m or h, as in 90s".to_owned()),
-    };
-    let number: u32 = digits.parse().map_err(|_| format!("'{digits}' is not a whole number"))?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
 pub(crate) async fn run(command: MemberCommand, target: &Target, format: Format) -> anyhow::Result<()> {
@@ -205,11 +194,11 @@ mod tests {
 
     #[test]
     fn waits_are_whole_seconds_minutes_or_hours() {
-        assert_eq!(parse_wait("0s"), Ok(Duration::ZERO));
-        assert_eq!(parse_wait("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_wait("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(times::duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(times::duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(times::duration("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "s", "60", "-1s", "1.5s", "3d", "9999999999s"] {
-            assert!(parse_wait(bad).is_err(), "{bad}");
+            assert!(times::duration(bad).is_err(), "{bad}");
         }
     }
 }

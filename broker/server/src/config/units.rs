@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
-/// A duration written as a number and one of `ms`, `s`, `m`, `h`.
+/// A duration written as a number and one of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HumanDuration(pub(super) Duration);
 
@@ -18,7 +18,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse_duration(&text).map(Self).ok_or_else(|| {
-            D::Error::custom(format!("'{text}' is not a duration such as 100ms, 3s, 5m or 1h"))
+            D::Error::custom(format!("'{text}' is not a duration such as 100ms, 3s, 5m, 1h or 7d"))
         })
     }
 }
@@ -40,6 +40,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "s" => Duration::from_secs(1),
         "m" => Duration::from_secs(60),
         "h" => Duration::from_secs(3600),
+        "d" => Duration::from_secs(86_400),
         _ => return None,
     };
     let (whole, thousandths) = fixed_point(number)?;
@@ -86,6 +87,7 @@ mod tests {
             ("1.6s", Some(Duration::from_millis(1600))),
             ("2m", Some(Duration::from_secs(120))),
             ("1h", Some(Duration::from_secs(3600))),
+            ("8d", Some(Duration::from_secs(8 * 86_400))),
             ("3", None),
             ("", None),
             ("s", None),
