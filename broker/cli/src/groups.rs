@@ -33,8 +33,13 @@ pub(crate) enum GroupCommand {
     List,
     /// Show how a group is set up and how far it is in each queue.
     Describe { name: String },
-    /// Delete a group with its progress.
-    Delete { name: String },
+    /// Delete a group with its progress. Refused while it has dead letters that nobody has consumed.
+    Delete {
+        name: String,
+        /// Delete its dead letters as well, whether anybody has consumed them or not.
+        #[arg(long)]
+        with_dead_letters: bool,
+    },
     /// Let a group read a topic again from the start or from a time, or skip to its end.
     Reset {
         name: String,
@@ -186,8 +191,8 @@ pub(crate) async fn run(command: GroupCommand, target: &Target, format: Format) 
             let queues: Vec<_> = described.queues.into_iter().map(ProgressRow::new).collect();
             print_described(format, &group, &queues)
         }
-        GroupCommand::Delete { name } => {
-            let request = DeleteConsumerGroupRequest { name: name.clone() };
+        GroupCommand::Delete { name, with_dead_letters } => {
+            let request = DeleteConsumerGroupRequest { name: name.clone(), with_dead_letters };
             admin.delete_consumer_group(request).await.map_err(|s| refused(&s))?;
             print_done(
                 format,

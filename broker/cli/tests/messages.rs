@@ -37,6 +37,8 @@ async fn dead_letters_are_listed_shown_and_sent_again_once() {
     assert_eq!(bodies, ["\"one\"", "\"two\""]);
     assert_eq!(shown[0]["topic"], "orders");
     assert!(shown[0]["message_group"].as_str().unwrap().starts_with("of-"), "{shown}");
+    let kept = server.refused(&["group", "delete", "billing"]).await;
+    assert!(kept.contains("2 dead letters"), "{kept}");
     let resent = server.line("dlq resend billing --limit 1").await;
     assert_eq!((&resent["described"]["resent"], &resent["described"]["refused"]), (&1.into(), &0.into()));
     assert_ne!(resent["rows"][0]["message_id"], resent["rows"][0]["original_message_id"]);
@@ -49,6 +51,7 @@ async fn dead_letters_are_listed_shown_and_sent_again_once() {
     let again = server.line("message receive orders --group fresh --count 4 --wait 5").await;
     let bodies: Vec<_> = again.as_array().unwrap().iter().map(|row| row["body"].clone()).collect();
     assert_eq!(bodies.len(), 4, "two as first sent, two sent again: {again}");
+    server.line("group delete billing").await;
     let refused = server.refused(&["dlq", "list", "nobody"]).await;
     assert!(refused.contains("nobody"), "{refused}");
 }

@@ -72,10 +72,12 @@ pub struct CreateGroup {
     pub retry: RetryPolicy,
 }
 
-/// Deletes a consumer group with its progress.
+/// Deletes a consumer group with its progress and its dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteGroup {
     pub name: GroupName,
+    /// Even where dead letters would go that nobody has consumed.
+    pub with_dead_letters: bool,
 }
 
 /// Sets a consumer group's place in all queues of a topic in this broker group. What is in flight is forgotten and its

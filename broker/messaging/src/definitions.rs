@@ -5,7 +5,7 @@
 
 use mainstay_record::{GroupId, RecordId, Timestamp};
 
-use crate::command::{CreateGroup, CreateTopic};
+use crate::command::{CreateGroup, CreateTopic, DeleteGroup};
 use crate::index::QueueIndex;
 use crate::metadata::{
     ConsumerGroup, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind, queue_share,
@@ -13,6 +13,7 @@ use crate::metadata::{
 use crate::names::{GroupName, TopicName};
 use crate::outcome::{Outcome, Refusal};
 use crate::state::{State, TopicState};
+use crate::subscription::Subscription;
 use crate::tags::TagTable;
 
 /// A consumer group and since when it exists here.
@@ -103,8 +104,13 @@ impl State {
         Ok(Outcome::GroupCreated { created: true })
     }
 
-    pub(crate) fn delete_group(&mut self, name: &GroupName) -> Result<Outcome, Refusal> {
+    pub(crate) fn delete_group(&mut self, delete: &DeleteGroup) -> Result<Outcome, Refusal> {
         self.require_metadata_group()?;
+        let name = &delete.name;
+        let letters = self.unconsumed_letters(name);
+        if letters > 0 && !delete.with_dead_letters {
+            return Err(Refusal::DeadLetters { group: name.clone(), letters });
+        }
         let Some(GroupState { group, .. }) = self.groups.remove(name) else {
             return Err(Refusal::UnknownGroup(name.to_string()));
         };
@@ -112,6 +118,21 @@ impl State {
         self.remove_topic(&TopicName::dead_letters_of(name));
         self.next_version();
         Ok(Outcome::GroupDeleted)
+    }
+
+    /// Dead letters of a group that are here, less those that another group has consumed: the one that is furthest.
+    pub fn unconsumed_letters(&self, group: &GroupName) -> u64 {
+        let Some(letters) = self.topics.get(&TopicName::dead_letters_of(group)) else { return 0 };
+        let all: u64 = letters.queues.iter().map(|index| index.end() - index.start()).sum();
+        let left = |subscription: &Subscription| -> u64 {
+            let queues = subscription.cursors().iter().zip(&letters.queues);
+            let each = queues.map(|(cursor, index)| {
+                let unseen = index.end() - cursor.next().clamp(index.start(), index.end());
+                unseen + cursor.waiting(index) + cursor.unacked() as u64
+            });
+            each.sum()
+        };
+        letters.subscriptions.values().map(left).min().map_or(all, |left| left.min(all))
     }
 
     pub(crate) fn sync_metadata(&mut self, metadata: &Metadata) -> Result<Outcome, Refusal> {

@@ -174,6 +174,8 @@ pub enum Refusal {
         .existing.name, .existing.start, .existing.order, .existing.max_attempts, .existing.retry
     )]
     GroupExistsDifferently { existing: ConsumerGroup },
+    #[error("consumer group '{group}' has {letters} dead letters that nobody has consumed")]
+    DeadLetters { group: GroupName, letters: u64 },
     #[error("topic '{topic}' takes {} messages, this one is {}", .expected.as_str(), .found.as_str())]
     WrongKind { topic: TopicName, expected: TopicKind, found: TopicKind },
     #[error("topic '{0}' belongs to a consumer group: only the broker makes it and publishes into it")]

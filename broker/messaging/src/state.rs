@@ -76,7 +76,7 @@ impl State {
             Command::CreateTopic(create) => self.create_topic(create),
             Command::DeleteTopic(delete) => self.delete_topic(&delete.name),
             Command::CreateGroup(create) => self.create_group(record, now, create),
-            Command::DeleteGroup(delete) => self.delete_group(&delete.name),
+            Command::DeleteGroup(delete) => self.delete_group(delete),
             Command::CreateUser(create) => self.create_user(create),
             Command::ChangeUser(change) => self.change_user(change),
             Command::DeleteUser(delete) => self.delete_user(&delete.name),

@@ -44,6 +44,7 @@ const CREATE_USER: u8 = 18;
 const CHANGE_USER: u8 = 19;
 const DELETE_USER: u8 = 20;
 const CHANGE_METADATA: u8 = 21;
+const DELETE_GROUP_UNLESS_LETTERS: u8 = 22;
 
 /// Bytes of a short field with what goes with it, generously.
 const FIXED: usize = 64;
@@ -54,7 +55,8 @@ impl Command {
             Self::CreateTopic(_) => CREATE_TOPIC,
             Self::DeleteTopic(_) => DELETE_TOPIC,
             Self::CreateGroup(_) => CREATE_GROUP,
-            Self::DeleteGroup(_) => DELETE_GROUP,
+            Self::DeleteGroup(DeleteGroup { with_dead_letters: true, .. }) => DELETE_GROUP,
+            Self::DeleteGroup(_) => DELETE_GROUP_UNLESS_LETTERS,
             Self::ResetGroup(_) => RESET_GROUP,
             Self::Publish(_) => PUBLISH,
             Self::Receive(_) => RECEIVE,
@@ -114,7 +116,10 @@ impl Command {
             CREATE_TOPIC => Self::CreateTopic(definition::decode_create_topic(&mut input)?),
             DELETE_TOPIC => Self::DeleteTopic(DeleteTopic { name: input.name("topic")? }),
             CREATE_GROUP => Self::CreateGroup(definition::decode_create_group(&mut input)?),
-            DELETE_GROUP => Self::DeleteGroup(DeleteGroup { name: input.name("consumer group")? }),
+            code @ (DELETE_GROUP | DELETE_GROUP_UNLESS_LETTERS) => Self::DeleteGroup(DeleteGroup {
+                name: input.name("consumer group")?,
+                with_dead_letters: code == DELETE_GROUP,
+            }),
             RESET_GROUP => Self::ResetGroup(delivery::decode_reset(&mut input)?),
             PUBLISH => Self::Publish(message::decode(&mut input)?),
             RECEIVE => Self::Receive(delivery::decode_receive(&mut input)?),

@@ -118,7 +118,7 @@ fn handles_of_a_deleted_topic_or_group_do_not_reach_its_successor() {
     assert_eq!(log.ack(handle), Err(AckError::Foreign));
 
     let (mut log, handle) = delivered();
-    log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP) }));
+    log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters: false }));
     log.apply(create_group(GROUP, StartPosition::Earliest));
     assert_eq!(log.take(receive(1)), [(0, 0, 1)]);
     assert_eq!(log.ack(handle), Err(AckError::Foreign));

@@ -271,7 +271,9 @@ fn command() -> impl Strategy<Value = Command> {
         1 => create_topic,
         1 => topic_name().prop_map(|name| Command::DeleteTopic(DeleteTopic { name })),
         1 => create_group,
-        1 => group_name().prop_map(|name| Command::DeleteGroup(DeleteGroup { name })),
+        1 => (group_name(), any::<bool>()).prop_map(|(name, with_dead_letters)| {
+            Command::DeleteGroup(DeleteGroup { name, with_dead_letters })
+        }),
         1 => reset,
         4 => publish(),
         2 => receive_command(),

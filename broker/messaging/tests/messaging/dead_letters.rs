@@ -1,9 +1,9 @@
 //! Messages that had all their attempts, the waits between these, and messages that are sent twice.
 
 use mainstay_messaging::{
-    ChangeInvisible, Command, CreateGroup, CreateTopic, DeadLetter, DeleteGroup, DeleteTopic, MessageKind,
-    Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, Receive, Refusal, RetryPolicy, StartPosition,
-    TopicKind, TopicName, Trim,
+    Ack, ChangeInvisible, Command, CreateGroup, CreateTopic, DeadLetter, DeleteGroup, DeleteTopic,
+    MessageKind, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, Receive, Refusal, RetryPolicy,
+    StartPosition, TopicKind, TopicName, Trim,
 };
 use mainstay_record::LogIndex;
 
@@ -102,7 +102,7 @@ fn only_the_broker_makes_and_fills_such_topics() {
     assert_eq!(log.apply(Command::Publish(Publish { topic: letters(), ..message(0, None) })), refused);
     assert_eq!(log.apply(Command::DeleteTopic(DeleteTopic { name: letters() })), refused);
     assert!(log.state.topic(letters().as_str()).is_some());
-    log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP) }));
+    log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters: false }));
     assert!(log.state.topic(letters().as_str()).is_none());
     assert_eq!(letters().dead_letter_group(), Some(group(GROUP)));
     assert_eq!(topic(TOPIC).dead_letter_group(), None);
@@ -191,4 +191,48 @@ fn a_higher_priority_comes_first() {
     log.wait(INVISIBLE);
     assert_eq!(log.take(receive(3)), [(2, 0, 2), (2, 1, 2), (1, 0, 1)], "what comes back keeps its place");
     assert_eq!(log.take(receive(3)), [(0, 0, 1), (0, 1, 1)]);
+}
+
+#[test]
+fn a_group_is_not_deleted_with_letters_that_nobody_has_consumed_unless_it_is_said() {
+    let delete =
+        |with_dead_letters| Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters });
+    let buried = || {
+        let mut log = log_with(1, RetryPolicy::default());
+        log.publish_to([0, 0]);
+        log.receive(receive(2));
+        log.wait(INVISIBLE);
+        assert_eq!(log.take(receive(2)), []);
+        log
+    };
+    let kept = |letters| Outcome::Refused(Refusal::DeadLetters { group: group(GROUP), letters });
+    let mut log = buried();
+    assert_eq!(log.apply(delete(false)), kept(2));
+    log.apply(create_group("mourners", StartPosition::Latest));
+    assert_eq!(log.apply(delete(false)), kept(2));
+    log.apply(create_group("heirs", StartPosition::Earliest));
+    let mut taken = receive_from(&mut log, "heirs", &letters()).into_iter().map(|letter| letter.handle);
+    assert_eq!(log.apply(delete(false)), kept(2));
+    let mut ack = |log: &mut Log| {
+        let handles = taken.by_ref().take(1).collect();
+        log.apply(Command::Ack(Ack { group: group("heirs"), topic: letters(), handles, by: String::new() }))
+    };
+    ack(&mut log);
+    assert_eq!(log.apply(delete(false)), kept(1));
+    ack(&mut log);
+    assert_eq!(log.apply(delete(false)), Outcome::GroupDeleted);
+    log.assert_replays(0, 1);
+    assert_eq!(buried().apply(delete(true)), Outcome::GroupDeleted);
+}
+
+#[test]
+fn a_record_as_there_was_before_deletes_dead_letters() {
+    let said = |with_dead_letters| {
+        let mut bytes = bytes::BytesMut::new();
+        Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters }).encode(&mut bytes);
+        bytes.freeze()
+    };
+    let before = [&[2, 4, GROUP.len() as u8][..], GROUP.as_bytes()].concat();
+    assert_eq!(said(true), before);
+    assert_eq!(said(false), [&[2, 22], &before[2..]].concat());
 }

@@ -71,7 +71,10 @@ fn a_deleted_group_forgets_its_progress() {
     let delivery = log.receive(receive(1))[0];
     log.ack(delivery.handle).unwrap();
     assert_eq!(log.state.subscribed_topics(GROUP), [topic(TOPIC)]);
-    assert_eq!(log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP) })), Outcome::GroupDeleted);
+    assert_eq!(
+        log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters: false })),
+        Outcome::GroupDeleted
+    );
     log.apply(create_group(GROUP, StartPosition::Earliest));
     assert!(log.state.subscribed_topics(GROUP).is_empty());
     assert_eq!(log.take(receive(1)), [(0, 0, 1)]);
@@ -85,7 +88,7 @@ fn a_deleted_group_leaves_nothing_behind() {
         if received {
             log.receive(receive(1));
         }
-        log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP) }));
+        log.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters: false }));
         log.state
     };
     assert_eq!(forgotten(true), forgotten(false));
@@ -157,7 +160,7 @@ fn a_sync_keeps_what_is_the_same_and_drops_what_was_made_anew() {
     assert_eq!(second.ack(delivery.handle), Ok(()));
     assert_eq!(second.publish(0, None), 1);
 
-    first.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP) }));
+    first.apply(Command::DeleteGroup(DeleteGroup { name: group(GROUP), with_dead_letters: false }));
     first.apply(create_group(GROUP, StartPosition::Earliest));
     second.apply(sync(first.state.metadata()));
     assert_eq!(second.take(receive(9)), [(0, 0, 1), (0, 1, 1)], "a new group of the same name");

@@ -35,7 +35,7 @@ fn tail() -> Vec<Command> {
         create_topic(3),
         Command::DeleteTopic(DeleteTopic { name: name.clone() }),
         create_group("new", StartPosition::Latest),
-        Command::DeleteGroup(DeleteGroup { name: billing.clone() }),
+        Command::DeleteGroup(DeleteGroup { name: billing.clone(), with_dead_letters: false }),
         Command::Publish(numbered(2)),
         Command::ResetGroup(ResetGroup { group: billing.clone(), topic: name.clone(), to: ResetTo::Latest }),
         Command::Receive(receive(4)),

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::leaders::{Origin, Peer, Unanswered, passed_on, unanswered};
 use super::topics::unexpected;
-use super::{AdminService, Answer, convert};
+use super::{AdminService, Answer, convert, dead_letters};
 
 pub(super) async fn create(
     service: &AdminService,
@@ -50,7 +50,13 @@ pub(super) async fn delete(
 ) -> Answer<DeleteConsumerGroupResponse> {
     let origin = Origin::of(request.metadata());
     let message = request.into_inner();
-    let command = Command::DeleteGroup(DeleteGroup { name: convert::group_name(&message.name)? });
+    let name = convert::group_name(&message.name)?;
+    let with_dead_letters = message.with_dead_letters;
+    // The log of the metadata group decides about its own dead letters; those of the others are looked at before.
+    if !with_dead_letters && origin == Origin::Edge {
+        dead_letters::require_none(service, &name).await?;
+    }
+    let command = Command::DeleteGroup(DeleteGroup { name, with_dead_letters });
     let here = || async { service.propose(command.clone()).await.map(|_| DeleteConsumerGroupResponse {}) };
     let there = |mut peer: Peer| {
         let message = message.clone();

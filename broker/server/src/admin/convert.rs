@@ -188,8 +188,9 @@ pub(super) fn refused(refusal: &Refusal) -> Status {
         | Refusal::UserExistsDifferently(_) => Status::already_exists(text),
         Refusal::DerivedTopic(_) => Status::invalid_argument(text),
         Refusal::TooManyTags { .. } => Status::resource_exhausted(text),
-        Refusal::WrongKind { .. } | Refusal::NotMetadataGroup | Refusal::IsMetadataGroup => {
-            Status::failed_precondition(text)
-        }
+        Refusal::WrongKind { .. }
+        | Refusal::DeadLetters { .. }
+        | Refusal::NotMetadataGroup
+        | Refusal::IsMetadataGroup => Status::failed_precondition(text),
     }
 }

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use mainstay_messaging::{GroupName, QueueId, State, TopicName};
+use mainstay_messaging::{GroupName, QueueId, Refusal, State, TopicName};
 use mainstay_proto::control::resend_dead_letters_response::Content;
 use mainstay_proto::control::{
     DeadLetters, ListDeadLettersRequest, ListDeadLettersResponse, ResendDeadLettersRequest,
@@ -45,6 +45,16 @@ pub(super) async fn list(
     Ok(Response::new(ListDeadLettersResponse { groups }))
 }
 
+/// Refuses where a consumer group has dead letters, in any broker group, that nobody has consumed.
+pub(super) async fn require_none(service: &AdminService, group: &GroupName) -> Result<(), Status> {
+    let request = ListDeadLettersRequest { consumer_group: group.to_string() };
+    let counted = list(service, Request::new(request)).await?.into_inner().groups;
+    match counted.iter().map(|letters| letters.unconsumed).sum() {
+        0 => Ok(()),
+        letters => Err(convert::refused(&Refusal::DeadLetters { group: group.clone(), letters })),
+    }
+}
+
 async fn list_here(
     service: &AdminService,
     wanted: Option<GroupName>,
@@ -79,6 +89,7 @@ fn counted(state: &State, name: &GroupName, broker_group: u32) -> Option<DeadLet
         min_offset: range.start.0,
         max_offset: range.end.0,
         unsettled,
+        unconsumed: state.unconsumed_letters(name),
     })
 }
 

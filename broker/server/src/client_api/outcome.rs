@@ -54,6 +54,7 @@ pub(crate) fn state(refusal: &StateRefusal) -> Refusal {
         | StateRefusal::UserExistsDifferently(_)
         | StateRefusal::UnknownQueue { .. }
         | StateRefusal::NotMetadataGroup
+        | StateRefusal::DeadLetters { .. }
         | StateRefusal::IsMetadataGroup => Code::InternalServerError,
     };
     Refusal::new(code, refusal.to_string())
