@@ -22,7 +22,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 use mainstay_planted::{Fault, planted};
 
-use crate::ids::{EntryId, Epoch, GroupId, LogIndex, LogPosition, Timestamp};
+use crate::ids::{EntryId, Epoch, FARTHEST, GroupId, LogIndex, LogPosition, Timestamp};
 
 /// "MSB1": no run of zeros, so a pre-written segment never looks like a batch.
 pub const BATCH_MAGIC: [u8; 4] = *b"MSB1";
@@ -99,6 +99,8 @@ pub enum BatchError {
     UnknownKind(u8),
     #[error("checksum is {found:08x}, the bytes give {computed:08x}")]
     BadChecksum { found: u32, computed: u32 },
+    #[error("no log reaches {0:?} at position {1}")]
+    OutOfReach(EntryId, u64),
     #[error("records do not fill the batch")]
     BadRecords,
 }
@@ -154,6 +156,9 @@ impl Batch {
             timestamp: Timestamp(u64_at(&bytes, 56)),
             length: u32_at(&bytes, 4),
         };
+        if !header.id.is_reachable() || header.position.0 > FARTHEST {
+            return Err(BatchError::OutOfReach(header.id, header.position.0));
+        }
         let batch = Self { header, bytes };
         if batch.records().count() != header.records as usize || !batch.records_fill() {
             return Err(BatchError::BadRecords);
@@ -377,6 +382,23 @@ mod tests {
             Batch::decode(&torn),
             Err(BatchError::Incomplete { have: HEADER_LEN + 10, need: HEADER_LEN + 104 })
         );
+    }
+
+    #[test]
+    fn what_no_log_reaches_is_refused() {
+        let (id, position) = (sealed(&[]).id(), LogPosition(0));
+        let far = |number, index| EntryId { epoch: Epoch { number, ..id.epoch }, index: LogIndex(index) };
+        for (id, position, fits) in [
+            (far(FARTHEST, FARTHEST), LogPosition(FARTHEST), true),
+            (far(FARTHEST + 1, 1), position, false),
+            (far(1, FARTHEST + 1), position, false),
+            (far(1, u64::MAX), position, false),
+            (id, LogPosition(u64::MAX), false),
+        ] {
+            let batch = BatchBuilder::default().seal(BatchKind::Data, GroupId(3), id, position, Timestamp(0));
+            let decoded = Batch::decode(batch.bytes());
+            assert_eq!(decoded.is_ok(), fits, "{decoded:?}");
+        }
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl fmt::Display for Epoch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogIndex(pub u64);
 
+/// Indexes, positions and numbers of epochs beyond this are nobody's: no log gets there. What claims them is refused where
+/// it is read, so that whoever counts on from what was read needs no bound of its own.
+pub const FARTHEST: u64 = 1 << 62;
+
 impl LogIndex {
     pub const ZERO: Self = Self(0);
 
@@ -136,6 +140,11 @@ pub struct EntryId {
 impl EntryId {
     /// Before the first batch.
     pub const ZERO: Self = Self { epoch: Epoch::ZERO, index: LogIndex::ZERO };
+
+    /// Whether a log can get there, see [`FARTHEST`].
+    pub const fn is_reachable(self) -> bool {
+        self.index.0 <= FARTHEST && self.epoch.number <= FARTHEST
+    }
 }
 
 impl fmt::Display for EntryId {

@@ -11,4 +11,6 @@ pub use batch::{
     BATCH_MAGIC, Batch, BatchBuilder, BatchError, BatchHeader, BatchKind, HEADER_LEN, MAX_BATCH_BYTES,
     Records,
 };
-pub use ids::{EntryId, Epoch, GroupId, LogIndex, LogPosition, NodeId, ParseIdError, RecordId, Timestamp};
+pub use ids::{
+    EntryId, Epoch, FARTHEST, GroupId, LogIndex, LogPosition, NodeId, ParseIdError, RecordId, Timestamp,
+};

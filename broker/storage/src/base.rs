@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes};
-use mainstay_record::{Batch, EntryId, Epoch, GroupId, LogIndex, LogPosition, Timestamp};
+use mainstay_record::{Batch, EntryId, Epoch, FARTHEST, GroupId, LogIndex, LogPosition, Timestamp};
 
 use crate::chain::EpochStart;
 use crate::error::{IoFailure, OpenError};
@@ -46,8 +46,11 @@ impl LogBase {
         Self::decode(&mut bytes).filter(|base| bytes.is_empty() && base.is_consistent())
     }
 
-    /// Whether the last entry is of the last epoch.
+    /// Whether the last entry is of the last epoch, and a log can get there.
     pub(crate) fn is_consistent(&self) -> bool {
+        if !self.last.is_reachable() || self.position.0 > FARTHEST {
+            return false;
+        }
         match self.epochs.last() {
             Some(start) => start.epoch == self.last.epoch && start.first <= self.last.index,
             None => self.last == EntryId::ZERO && self.position == LogPosition(0),
@@ -161,6 +164,6 @@ fn decode(bytes: Vec<u8>, path: PathBuf, group: GroupId) -> Result<BaseRecord, O
         return Err(OpenError::ForeignGroup { path, found: owner, expected: group });
     }
     let restarting = bytes.try_get_u8().map_err(|_| damaged())? != 0;
-    let base = LogBase::decode(&mut bytes).ok_or_else(damaged)?;
+    let base = LogBase::decode(&mut bytes).filter(LogBase::is_consistent).ok_or_else(damaged)?;
     Ok(BaseRecord { base, restarting })
 }

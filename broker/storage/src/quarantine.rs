@@ -114,7 +114,7 @@ impl QuarantineFile {
             last: LogIndex(u64_at(&bytes, 48)),
             epoch: Epoch { number: u64_at(&bytes, 56), candidate: u64_at(&bytes, 64) },
         };
-        if length != HEADER_LEN as u64 + summary.bytes {
+        if length.checked_sub(HEADER_LEN as u64) != Some(summary.bytes) {
             return Err(OpenError::DamagedFile {
                 path: summary.path,
                 what: "its length is not what its header says",
@@ -143,7 +143,7 @@ impl QuarantineFile {
     pub fn load(&self, fs: &dyn FileSystem) -> Result<Vec<Batch>, OpenError> {
         let file = OpenFile::open(fs, self.path.clone())?;
         let mut rest = Bytes::from(file.read(HEADER_LEN as u64, self.bytes as usize)?);
-        let mut batches = Vec::with_capacity(self.batches as usize);
+        let mut batches = Vec::new();
         while !rest.is_empty() {
             let batch = Batch::decode(&rest).map_err(|_| OpenError::DamagedFile {
                 path: self.path.clone(),
