@@ -5,6 +5,7 @@ mod clients;
 mod cluster;
 mod demo;
 mod e2e;
+mod fuzz;
 mod images;
 mod mutants;
 mod tally;
@@ -36,6 +37,8 @@ enum Task {
     Cluster(cluster::Arguments),
     /// Plant bugs, one at a time, and see which proof notices
     Mutants(mutants::Arguments),
+    /// Look for inputs that break a decoder
+    Fuzz(fuzz::Arguments),
     /// Build the container images of broker and operator
     Images(images::Arguments),
 }
@@ -58,6 +61,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Cluster(arguments) => cluster::run(arguments),
         Task::Mutants(arguments) => mutants::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Images(arguments) => images::run(&arguments),
     }
 }

@@ -15,6 +15,8 @@ pub mod cluster;
 pub mod config;
 mod control;
 mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod group;
 mod http;
 mod internal;

@@ -22,4 +22,4 @@ pub use command::{output, succeeds};
 pub use folder::work_folder;
 pub use image::{Image, NON_ROOT_ID};
 pub use progress::{Step, until};
-pub use tools::{cache_folder, ensure_fault_packages, helm};
+pub use tools::{cache_folder, ensure_fault_packages, ensure_fuzz_packages, helm};

@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 
 pub(crate) use golang::GoProgram;
 pub use golang::cache_folder;
-pub use packages::ensure_fault_packages;
 pub(crate) use packages::{cni_plugins, ensure_local_packages};
+pub use packages::{ensure_fault_packages, ensure_fuzz_packages};
 
 /// Every Kubernetes program, etcd and kubectl in one binary.
 const KUBERNETES: GoProgram = GoProgram {

@@ -18,6 +18,8 @@ mod clients;
 mod commands;
 mod dead_letter;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod guard;
 mod handover;
 mod kind;

@@ -38,7 +38,7 @@ pub(super) fn load_or_create(
     Ok(node)
 }
 
-fn encode(node: NodeId, group: GroupId, cluster: &str) -> Vec<u8> {
+pub(super) fn encode(node: NodeId, group: GroupId, cluster: &str) -> Vec<u8> {
     let mut bytes = vec![FORMAT];
     bytes.extend_from_slice(&node.get().to_le_bytes());
     bytes.extend_from_slice(&group.0.to_le_bytes());
@@ -46,7 +46,7 @@ fn encode(node: NodeId, group: GroupId, cluster: &str) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<(NodeId, GroupId, &str)> {
+pub(super) fn decode(bytes: &[u8]) -> Option<(NodeId, GroupId, &str)> {
     let (fixed, cluster) = bytes.split_first_chunk::<FIXED_LEN>()?;
     let (format, rest) = fixed.split_first()?;
     let (node, group) = rest.split_first_chunk::<8>()?;

@@ -10,6 +10,8 @@ mod control;
 mod disk;
 mod driver;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handle;
 mod identity;
 mod input;

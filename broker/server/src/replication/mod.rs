@@ -19,6 +19,8 @@ pub(crate) use link::Links;
 pub(crate) use outbox::Outbox;
 pub(crate) use refill::{GiveError, RefillSender};
 pub(crate) use service::ReplicationService;
+#[cfg(feature = "fuzzing")]
+pub(crate) use wire::{decode, decode_batches, decode_offer, encode, encode_offer};
 
 /// Bytes of one message between replicas at most: a batch of the largest size and some more.
 const MAX_MESSAGE_BYTES: usize = 160 << 20;

@@ -19,6 +19,8 @@ pub(crate) enum WireError {
     Missing(&'static str),
     #[error("batch {position} of the message: {error}")]
     Batch { position: usize, error: BatchError },
+    #[error("{0:?} is nothing that a log or an election gets to")]
+    OutOfReach(EntryId),
     #[error("{0} is nothing that a log can begin behind")]
     Base(&'static str),
 }
@@ -97,7 +99,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
             epoch: epoch_of(response.epoch)?,
             accepted: response.accepted,
             round: response.round,
-            index: LogIndex(response.index),
+            index: index_of(response.index)?,
             index_epoch: epoch_of(response.index_epoch)?,
             floor: response.floor,
             standing: Standing { losses: response.losses, caught_up: !response.catching_up },
@@ -109,7 +111,7 @@ pub(crate) fn decode(envelope: proto::Envelope) -> Result<(NodeId, Message), Wir
     Ok((from, message))
 }
 
-pub(super) fn encode_offer(to: NodeId, offer: &Offer) -> proto::RefillBegin {
+pub(crate) fn encode_offer(to: NodeId, offer: &Offer) -> proto::RefillBegin {
     proto::RefillBegin {
         from: offer.from.get(),
         to: to.get(),
@@ -120,7 +122,7 @@ pub(super) fn encode_offer(to: NodeId, offer: &Offer) -> proto::RefillBegin {
     }
 }
 
-pub(super) fn decode_offer(begin: proto::RefillBegin) -> Result<Offer, WireError> {
+pub(crate) fn decode_offer(begin: proto::RefillBegin) -> Result<Offer, WireError> {
     let base = |what, bytes| LogBase::from_bytes(bytes).ok_or(WireError::Base(what));
     Ok(Offer {
         from: NodeId::new(begin.from).ok_or(WireError::Missing("from"))?,
@@ -135,7 +137,7 @@ fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
     let header = AppendHeader {
         epoch: epoch_of(request.epoch)?,
         prev: entry_of(request.prev)?,
-        commit: LogIndex(request.commit),
+        commit: index_of(request.commit)?,
         losses: request.losses,
         membership: request.membership,
         round: request.round,
@@ -144,7 +146,7 @@ fn append_of(request: &proto::AppendRequest) -> Result<Append, WireError> {
 }
 
 /// Each is verified.
-pub(super) fn decode_batches(batches: &[Bytes]) -> Result<Vec<Batch>, WireError> {
+pub(crate) fn decode_batches(batches: &[Bytes]) -> Result<Vec<Batch>, WireError> {
     let batches = batches.iter().enumerate().map(|(position, bytes)| {
         let batch = Batch::decode(bytes).map_err(|error| WireError::Batch { position, error })?;
         if batch.bytes().len() == bytes.len() {
@@ -166,12 +168,22 @@ fn entry(id: EntryId) -> proto::EntryId {
 
 fn epoch_of(epoch: Option<proto::Epoch>) -> Result<Epoch, WireError> {
     let epoch = epoch.ok_or(WireError::Missing("epoch"))?;
-    Ok(Epoch { number: epoch.number, candidate: epoch.candidate })
+    let epoch = Epoch { number: epoch.number, candidate: epoch.candidate };
+    reachable(EntryId { epoch, index: LogIndex::ZERO }).map(|id| id.epoch)
 }
 
 fn entry_of(id: Option<proto::EntryId>) -> Result<EntryId, WireError> {
     let id = id.ok_or(WireError::Missing("entry id"))?;
-    Ok(EntryId { epoch: epoch_of(id.epoch)?, index: LogIndex(id.index) })
+    reachable(EntryId { epoch: epoch_of(id.epoch)?, index: LogIndex(id.index) })
+}
+
+fn index_of(index: u64) -> Result<LogIndex, WireError> {
+    reachable(EntryId { epoch: Epoch::ZERO, index: LogIndex(index) }).map(|id| id.index)
+}
+
+/// The core counts on from what it is told.
+const fn reachable(id: EntryId) -> Result<EntryId, WireError> {
+    if id.is_reachable() { Ok(id) } else { Err(WireError::OutOfReach(id)) }
 }
 
 #[cfg(test)]

@@ -61,6 +61,14 @@ pub fn ensure_fault_packages() -> Result<()> {
     ensure("the fault tests need", || missing_of(&FOR_FAULTS))
 }
 
+/// The same for what the fuzz targets are built with: libFuzzer comes as C++.
+///
+/// # Errors
+/// When something is missing and cannot be installed; it names the packages.
+pub fn ensure_fuzz_packages() -> Result<()> {
+    ensure("libFuzzer needs", || missing_of(&[("c++", "g++")]))
+}
+
 fn ensure(who_needs: &str, missing: impl Fn() -> Vec<&'static str>) -> Result<()> {
     let packages = missing();
     if packages.is_empty() {

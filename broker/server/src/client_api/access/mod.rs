@@ -31,6 +31,18 @@ static NOBODY: LazyLock<UserSecret> = LazyLock::new(|| {
     UserSecret::new(&text).unwrap_or_else(|error| unreachable!("{error}"))
 });
 
+/// The date that a client wrote, judged against a clock, in seconds since 1970.
+#[cfg(feature = "fuzzing")]
+pub(super) fn seconds_of(text: &str) -> Option<i64> {
+    use self::dates::Written;
+    let written = Written::parse(text)?;
+    let (Written::Compact(seconds) | Written::Exact(seconds)) = written;
+    for now in [0, 1_703_706_379, i64::MAX] {
+        let _ = written.zone(now, std::time::Duration::from_secs(300), crate::config::ClientDates::AnyZone);
+    }
+    Some(seconds)
+}
+
 /// Checks calls.
 #[derive(Debug)]
 pub(crate) struct Access {

@@ -56,7 +56,7 @@ impl Marker {
     }
 }
 
-fn encode(begun: &Begun) -> Vec<u8> {
+pub(in crate::group) fn encode(begun: &Begun) -> Vec<u8> {
     let membership = begun.membership.as_ref().map(Membership::encode).unwrap_or_default();
     let mut bytes = vec![FORMAT];
     bytes.extend((membership.len() as u32).to_le_bytes());
@@ -65,7 +65,7 @@ fn encode(begun: &Begun) -> Vec<u8> {
     bytes
 }
 
-fn decode(mut bytes: Bytes) -> Option<Begun> {
+pub(in crate::group) fn decode(mut bytes: Bytes) -> Option<Begun> {
     if bytes.try_get_u8().ok()? != FORMAT {
         return None;
     }

@@ -6,7 +6,7 @@
 //! restarts with it begins again with an empty log. The marker goes once log and snapshot are durable and in force.
 
 mod give;
-mod marker;
+pub(super) mod marker;
 mod take;
 
 use mainstay_consensus::StepError;
