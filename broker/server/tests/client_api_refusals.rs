@@ -192,7 +192,8 @@ async fn handles_of_a_topic_or_consumer_group_that_is_gone_are_void_and_cost_no_
     until(async || servers.iter().all(|server| server.group().metadata().topic("t").is_none())).await;
     assert_void(&servers, "t", &of_topic).await;
     let name = GroupName::new("g").unwrap();
-    let outcome = servers[0].propose(Command::DeleteGroup(DeleteGroup { name })).await;
+    let outcome =
+        servers[0].propose(Command::DeleteGroup(DeleteGroup { name, with_dead_letters: false })).await;
     assert_eq!(outcome, Outcome::GroupDeleted);
     until(async || servers.iter().all(|server| server.group().metadata().group("g").is_none())).await;
     assert_void(&servers, "other", &of_group).await;

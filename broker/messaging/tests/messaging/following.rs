@@ -35,7 +35,7 @@ fn definition(dice: &mut Dice) -> Command {
         }
         1 => Command::DeleteTopic(DeleteTopic { name: topic(name) }),
         2 => create_group(name, StartPosition::Earliest),
-        3 => Command::DeleteGroup(DeleteGroup { name: group(name) }),
+        3 => Command::DeleteGroup(DeleteGroup { name: group(name), with_dead_letters: true }),
         4 => {
             let secret = UserSecret::new("first-secret").unwrap();
             Command::CreateUser(CreateUser { name: user, secret, rights: Rights::Admin })

@@ -363,7 +363,7 @@ fn changes(teller: &mut Teller) {
         teller.tell(Command::ResetGroup(reset(to)));
     }
     teller.tell(Command::Trim(Trim { through: LogIndex(4) }));
-    teller.tell(Command::DeleteGroup(DeleteGroup { name: group("in-line") }));
+    teller.tell(Command::DeleteGroup(DeleteGroup { name: group("in-line"), with_dead_letters: true }));
     teller.tell(Command::DeleteTopic(DeleteTopic { name: name("ranked") }));
 }
 

@@ -186,7 +186,11 @@ fn definitions() -> Vec<(&'static str, Vec<u8>)> {
         ("ChangeUser", ChangeUserRequest { name: name(), secret: secret(), rights }.encode_to_vec()),
         ("DescribeUser", DescribeUserRequest { name: name() }.encode_to_vec()),
         ("DeleteUser", DeleteUserRequest { name: name() }.encode_to_vec()),
-        ("DeleteConsumerGroup", DeleteConsumerGroupRequest { name: "billing".to_owned() }.encode_to_vec()),
+        (
+            "DeleteConsumerGroup",
+            DeleteConsumerGroupRequest { name: "billing".to_owned(), with_dead_letters: true }
+                .encode_to_vec(),
+        ),
         ("DeleteTopic", DeleteTopicRequest { name: "orders".to_owned() }.encode_to_vec()),
     ]
 }
