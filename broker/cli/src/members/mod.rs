@@ -187,18 +187,3 @@ async fn abandon(admin: &mut Admin, group: u32, format: Format) -> anyhow::Resul
     let value = serde_json::json!({ "group": group, "abandoned": changing });
     print_done(format, &format!("broker group {group}: {done}"), &value)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_are_whole_seconds_minutes_or_hours() {
-        assert_eq!(times::duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(times::duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(times::duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "s", "60", "-1s", "1.5s", "3d", "9999999999s"] {
-            assert!(times::duration(bad).is_err(), "{bad}");
-        }
-    }
-}
