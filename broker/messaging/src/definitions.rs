@@ -139,7 +139,7 @@ impl State {
         if self.broker_group == GroupId::METADATA {
             return Err(Refusal::IsMetadataGroup);
         }
-        if metadata.version <= self.version {
+        if metadata.version <= self.version || !metadata.names_revisions_once() {
             return Ok(Outcome::Synced { applied: false });
         }
         self.sync_topics(&metadata.topics);

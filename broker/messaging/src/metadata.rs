@@ -1,6 +1,8 @@
 //! Topics and consumer groups as they are defined, without what happens in them, and how a topic's queues are
 //! spread over the broker groups.
 
+use std::collections::BTreeSet;
+
 use mainstay_record::{GroupId, Timestamp};
 
 use crate::lane;
@@ -150,6 +152,12 @@ impl Metadata {
     pub fn group(&self, name: &str) -> Option<&ConsumerGroup> {
         let at = self.groups.binary_search_by(|group| group.name.as_str().cmp(name)).ok()?;
         self.groups.get(at)
+    }
+
+    /// Whether topics can be told apart by their revisions.
+    pub(crate) fn names_revisions_once(&self) -> bool {
+        let mut seen = BTreeSet::new();
+        self.topics.iter().all(|topic| seen.insert(topic.revision))
     }
 
     pub fn user(&self, name: &str) -> Option<&User> {

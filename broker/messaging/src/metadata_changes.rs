@@ -56,6 +56,9 @@ impl State {
         if changes.from != self.version || changes.new.version <= self.version {
             return Ok(Outcome::Synced { applied: false });
         }
+        if !changes.new.names_revisions_once() || self.shares_a_revision(changes) {
+            return Ok(Outcome::Synced { applied: false });
+        }
         for name in &changes.gone_topics {
             self.remove_topic(name);
         }
@@ -79,5 +82,15 @@ impl State {
         self.users.extend(changes.new.users.iter().map(|user| (user.name.clone(), user.clone())));
         self.version = changes.new.version;
         Ok(Outcome::Synced { applied: true })
+    }
+
+    /// Whether a new topic has the revision of one that stays, by which they could not be told apart.
+    fn shares_a_revision(&self, changes: &MetadataChanges) -> bool {
+        changes.new.topics.iter().any(|topic| {
+            let other = self.names.get(&topic.revision);
+            other.is_some_and(|name| {
+                !changes.gone_topics.contains(name) && changes.new.topic(name.as_str()).is_none()
+            })
+        })
     }
 }

@@ -275,6 +275,12 @@ fn an_unacknowledged_message_comes_again_when_its_time_is_over() {
         Violation::TooEarly { id, early, .. } if id == "b" && *early > Duration::from_secs(2)
     );
     assert_clean(&again(32 * SECOND));
+    // What came in a receive that broke off is given back, and comes again soon.
+    assert_clean(&report(|s| {
+        s.consumer.acks.remove(1);
+        s.consumer.receives[1].outcome = Outcome::Unknown("broken stream".to_owned());
+        s.again("b", place("q", 1), 2, 3 * SECOND);
+    }));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Deliveries on their way to the client.
 //!
-//! What the transport took up to the end of the stream is the client's. Of a stream that is dropped or breaks before, the
-//! client keeps nothing, as its call failed: everything is given back, and delivered again soon.
+//! What the transport took up to the time stamp behind the messages is the client's, which may read no further. Of a stream
+//! that is dropped or breaks before, the client keeps nothing, as its call failed: everything is given back, and delivered
+//! again soon.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,9 +72,8 @@ pub(super) struct HandOver {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Under,
-    /// Nothing is left but to say so.
+    /// All is with the transport, the time stamp too.
     Timestamped,
-    Ended,
 }
 
 impl HandOver {
@@ -143,7 +143,6 @@ impl Stream for HandOver {
             this.stage = Stage::Timestamped;
             Content::DeliveryTimestamp(SystemTime::now().into())
         } else {
-            this.stage = Stage::Ended;
             return Poll::Ready(None);
         };
         Poll::Ready(Some(Ok(ReceiveMessageResponse { content: Some(content) })))
@@ -152,7 +151,7 @@ impl Stream for HandOver {
 
 impl Drop for HandOver {
     fn drop(&mut self) {
-        if self.stage != Stage::Ended {
+        if self.stage == Stage::Under {
             let handles = std::mem::take(&mut self.handles);
             let handles = match &self.edge {
                 Some(edge) => edge.withdrawn(handles),
@@ -169,11 +168,13 @@ pub(super) struct Relay {
     source: Option<Streaming<ReceiveMessageResponse>>,
     edge: Edge,
     passed: Vec<ReceiptHandle>,
+    /// The time stamp behind the messages has been passed on.
+    is_whole: bool,
 }
 
 impl Relay {
     pub(super) const fn new(source: Streaming<ReceiveMessageResponse>, edge: Edge) -> Self {
-        Self { source: Some(source), edge, passed: Vec::new() }
+        Self { source: Some(source), edge, passed: Vec::new(), is_whole: false }
     }
 }
 
@@ -187,6 +188,7 @@ impl Stream for Relay {
         match &item {
             None => this.source = None,
             Some(Ok(response)) => {
+                this.is_whole |= matches!(response.content, Some(Content::DeliveryTimestamp(_)));
                 if let Some(handle) = handle_in(response) {
                     this.passed.push(handle);
                     this.edge.grant(std::iter::once(handle));
@@ -200,7 +202,7 @@ impl Stream for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let Some(source) = self.source.take() else { return };
+        let Some(source) = self.source.take().filter(|_| !self.is_whole) else { return };
         let handles = self.edge.withdrawn(std::mem::take(&mut self.passed));
         // Without a runtime, the broker is about to be gone itself.
         if let Ok(runtime) = Handle::try_current() {

@@ -102,9 +102,13 @@ impl Judge<'_> {
         found
     }
 
-    /// The earliest moment at which the broker can have handed this delivery out.
+    /// The earliest moment at which the broker can have handed this delivery out for its invisible time. What came in a
+    /// receive that broke off is given back.
     fn earliest_handing_out(&self, delivered: &Delivered<'_>) -> Option<Moment> {
         let received = delivered.receive?.invoked;
+        if !delivered.is_whole {
+            return None;
+        }
         let sent = self.view.sends.get(self.copy.id).filter(|sent| sent.clock == delivered.clock);
         Some(sent.map_or(received, |sent| received.max(sent.send.call.invoked)))
     }
