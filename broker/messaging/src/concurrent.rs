@@ -39,10 +39,6 @@ impl Concurrent {
 
     pub(crate) fn trim(&mut self, index: &QueueIndex) {
         let start = index.start();
-        let first_lease = self.leases.first_key_value().map(|(offset, _)| *offset);
-        if first_lease.unwrap_or(start).min(self.next) >= start {
-            return;
-        }
         self.next = self.next.max(start);
         let kept = Arc::make_mut(&mut self.leases).split_off(&start);
         self.leases = Arc::new(kept);

@@ -194,17 +194,33 @@ impl Cursor {
 
     /// The lowest offset that is not consumed: in flight, or not looked at yet.
     pub(crate) fn unconsumed(&self, index: &QueueIndex) -> u64 {
-        let first_lease = self.leases().first_key_value().map(|(offset, _)| *offset);
-        let first = first_lease.map_or(self.next(), |lease| lease.min(self.next()));
+        let first = self.first_unsettled();
         match self {
             Self::Concurrent(_) => first,
             Self::Ordered(cursor) => cursor.first_waiting(index).map_or(first, |waiting| waiting.min(first)),
         }
     }
 
+    /// The lowest offset that is in flight or not looked at at all.
+    fn first_unsettled(&self) -> u64 {
+        let first_lease = self.leases().first_key_value().map(|(offset, _)| *offset);
+        first_lease.map_or(self.next(), |lease| lease.min(self.next()))
+    }
+
+    /// The lowest offset that anything is known of here, whether the message is still kept or not.
+    fn first_known(&self) -> u64 {
+        let first = self.first_unsettled();
+        match self {
+            Self::Concurrent(_) => first,
+            Self::Ordered(cursor) => cursor.first_of_lanes().map_or(first, |lane| lane.min(first)),
+        }
+    }
+
     /// Settles everything below the oldest offset still kept.
     pub(crate) fn trim(&mut self, index: &QueueIndex) {
-        either!(self, cursor => cursor.trim(index));
+        if self.first_known() < index.start() {
+            either!(self, cursor => cursor.trim(index));
+        }
     }
 
     pub(crate) fn unacked(&self) -> usize {

@@ -53,10 +53,8 @@ impl State {
         if self.broker_group == GroupId::METADATA {
             return Err(Refusal::IsMetadataGroup);
         }
-        if changes.from != self.version || changes.new.version <= self.version {
-            return Ok(Outcome::Synced { applied: false });
-        }
-        if !changes.new.names_revisions_once() || self.shares_a_revision(changes) {
+        let follows = changes.from == self.version && changes.new.version > self.version;
+        if !follows || !changes.new.names_revisions_once() || self.shares_a_revision(changes) {
             return Ok(Outcome::Synced { applied: false });
         }
         for name in &changes.gone_topics {

@@ -128,13 +128,13 @@ impl Ordered {
         index.next_in_lane(lane, from).filter(|offset| *offset < self.next)
     }
 
+    /// The lowest offset from which a lane is to be looked at.
+    pub(crate) fn first_of_lanes(&self) -> Option<u64> {
+        self.lanes.values().map(|held| held.from).min()
+    }
+
     pub(crate) fn trim(&mut self, index: &QueueIndex) {
         let start = index.start();
-        let first_lease = self.leases.first_key_value().map(|(offset, _)| *offset);
-        let first_known = self.lanes.values().map(|held| held.from).chain(first_lease).min();
-        if first_known.unwrap_or(start).min(self.next) >= start {
-            return;
-        }
         self.next = self.next.max(start);
         let kept = Arc::make_mut(&mut self.leases).split_off(&start);
         self.leases = Arc::new(kept);
