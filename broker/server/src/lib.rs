@@ -14,6 +14,7 @@ pub mod client_api;
 pub mod cluster;
 pub mod config;
 mod control;
+mod followed_files;
 mod forward;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

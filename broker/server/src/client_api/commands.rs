@@ -18,8 +18,18 @@ use crate::forward::{Failure, Unanswered};
 impl ClientApi {
     /// Puts a command through this broker's log. What the state machine refuses is a refusal.
     pub(super) async fn propose(&self, command: Command, deadline: Instant) -> Result<Outcome, Unanswered> {
+        self.propose_or(outcome::state, command, deadline).await
+    }
+
+    /// As [`Self::propose`], with what the caller makes of a refusal of the state machine.
+    async fn propose_or(
+        &self,
+        refused: fn(&StateRefusal) -> Refusal,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Outcome, Unanswered> {
         match self.inner.group.propose(command, deadline).await {
-            Ok(Outcome::Refused(refusal)) => Err(outcome::state(&refusal).into()),
+            Ok(Outcome::Refused(refusal)) => Err(refused(&refusal).into()),
             Ok(outcome) => Ok(outcome),
             Err(error) => Err(outcome::proposal(&error)?.into()),
         }
@@ -47,11 +57,7 @@ impl ClientApi {
                 return Err(outcome::about_handles(&gone).into());
             }
         }
-        match self.inner.group.propose(command, deadline).await {
-            Ok(Outcome::Refused(refusal)) => Err(outcome::about_handles(&refusal).into()),
-            Ok(outcome) => Ok(outcome),
-            Err(error) => Err(outcome::proposal(&error)?.into()),
-        }
+        self.propose_or(outcome::about_handles, command, deadline).await
     }
 
     /// An id that a broker gave out, from `field`.

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mainstay_messaging::{UserName, UserSecret};
@@ -15,9 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::check::ConfigError;
-
-/// How often the files are looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+use crate::followed_files::follow;
 
 /// A user that may do everything and is not kept in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,22 +82,7 @@ impl CurrentAdministrator {
         if self.files.is_none() {
             return;
         }
-        let mut seen = Seen::Usable;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-                () = stop.cancelled() => return,
-            }
-            let this = self.clone();
-            // Files are read where reading may block.
-            match tokio::task::spawn_blocking(move || this.look(seen)).await {
-                Ok(next) => seen = next,
-                Err(error) => {
-                    error!(%error, "the administrator is not kept up with its files any more");
-                    return;
-                }
-            }
-        }
+        follow("administrator", Seen::Usable, move |seen| self.look(seen), stop).await;
     }
 
     fn look(&self, seen: Seen) -> Seen {

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -13,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::tls::{Pem, TlsError, TlsSource};
-
-/// How often the files are looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+use crate::followed_files::follow;
 
 pub(super) struct Certificate {
     source: TlsSource,
@@ -56,22 +53,8 @@ impl Certificate {
         if self.first.is_none() {
             return;
         }
-        let mut seen = Seen::InUse(self.first.clone());
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-                () = stop.cancelled() => return,
-            }
-            let this = Arc::clone(&self);
-            // Files are read where reading may block.
-            match tokio::task::spawn_blocking(move || this.look(seen)).await {
-                Ok(next) => seen = next,
-                Err(error) => {
-                    error!(%error, "the certificate is not kept up with its files any more");
-                    return;
-                }
-            }
-        }
+        let seen = Seen::InUse(self.first.clone());
+        follow("certificate", seen, move |seen| self.look(seen), stop).await;
     }
 
     fn look(&self, seen: Seen) -> Seen {
