@@ -1,9 +1,9 @@
 //! What clients send and receive while the leader is killed: kinds of messages, and what each asks of topics, groups and
 //! programs.
 
-use mainstay_proto::control::{DeliveryOrder, TopicType};
+use mainstay_proto::control::TopicType;
 
-use crate::scenarios::{ATTEMPTS, PLAIN, Scenario};
+use crate::scenarios::{ATTEMPTS, FIFO, FIFO_DEAD_LETTER, PLAIN, Scenario};
 
 /// Messages for which this SQL expression holds are those with the tag `even`.
 const EVEN_IN_SQL: &str = "quarter IN ('0', '2') AND quarter < 3 AND (TAGS = 'even' OR owner IS NOT NULL)";
@@ -40,21 +40,9 @@ const PLAIN_KIND: Kind = Kind { scenario: PLAIN, produce: &[], consume: &[], sho
 
 pub(crate) const KINDS: [Kind; 13] = [
     Kind { scenario: Scenario { name: "normal", ..PLAIN }, ..PLAIN_KIND },
+    Kind { scenario: FIFO, produce: &["--type", "fifo"], consume: &["--order", "fifo"], ..PLAIN_KIND },
     Kind {
-        scenario: Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::InOrder, ..PLAIN },
-        produce: &["--type", "fifo"],
-        consume: &["--order", "fifo"],
-        ..PLAIN_KIND
-    },
-    Kind {
-        scenario: Scenario {
-            name: "fifo-dead-letter",
-            topic: TopicType::Fifo,
-            order: DeliveryOrder::InOrder,
-            attempts: ATTEMPTS,
-            dead_letters: true,
-            ..PLAIN
-        },
+        scenario: FIFO_DEAD_LETTER,
         // A hopeless message holds its message group up for three seconds.
         produce: &["--type", "fifo", "--in-flight", "16"],
         consume: &["--order", "fifo", "--give-back", "1", "--give-back-times", "3", "--max-attempts", "3"],

@@ -36,20 +36,19 @@ pub(crate) const PLAIN: Scenario = Scenario {
     guarded: false,
 };
 
+pub(crate) const FIFO: Scenario =
+    Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::InOrder, ..PLAIN };
+
+pub(crate) const FIFO_DEAD_LETTER: Scenario =
+    Scenario { name: "fifo-dead-letter", attempts: ATTEMPTS, dead_letters: true, ..FIFO };
+
 /// All, in the order in which they run and are printed.
 pub(crate) const ALL: [Scenario; 17] = [
     Scenario { name: "normal", ..PLAIN },
     Scenario { name: "async", ..PLAIN },
     Scenario { name: "one-way", ..PLAIN },
-    Scenario { name: "fifo", topic: TopicType::Fifo, order: DeliveryOrder::InOrder, ..PLAIN },
-    Scenario {
-        name: "fifo-dead-letter",
-        topic: TopicType::Fifo,
-        order: DeliveryOrder::InOrder,
-        attempts: ATTEMPTS,
-        dead_letters: true,
-        ..PLAIN
-    },
+    FIFO,
+    FIFO_DEAD_LETTER,
     Scenario { name: "delay", topic: TopicType::Delay, ..PLAIN },
     Scenario { name: "recall", topic: TopicType::Delay, ..PLAIN },
     Scenario { name: "commit", topic: TopicType::Transaction, ..PLAIN },

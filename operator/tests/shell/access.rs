@@ -245,12 +245,7 @@ async fn a_certificate_that_cannot_be_used_reaches_no_broker() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_not_ready_before_every_broker_has_what_was_asked_for() {
-    let api = FakeApi::new();
-    let brokers = FakeGroup::start("orders-0", 3, 2, "secret").await;
-    put_secret(&api);
-    for ordinal in 0..3 {
-        put_pod(&api, &brokers, ordinal);
-    }
+    let (api, brokers) = replicas_with_pods(2).await;
     api.put(CLUSTER, cluster(sync_spec()));
     let running = Running::start(&api, brokers.port);
     let ready = |reason: &'static str| {

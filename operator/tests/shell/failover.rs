@@ -4,17 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{api::FakeApi, broker::FakeGroup, eventually};
+use crate::support::eventually;
 use crate::world::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sync_group_is_elected_followed_and_failed_over() {
-    let api = FakeApi::new();
-    let mut brokers = FakeGroup::start("orders-0", 3, 2, "secret").await;
-    put_secret(&api);
-    for ordinal in 0..3 {
-        put_pod(&api, &brokers, ordinal);
-    }
+    let (api, mut brokers) = replicas_with_pods(2).await;
     api.put(CLUSTER, cluster(sync_spec()));
     let running = Running::start(&api, brokers.port);
 
@@ -58,12 +53,7 @@ async fn a_sync_group_is_elected_followed_and_failed_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_async_leader_is_vouched_for_and_its_heir_waits_for_the_lease_to_end() {
-    let api = FakeApi::new();
-    let mut brokers = FakeGroup::start("orders-0", 3, 3, "secret").await;
-    put_secret(&api);
-    for ordinal in 0..3 {
-        put_pod(&api, &brokers, ordinal);
-    }
+    let (api, mut brokers) = replicas_with_pods(3).await;
     api.put(CLUSTER, cluster(json!({ "replicas": 3, "replication": { "mode": "Async" } })));
     let running = Running::start(&api, brokers.port);
     eventually("a lease", || brokers.grants().contains(&(0, 2)).then_some(())).await;

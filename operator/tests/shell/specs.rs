@@ -4,17 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{api::FakeApi, broker::FakeGroup, eventually};
+use crate::support::{api::FakeApi, eventually};
 use crate::world::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_converged_is_not_written_again() {
-    let api = FakeApi::new();
-    let brokers = FakeGroup::start("orders-0", 3, 2, "secret").await;
-    put_secret(&api);
-    for ordinal in 0..3 {
-        put_pod(&api, &brokers, ordinal);
-    }
+    let (api, brokers) = replicas_with_pods(2).await;
     api.put(CLUSTER, cluster(sync_spec()));
     let running = Running::start(&api, brokers.port);
     eventually("a cluster that is ready", || {
@@ -53,12 +48,7 @@ async fn what_has_converged_is_not_written_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_spec_is_told_and_running_brokers_are_left_alone() {
-    let api = FakeApi::new();
-    let mut brokers = FakeGroup::start("orders-0", 3, 2, "secret").await;
-    put_secret(&api);
-    for ordinal in 0..3 {
-        put_pod(&api, &brokers, ordinal);
-    }
+    let (api, mut brokers) = replicas_with_pods(2).await;
     api.put(CLUSTER, cluster(sync_spec()));
     let running = Running::start(&api, brokers.port);
     eventually("the first leader", || brokers.leader()).await;

@@ -64,6 +64,17 @@ pub(crate) fn put_pod_of(api: &FakeApi, group: &FakeGroup, ordinal: usize, revis
     }));
 }
 
+/// An API server with the secret and the pods of three replicas, of which `needed` must grant an epoch, and those.
+pub(crate) async fn replicas_with_pods(needed: usize) -> (FakeApi, FakeGroup) {
+    let api = FakeApi::new();
+    let brokers = FakeGroup::start("orders-0", 3, needed, "secret").await;
+    put_secret(&api);
+    for ordinal in 0..3 {
+        put_pod(&api, &brokers, ordinal);
+    }
+    (api, brokers)
+}
+
 pub(crate) fn role(api: &FakeApi, name: &str) -> (String, String) {
     let labels = api.get(&pod_path(name)).map(|pod| pod["metadata"]["labels"].clone()).unwrap_or_default();
     let label = |key: &str| labels[key].as_str().unwrap_or("-").to_owned();
