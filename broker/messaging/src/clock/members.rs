@@ -1,7 +1,8 @@
 //! What time it is for a broker group: what the clocks of its members say together.
 //!
 //! Every message between members carries the sender's clock. A reading is a lower bound of what that clock shows from
-//! then on, since the message was under way for some time.
+//! then on, since the message was under way for some time. How long that was is not known: of several readings the one
+//! that says the latest time was the fastest, unless the clock was set back, which all that come later tell.
 //!
 //! What always holds: the time that is agreed on is ahead of the true time only when at least half of the clocks heard
 //! of are. One clock of three that is wrong changes nothing; of two that disagree the later one is not believed, because
@@ -16,7 +17,7 @@ use mainstay_record::{NodeId, Timestamp};
 const TRANSIT: Duration = Duration::from_millis(100);
 /// The part of the time passed by which two monotonic clocks may part.
 const DRIFT: u32 = 16;
-/// For how long a reading is better than one that says an earlier time: that one was longer under way.
+/// For how long a reading is better than all later ones that say an earlier time: those were longer under way.
 const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy)]
@@ -24,9 +25,15 @@ struct Reading {
     shown: Timestamp,
     /// When it arrived, by the own monotonic clock.
     heard: Duration,
+    /// Since when all others say an earlier time.
+    alone_since: Option<Duration>,
 }
 
 impl Reading {
+    const fn new(shown: Timestamp, heard: Duration) -> Self {
+        Self { shown, heard, alone_since: None }
+    }
+
     fn earliest(self, now: Duration) -> Timestamp {
         let passed = now.saturating_sub(self.heard);
         self.shown.plus_millis((passed - passed / DRIFT).as_millis() as u64)
@@ -36,36 +43,57 @@ impl Reading {
         let passed = now.saturating_sub(self.heard);
         self.shown.plus_millis((passed + passed / DRIFT + TRANSIT).as_millis() as u64)
     }
+
+    /// Makes room for a newer one that is better at what they say.
+    fn compare(&mut self, newer: Self, says: impl Fn(Self, Duration) -> Timestamp) {
+        let now = newer.heard;
+        let since = *self.alone_since.get_or_insert(now);
+        if says(newer, now) >= says(*self, now) || now.saturating_sub(since) >= FRESH {
+            *self = newer;
+        }
+    }
+}
+
+/// What is known of the clock of one member.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    /// The best lower bound.
+    earliest: Reading,
+    /// The best guess at an upper one.
+    latest: Reading,
 }
 
 /// The clocks of the other members.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Members(BTreeMap<NodeId, Reading>);
+pub(super) struct Members(BTreeMap<NodeId, Member>);
 
 impl Members {
     /// A message in which `from` showed its clock has arrived.
     pub(super) fn hear(&mut self, from: NodeId, shown: Timestamp, now: Duration) {
-        let reading = Reading { shown, heard: now };
-        let known = self.0.entry(from).or_insert(reading);
-        if shown >= known.earliest(now) || now.saturating_sub(known.heard) > FRESH {
-            *known = reading;
-        }
+        let reading = Reading::new(shown, now);
+        let member = self.0.entry(from).or_insert(Member { earliest: reading, latest: reading });
+        member.earliest.compare(reading, Reading::earliest);
+        member.latest.compare(reading, Reading::latest);
     }
 
     pub(super) fn retain(&mut self, is_member: impl Fn(NodeId) -> bool) {
         self.0.retain(|node, _| is_member(*node));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The time that all clocks agree on, of which `own` is one.
     pub(super) fn agreed(&self, own: Timestamp, now: Duration) -> Timestamp {
-        let earliest = self.of_the_middle(own, |reading| reading.earliest(now));
-        let latest = self.of_the_middle(own, |reading| reading.latest(now));
+        let earliest = self.of_the_middle(own, |member| member.earliest.earliest(now));
+        let latest = self.of_the_middle(own, |member| member.latest.latest(now));
         if own <= latest { own.max(earliest) } else { earliest }
     }
 
     /// Of an even number of clocks the earlier one.
-    fn of_the_middle(&self, own: Timestamp, shown: impl Fn(Reading) -> Timestamp) -> Timestamp {
-        let all = || self.0.values().map(|reading| shown(*reading)).chain([own]);
+    fn of_the_middle(&self, own: Timestamp, shown: impl Fn(Member) -> Timestamp) -> Timestamp {
+        let all = || self.0.values().map(|member| shown(*member)).chain([own]);
         let is_in_the_middle = |one: &Timestamp| {
             let earlier = all().filter(|other| other < one).count();
             let not_later = all().filter(|other| other <= one).count();
@@ -136,5 +164,23 @@ mod tests {
             members.hear(NodeId::new(node).unwrap(), Timestamp(HOUR - 2_000), at(1_500));
         }
         assert_eq!(members.agreed(Timestamp(HOUR + 1_500), at(1_500)), Timestamp(HOUR - 2_000));
+    }
+
+    #[test]
+    fn after_a_silence_one_message_that_was_long_under_way_changes_nothing() {
+        let mut members = members(&[HOUR]);
+        let node = NodeId::new(1).unwrap();
+        for late in [900, 3_000] {
+            let mut members = members.clone();
+            members.hear(node, Timestamp(HOUR + 20_000 - late), at(20_000));
+            assert_eq!(members.agreed(Timestamp(HOUR + 20_000), at(20_000)), Timestamp(HOUR + 20_000));
+            members.hear(node, Timestamp(HOUR + 20_010), at(20_013));
+            assert_eq!(members.agreed(Timestamp(HOUR + 20_013), at(20_013)), Timestamp(HOUR + 20_013));
+        }
+        // The clock was set back.
+        for passed in (20_000..21_500).step_by(50) {
+            members.hear(node, Timestamp(HOUR + passed - 3_000), at(passed));
+        }
+        assert_eq!(members.agreed(Timestamp(HOUR + 21_500), at(21_500)), Timestamp(HOUR + 18_496));
     }
 }

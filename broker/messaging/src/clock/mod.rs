@@ -45,7 +45,7 @@ impl LogClock {
 
     /// What this member tells the others.
     pub fn own(&self, wall: Timestamp, now: Duration) -> Timestamp {
-        self.steady.now(wall, now)
+        self.steady.earliest(wall, now)
     }
 
     /// A message has arrived in which another member told what its clock showed.
@@ -85,6 +85,9 @@ impl LogClock {
     fn time_of_day(&self, wall: Timestamp, now: Duration) -> Timestamp {
         if planted(Fault::BelieveOneClock) {
             return wall;
+        }
+        if self.members.is_empty() {
+            return self.steady.now(wall, now);
         }
         self.members.agreed(self.own(wall, now), now)
     }
@@ -157,6 +160,19 @@ mod tests {
         assert_eq!(clock.now(Timestamp(9_001_000), at(2_000)), Timestamp(1_002_000));
         assert_eq!(clock.until(Timestamp(1_005_000), Timestamp(9_001_000), at(2_000)), at(3_000));
         assert_eq!(clock.correction(Timestamp(9_001_000), at(2_000)), -7_999_000);
+    }
+
+    #[test]
+    fn while_a_step_is_suspected_the_other_members_tell_the_time() {
+        let wrong = Timestamp(9_000_000);
+        let mut clock = LogClock::new(Timestamp(0), Timestamp(1_000_000), at(0));
+        clock.observe(wrong, at(1_000));
+        // The own monotonic clock is a little ahead of theirs.
+        for node in [1, 2] {
+            clock.hear(NodeId::new(node).unwrap(), Timestamp(1_020_950), at(21_000));
+        }
+        assert_eq!(clock.now(wrong, at(21_000)), Timestamp(1_020_950));
+        assert!(clock.own(wrong, at(21_000)) <= Timestamp(1_020_950), "what the others are told");
     }
 
     #[test]

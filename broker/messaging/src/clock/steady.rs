@@ -2,7 +2,8 @@
 //!
 //! A wall clock that is suddenly elsewhere is either set right or set wrong, and nothing on the machine tells which. So a
 //! step is not believed at once: time goes on by the monotonic clock, and a step that was taken back meanwhile has had no
-//! effect. One that lasts is followed.
+//! effect. One that lasts is followed. Meanwhile time may be ahead of the true one by what the monotonic clock is; who
+//! must not be early asks for the lower bound.
 
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use mainstay_record::Timestamp;
 const TOLERANCE: Duration = Duration::from_millis(100);
 /// The same for time during which nobody looked: the part of it by which two clocks may part.
 const DRIFT: u32 = 8;
+/// The part of the time passed by which a monotonic clock may be ahead.
+const AHEAD: u32 = 16;
 /// How long a step has to last until it is believed.
 const HOLD: Duration = Duration::from_secs(30);
 
@@ -68,7 +71,20 @@ impl Steady {
 
     /// The time of day.
     pub(super) fn now(&self, wall: Timestamp, now: Duration) -> Timestamp {
-        if self.is_expected(wall, now) || self.has_lasted(now) { wall } else { self.expected(now) }
+        if self.is_believed(wall, now) { wall } else { self.expected(now) }
+    }
+
+    /// The same, and while a step is suspected not ahead of what the time of day would be without it.
+    pub(super) fn earliest(&self, wall: Timestamp, now: Duration) -> Timestamp {
+        if self.is_believed(wall, now) {
+            return wall;
+        }
+        let passed = now.saturating_sub(self.at);
+        self.wall.plus_millis((passed - passed / AHEAD).as_millis() as u64)
+    }
+
+    fn is_believed(&self, wall: Timestamp, now: Duration) -> bool {
+        self.is_expected(wall, now) || self.has_lasted(now)
     }
 
     fn has_lasted(&self, now: Duration) -> bool {
@@ -123,6 +139,19 @@ mod tests {
             let back = Timestamp(HOUR + 25_000);
             assert_eq!(steady.observe(back, at(25_000)), Some(Step::TakenBack));
             assert_eq!(steady.now(back, at(25_000)), back);
+        }
+    }
+
+    #[test]
+    fn a_monotonic_clock_that_is_ahead_does_not_take_the_lower_bound_along() {
+        let mut steady = Steady::new(Timestamp(HOUR), at(0));
+        let jump = Timestamp(2 * HOUR);
+        steady.observe(jump, at(0));
+        for passed in (0..25_000).step_by(100) {
+            let ahead = at(passed + passed / 20);
+            let bound = steady.earliest(jump, ahead);
+            assert!(bound <= Timestamp(HOUR + passed), "{bound:?} after {passed} ms");
+            assert!(bound >= Timestamp(HOUR + passed - passed / 40), "{bound:?} after {passed} ms");
         }
     }
 

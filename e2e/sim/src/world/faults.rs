@@ -14,6 +14,8 @@ use crate::time::{MILLI, SECOND, Time};
 
 const LOG: &str = "/data/log";
 const HOUR_MS: u64 = 3_600_000;
+/// A smaller jump may pass for the drift of a clock, so that being early by as much is no mistake.
+const SEEN_JUMP_MS: i64 = 5_000;
 
 /// An end of something bad.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +130,8 @@ impl World {
             Fault::LoseVolume => self.lose_volume(),
             Fault::WallJump => {
                 let jump = self.rng.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
-                self.machines[victim].clock.set(jump);
+                let seen = jump.signum() * jump.abs().max(SEEN_JUMP_MS);
+                self.machines[victim].clock.set(seen);
             }
             Fault::StepDown => {
                 let to = self.machines[self.rng.index(self.machines.len())].id;
