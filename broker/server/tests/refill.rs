@@ -11,7 +11,7 @@ use mainstay_broker::group::{GroupHandle, Role};
 use mainstay_consensus::Mode;
 use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
 use mainstay_record::{GroupId, LogIndex};
-use mainstay_storage::{FileSystem, Flush, Log, LogOptions, MemFileSystem, TailFate};
+use mainstay_storage::{FileSystem, Flush, Log, LogBase, LogOptions, MemFileSystem, StateFile, TailFate};
 use support::{
     Group, PATIENCE, Plan, bodies, large, lead, prepare_topic, random, receive, send, soon, until,
 };
@@ -170,6 +170,30 @@ async fn whenever_the_power_of_the_follower_fails_it_takes_over_in_the_end() {
         move_on(&group, leader, from..from + 100, had).await;
     }
     assert!(interrupted > 1, "the power failed in the middle {interrupted} times only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_refill_left_behind_makes_room_for_the_next() {
+    let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
+    group.start_node(behind).await;
+    whole(&group, behind, leader).await;
+    group.kill(behind);
+    // As if all of it had come with a refill that got no further, and the power had failed when the next one was noted but
+    // the log not emptied yet.
+    let fs = group.nodes[behind].fs.clone();
+    let folder = Path::new("/data/snapshot");
+    for name in fs.list(folder).unwrap() {
+        fs.remove(&folder.join(name)).unwrap();
+    }
+    fs.sync_dir(folder).unwrap();
+    let membership = group.status(leader).await.consensus.unwrap().membership.encode();
+    let mut begun = vec![1];
+    begun.extend((membership.len() as u32).to_le_bytes());
+    begun.extend(&membership);
+    begun.extend(&LogBase::default().to_bytes());
+    StateFile::open(Arc::new(fs), Path::new("/data/refill")).unwrap().store(&begun).unwrap();
+    group.start_node(behind).await;
+    whole(&group, behind, leader).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,8 +108,8 @@ impl Disk {
             standing_file,
             standing,
         };
-        disk.begin_refill_again(begun);
-        disk.load_state(config)?;
+        let begun = disk.begin_refill_again(begun);
+        disk.load_state(config, begun)?;
         if disk.recovered.incomplete {
             let membership = disk.membership.as_ref();
             disk.standing = loss::count(&mut disk.standing_file, disk.standing, membership, &disk.log)?;
@@ -117,25 +117,36 @@ impl Disk {
         Ok(disk)
     }
 
-    /// A refill that was interrupted begins again with an empty log. Its loss has been counted.
-    fn begin_refill_again(&mut self, begun: Option<Begun>) {
-        // Otherwise the log was emptied already, and is what it says.
-        let Some(begun) = begun.filter(|begun| begun.log_base.last == self.recovered.base.last) else {
-            return;
-        };
+    /// A refill that was interrupted begins again with an empty log. Where the log is not the one that was to be filled,
+    /// it was emptied already and is what it says, or was not emptied yet; the refill is returned then.
+    fn begin_refill_again(&mut self, begun: Option<Begun>) -> Option<Begun> {
+        let begun = begun?;
+        if begun.log_base.last != self.recovered.base.last {
+            return Some(begun);
+        }
+        self.give_up_refill(begun);
+        None
+    }
+
+    /// The loss of the log was counted when the refill began.
+    fn give_up_refill(&mut self, begun: Begun) {
         tracing::warn!("the log was being taken over from the leader, which begins again");
         self.membership = begun.membership;
         self.empty_log();
     }
 
     /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again.
-    fn load_state(&mut self, config: &Config) -> Result<(), StartError> {
+    /// Without one, a log that was not emptied yet is what an earlier refill left behind, if one was `begun`.
+    fn load_state(&mut self, config: &Config, begun: Option<Begun>) -> Result<(), StartError> {
         let (group, groups) = (config.group, config.groups.len() as u32);
         let first = self.recovered.base.last.index.next();
         self.loaded = match self.snapshots.load(self.recovered.last.index, first, (group, groups)) {
             Ok(loaded) => loaded,
             Err(error) => {
-                self.give_up_log(&error)?;
+                match begun {
+                    Some(begun) => self.give_up_refill(begun),
+                    None => self.give_up_log(&error)?,
+                }
                 Loaded::nothing(group, groups)
             }
         };

@@ -78,35 +78,45 @@ impl Volume {
             standing_file,
             standing,
         };
-        volume.begin_refill_again(begun, scene)?;
-        volume.load_state(scene)?;
+        let begun = volume.begin_refill_again(begun, scene)?;
+        volume.load_state(begun, scene)?;
         if volume.recovered.incomplete {
             volume.count_loss()?;
         }
         Ok(volume)
     }
 
-    /// A refill that was interrupted begins again with an empty log. Its loss has been counted.
+    /// A refill that was interrupted begins again with an empty log. Where the log is not the one that was to be filled,
+    /// it was emptied already and is what it says, or was not emptied yet; the refill is returned then.
     fn begin_refill_again(
         &mut self,
         begun: Option<Begun>,
         scene: &mut Scene<'_>,
-    ) -> Result<(), StartFailure> {
-        // Otherwise the log was emptied already, and is what it says.
-        let Some(begun) = begun.filter(|begun| begun.log_base.last == self.recovered.base.last) else {
-            return Ok(());
-        };
+    ) -> Result<Option<Begun>, StartFailure> {
+        match begun {
+            Some(begun) if begun.log_base.last == self.recovered.base.last => {
+                self.give_up_refill(begun, scene)?;
+                Ok(None)
+            }
+            begun => Ok(begun),
+        }
+    }
+
+    /// The loss of the log was counted when the refill began.
+    fn give_up_refill(&mut self, begun: Begun, scene: &mut Scene<'_>) -> Result<(), StartFailure> {
         scene.oracle.figures.refills_cut += 1;
         self.membership = Some(begun.membership);
         self.empty_log()
     }
 
-    /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again.
-    fn load_state(&mut self, scene: &mut Scene<'_>) -> Result<(), StartFailure> {
+    /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again. Without
+    /// one, a log that was not emptied yet is what an earlier refill left behind, if one was `begun`.
+    fn load_state(&mut self, begun: Option<Begun>, scene: &mut Scene<'_>) -> Result<(), StartFailure> {
         let first = self.recovered.base.last.index.next();
-        match self.snapshots.load(self.recovered.last.index, first) {
-            Ok(loaded) => self.loaded = loaded,
-            Err(why) => self.give_up_log(why, scene)?,
+        match (self.snapshots.load(self.recovered.last.index, first), begun) {
+            (Ok(loaded), _) => self.loaded = loaded,
+            (Err(_), Some(begun)) => self.give_up_refill(begun, scene)?,
+            (Err(why), None) => self.give_up_log(why, scene)?,
         }
         Ok(())
     }
