@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::Options;
-use crate::history::{Moment, Settling};
+use crate::history::{Interval, Moment, Settling};
 use crate::report::{Report, Violation};
 use crate::view::{Copy, Delivered, Graves, GroupView, TopicView};
 
@@ -126,33 +126,43 @@ impl Judge<'_> {
         }
         let Some(first) = letters.iter().min_by_key(|letter| letter.delivery.at) else { return found };
         found.extend(self.origin(first));
-        let earliest = earliest(self.group, self.copy, first.delivery.at, self.options);
-        if earliest.is_none_or(|earliest| earliest > first.delivery.at) {
-            found.push(Violation::BuriedEarly {
+        match self.earliest(first.delivery.at).filter(|earliest| *earliest <= first.delivery.at) {
+            None => found.push(Violation::BuriedEarly {
                 group: self.name.to_owned(),
                 id: self.copy.id.to_owned(),
                 attempts: self.copy.deliveries.last().map_or(0, |last| last.delivery.attempt),
                 most: self.group.max_attempts.unwrap_or(0),
-            });
-        } else if let Some(earliest) = earliest
-            && self.was_acknowledged_before(earliest)
-        {
-            found
-                .push(Violation::BuriedAfterAck { group: self.name.to_owned(), id: self.copy.id.to_owned() });
+            }),
+            Some(earliest) if self.is_only_copy() && self.was_acknowledged_before(earliest) => found
+                .push(Violation::BuriedAfterAck { group: self.name.to_owned(), id: self.copy.id.to_owned() }),
+            Some(_) => (),
         }
-        let again =
-            self.copy.deliveries.iter().find(|delivered| {
-                delivered.receive.is_some_and(|receive| receive.invoked > first.delivery.at)
-            });
-        found.extend(again.map(|delivered| Violation::DeliveredAfterBurial {
-            group: self.name.to_owned(),
-            id: self.copy.id.to_owned(),
-            attempt: delivered.delivery.attempt,
-        }));
+        if self.is_only_copy() {
+            found.extend(self.delivered_after(first));
+        }
         found
     }
 
-    /// Where a send was stored more than once each copy may have a grave.
+    fn delivered_after(&self, letter: &Delivered<'_>) -> Option<Violation> {
+        let is_later = |receive: Interval| receive.invoked > letter.delivery.at;
+        let again = self.copy.deliveries.iter().find(|delivered| delivered.receive.is_some_and(is_later))?;
+        Some(Violation::DeliveredAfterBurial {
+            group: self.name.to_owned(),
+            id: self.copy.id.to_owned(),
+            attempt: again.delivery.attempt,
+        })
+    }
+
+    /// Of whichever copy the first grave is.
+    fn earliest(&self, until: Moment) -> Option<Moment> {
+        if self.is_only_copy() {
+            return earliest(self.group, self.copy, until, self.options);
+        }
+        let copies = self.group.copies().into_iter().filter(|copy| copy.id == self.copy.id);
+        copies.filter_map(|copy| earliest(self.group, &copy, until, self.options)).min()
+    }
+
+    /// Where a send was stored more than once each copy may have a grave, and a grave does not tell whose it is.
     fn is_only_copy(&self) -> bool {
         let positions =
             self.group.deliveries.iter().filter(|d| d.delivery.id.as_deref() == Some(self.copy.id));

@@ -10,6 +10,7 @@ mod priorities;
 mod storing;
 mod transactions;
 
+use crate::history::{Outcome, Send};
 use crate::report::{Report, Violation};
 use crate::view::TopicView;
 use crate::{Options, Promise};
@@ -58,6 +59,15 @@ impl Options {
     /// Whether retention may have taken this message before every group had it.
     fn is_expired(&self, id: &str, message_id: Option<&str>) -> bool {
         self.expired.contains(id) || message_id.is_some_and(|id| self.expired.contains(id))
+    }
+
+    /// The same of what was sent. Nothing tells the message id of a send with an unknown outcome.
+    fn may_be_expired(&self, send: &Send) -> bool {
+        match &send.outcome {
+            Outcome::Ok(receipt) => self.is_expired(&send.id, Some(&receipt.message_id)),
+            Outcome::Unknown(_) => !self.expired.is_empty(),
+            Outcome::Failed(_) => false,
+        }
     }
 
     /// Whether acknowledgements and attempt counts are kept across failovers.

@@ -152,8 +152,7 @@ impl Judge<'_> {
 
     fn settled(&self, id: &str, copy: Option<&Copy<'_>>) -> Option<Moment> {
         let sent = self.view.sends.get(id)?;
-        let message_id = sent.send.outcome.ok().map(|receipt| receipt.message_id.as_str());
-        if self.group.may_skip(sent.send) || self.options.is_expired(id, message_id) {
+        if self.group.may_skip(sent.send) || self.options.may_be_expired(sent.send) {
             return Some(Moment(0));
         }
         let acks = copy.into_iter().flat_map(|copy| &copy.acks);

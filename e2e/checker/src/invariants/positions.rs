@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Options;
-use crate::history::{Kind, Moment, Outcome, Position};
+use crate::history::{Kind, Moment, Position};
 use crate::report::{Report, Violation};
 use crate::view::{GroupView, Sent, TopicView};
 
@@ -26,14 +26,9 @@ pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report
     }
 }
 
-/// Where retention has taken messages before a group had them, their places are what it has not seen. Nothing tells the
-/// message id of a send with an unknown outcome.
+/// Where retention has taken messages before a group had them, their places are what it has not seen.
 fn is_any_expired(view: &TopicView<'_>, options: &Options) -> bool {
-    view.sends.iter().any(|(id, sent)| match &sent.send.outcome {
-        Outcome::Ok(receipt) => options.is_expired(id, Some(&receipt.message_id)),
-        Outcome::Unknown(_) => !options.expired.is_empty(),
-        Outcome::Failed(_) => false,
-    })
+    view.sends.values().any(|sent| options.may_be_expired(sent.send))
 }
 
 fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut Report) -> Places<'a> {
