@@ -58,9 +58,16 @@ impl LogClock {
         self.members.retain(is_member);
     }
 
-    /// The stamp of a batch that is made now.
+    /// The stamp of a batch that is made now. Where other members are needed to commit it, one of them has to be heard
+    /// before: their clocks count.
     pub fn now(&self, wall: Timestamp, now: Duration) -> Timestamp {
         self.slow(now).max(self.time_of_day(wall, now))
+    }
+
+    /// The stamp of a batch that times nothing. It believes no clock, so that it can be made before any other member was
+    /// heard.
+    pub fn unbelieving(&self, now: Duration) -> Timestamp {
+        self.slow(now)
     }
 
     /// A batch with this stamp is in the log.
@@ -183,6 +190,7 @@ mod tests {
             clock.hear(NodeId::new(node).unwrap(), Timestamp(1_000_000), at(10));
         }
         assert_eq!(clock.own(wrong(10), at(10)), wrong(10), "what the others are told");
+        assert_eq!(clock.unbelieving(at(10)), Timestamp(5), "before anybody was heard");
         assert_eq!(clock.now(wrong(10), at(10)), Timestamp(1_000_000));
         clock.retain_members(|node| node.get() == 7);
         assert_eq!(clock.now(wrong(10), at(10)), wrong(10), "nobody is left to overrule it");

@@ -144,7 +144,8 @@ impl Driver {
         let Some(id) = self.core.next_entry() else { return };
         let mut builder = BatchBuilder::with_capacity(payload.len() + 4);
         builder.push(payload);
-        let batch = builder.seal(kind, self.identity.group, id, self.tail.end, self.stamp());
+        let stamp = self.unbelieving_stamp();
+        let batch = builder.seal(kind, self.identity.group, id, self.tail.end, stamp);
         if let Err(error) = self.feed(Event::Propose { batch }, now) {
             tracing::warn!(group = %self.identity.group, %error, "consensus refused its own batch");
         }

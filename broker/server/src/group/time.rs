@@ -18,6 +18,11 @@ impl Driver {
         self.log_clock.now(wall(), self.clock.now().0)
     }
 
+    /// The same of a batch that times nothing, which a new leader makes before it has heard anybody's clock.
+    pub(super) fn unbelieving_stamp(&self) -> Timestamp {
+        self.log_clock.unbelieving(self.clock.now().0)
+    }
+
     /// When the group's clock shows `due`.
     pub(super) fn instant_of(&self, due: Timestamp, now: Instant) -> Instant {
         now + self.log_clock.until(due, wall(), self.clock.moment(now).0)

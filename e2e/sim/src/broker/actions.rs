@@ -160,7 +160,7 @@ impl Broker {
         let Some(id) = self.core.next_entry() else { return };
         let mut builder = BatchBuilder::with_capacity(payload.len() + 4);
         builder.push(payload);
-        let batch = builder.seal(kind, GROUP, id, self.tail.end, self.stamp(scene));
+        let batch = builder.seal(kind, GROUP, id, self.tail.end, self.log_clock.unbelieving(scene.now.0));
         let _ = self.feed(Event::Propose { batch }, scene);
     }
 

@@ -336,9 +336,12 @@ impl Broker {
         });
     }
 
-    /// Seals what waits into batches.
+    /// Seals what waits into batches, while a write quorum is in touch.
     fn propose(&mut self, scene: &mut Scene<'_>) {
-        while self.requests.has_waiting() && self.unpersisted() < MAX_UNPERSISTED_BATCHES {
+        while self.requests.has_waiting()
+            && self.core.view(scene.now).quorum_reachable
+            && self.unpersisted() < MAX_UNPERSISTED_BATCHES
+        {
             let Some(id) = self.core.next_entry() else { return };
             let Some((builder, waiters)) = self.requests.next_batch() else { return };
             let batch = builder.seal(BatchKind::Data, GROUP, id, self.tail.end, self.stamp(scene));
