@@ -150,9 +150,9 @@ impl State {
     }
 
     fn sync_topics(&mut self, topics: &[Topic]) {
-        let kept: foldhash::HashMap<&TopicName, Revision> =
-            topics.iter().map(|topic| (&topic.name, topic.revision)).collect();
-        let gone = self.topics.iter().filter(|(name, state)| kept.get(name) != Some(&state.topic.revision));
+        let kept: foldhash::HashMap<&TopicName, &Topic> =
+            topics.iter().map(|topic| (&topic.name, topic)).collect();
+        let gone = self.topics.iter().filter(|(name, state)| kept.get(name) != Some(&&state.topic));
         let gone: Vec<TopicName> = gone.map(|(name, _)| name.clone()).collect();
         for name in gone {
             self.remove_topic(&name);
@@ -165,11 +165,11 @@ impl State {
     }
 
     fn sync_groups(&mut self, groups: &[ConsumerGroup]) {
-        let kept: foldhash::HashMap<&GroupName, Revision> =
-            groups.iter().map(|group| (&group.name, group.revision)).collect();
+        let kept: foldhash::HashMap<&GroupName, &ConsumerGroup> =
+            groups.iter().map(|group| (&group.name, group)).collect();
         let gone: Vec<Revision> = self
             .groups
-            .extract_if(|name, state| kept.get(name) != Some(&state.group.revision))
+            .extract_if(|name, state| kept.get(name) != Some(&&state.group))
             .map(|(_, state)| state.group.revision)
             .collect();
         for revision in gone {

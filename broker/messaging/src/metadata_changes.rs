@@ -57,11 +57,12 @@ impl State {
         if !follows || !changes.new.names_revisions_once() || self.shares_a_revision(changes) {
             return Ok(Outcome::Synced { applied: false });
         }
-        for name in &changes.gone_topics {
+        // A new topic may have the revision of one that is replaced: nothing is removed behind what is new.
+        let replaced = changes.new.topics.iter().map(|topic| &topic.name);
+        for name in changes.gone_topics.iter().chain(replaced) {
             self.remove_topic(name);
         }
         for topic in &changes.new.topics {
-            self.remove_topic(&topic.name);
             self.insert_topic(topic.clone());
         }
         let replaced = changes.new.groups.iter().map(|group| &group.name);

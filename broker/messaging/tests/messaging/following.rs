@@ -1,10 +1,11 @@
 //! Following the metadata by its changes comes to the same as taking over the whole of it.
 
 use mainstay_messaging::{
-    ChangeUser, Command, CreateTopic, CreateUser, DeleteGroup, DeleteTopic, DeleteUser, Metadata,
-    MetadataChanges, Outcome, Publish, QueueCount, Receive, Refusal, Rights, StartPosition, SyncMetadata,
-    TopicKind, UserName, UserSecret,
+    ChangeUser, Command, CreateTopic, CreateUser, DeleteGroup, DeleteTopic, DeleteUser, Elapse, MessageKind,
+    Metadata, MetadataChanges, Outcome, Publish, QueueCount, Receive, Refusal, Rights, StartPosition,
+    SyncMetadata, TopicKind, UserName, UserSecret,
 };
+use mainstay_record::Timestamp;
 
 use crate::log::{Log, create_group, group, message, receive, topic};
 
@@ -31,7 +32,8 @@ fn definition(dice: &mut Dice) -> Command {
     match what {
         0 => {
             let queues = QueueCount::new(2 + dice.roll(3) as u32).unwrap();
-            Command::CreateTopic(CreateTopic { name: topic(name), kind: TopicKind::Normal, queues })
+            let kind = if dice.roll(2) == 0 { TopicKind::Normal } else { TopicKind::Delay };
+            Command::CreateTopic(CreateTopic { name: topic(name), kind, queues })
         }
         1 => Command::DeleteTopic(DeleteTopic { name: topic(name) }),
         2 => create_group(name, StartPosition::Earliest),
@@ -50,12 +52,18 @@ fn definition(dice: &mut Dice) -> Command {
 
 fn traffic(dice: &mut Dice, n: u32) -> Command {
     let (one, other) = (dice.name(), dice.name());
-    match dice.roll(2) {
-        0 => Command::Publish(Publish {
+    let publish = |kind| {
+        Command::Publish(Publish {
             topic: topic(one),
+            kind,
             message_id: format!("{one}-{n}"),
             ..message(0, Some(other))
-        }),
+        })
+    };
+    match dice.roll(4) {
+        0 => publish(MessageKind::Normal),
+        1 => publish(MessageKind::Delay { deliver_at: Timestamp(u64::from(n) * 10) }),
+        2 => Command::Elapse(Elapse { max: 100 }),
         _ => Command::Receive(Receive { topic: topic(one), group: group(other), ..receive(1) }),
     }
 }
@@ -76,19 +84,29 @@ fn changes_come_to_the_same_as_the_whole_whatever_they_skip() {
         let mut first = Log::empty(0, 2);
         let (mut by_whole, mut by_changes) = (Log::empty(1, 2), Log::empty(1, 2));
         for round in 0..40 {
-            for _ in 0..1 + dice.roll(4) {
+            let before = first.state.clone();
+            let old = by_changes.state.metadata();
+            let (mut made, enough) = (0, 1 + dice.roll(4));
+            while made < enough || first.state.metadata().version <= old.version {
                 first.apply(definition(&mut dice));
                 first.wait(1);
+                made += 1;
             }
-            let (old, new) = (by_changes.state.metadata(), first.state.metadata());
+            let new = first.state.metadata();
             let expected = by_whole.apply(whole(new.clone()));
             assert_eq!(by_changes.apply(changes(&old, &new)), expected);
             for n in 0..4 {
+                by_whole.wait(5);
+                by_changes.wait(5);
                 let command = traffic(&mut dice, 4 * round + n);
                 assert_eq!(by_changes.apply(command.clone()), by_whole.apply(command));
             }
             assert_eq!(by_changes.state.metadata(), new);
             assert_eq!(by_changes.state, by_whole.state);
+            // The metadata group loses what others have followed, and gives its versions to something else.
+            if dice.roll(3) == 0 {
+                first.state = before;
+            }
         }
         by_changes.assert_replays(1, 2);
     }
