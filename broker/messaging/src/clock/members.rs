@@ -5,7 +5,7 @@
 //! that says the latest time was the fastest, unless the clock was set back, which all that come later tell.
 //!
 //! What always holds: the time that is agreed on is ahead of the true time only when at least half of the clocks heard
-//! of are. One clock of three that is wrong changes nothing; of two that disagree the later one is not believed, because
+//! of lately are. One clock of three that is wrong changes nothing; of two that disagree the later one is not believed, because
 //! to be late loses less than to be early.
 
 use std::collections::BTreeMap;
@@ -19,6 +19,9 @@ const TRANSIT: Duration = Duration::from_millis(100);
 const DRIFT: u32 = 16;
 /// For how long a reading is better than all later ones that say an earlier time: those were longer under way.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// A member that has not been heard for so long says nothing any more: what its clock may show by now is too wide.
+const SILENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 struct Reading {
@@ -61,6 +64,7 @@ struct Member {
     earliest: Reading,
     /// The best guess at an upper one.
     latest: Reading,
+    heard: Duration,
 }
 
 /// The clocks of the other members.
@@ -71,7 +75,9 @@ impl Members {
     /// A message in which `from` showed its clock has arrived.
     pub(super) fn hear(&mut self, from: NodeId, shown: Timestamp, now: Duration) {
         let reading = Reading::new(shown, now);
-        let member = self.0.entry(from).or_insert(Member { earliest: reading, latest: reading });
+        let new = Member { earliest: reading, latest: reading, heard: now };
+        let member = self.0.entry(from).or_insert(new);
+        member.heard = now;
         member.earliest.compare(reading, Reading::earliest);
         member.latest.compare(reading, Reading::latest);
     }
@@ -80,24 +86,30 @@ impl Members {
         self.0.retain(|node, _| is_member(*node));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The time that all clocks agree on, of which `own` is one.
     pub(super) fn agreed(&self, own: Timestamp, now: Duration) -> Timestamp {
-        let earliest = self.of_the_middle(own, |member| member.earliest.earliest(now));
-        let latest = self.of_the_middle(own, |member| member.latest.latest(now));
+        let earliest = self.of_the_middle(own, now, |member| member.earliest.earliest(now));
+        let latest = self.of_the_middle(own, now, |member| member.latest.latest(now));
         if own <= latest { own.max(earliest) } else { earliest }
     }
 
+    /// Nobody else was heard lately.
+    pub(super) fn are_silent(&self, now: Duration) -> bool {
+        self.heard_lately(now).next().is_none()
+    }
+
+    fn heard_lately(&self, now: Duration) -> impl Iterator<Item = Member> {
+        self.0.values().copied().filter(move |member| now.saturating_sub(member.heard) < SILENT)
+    }
+
     /// Of an even number of clocks the earlier one.
-    fn of_the_middle(&self, own: Timestamp, shown: impl Fn(Member) -> Timestamp) -> Timestamp {
-        let all = || self.0.values().map(|member| shown(*member)).chain([own]);
+    fn of_the_middle(&self, own: Timestamp, now: Duration, shown: impl Fn(Member) -> Timestamp) -> Timestamp {
+        let all = || self.heard_lately(now).map(&shown).chain([own]);
+        let middle = self.heard_lately(now).count() / 2;
         let is_in_the_middle = |one: &Timestamp| {
             let earlier = all().filter(|other| other < one).count();
             let not_later = all().filter(|other| other <= one).count();
-            (earlier..not_later).contains(&(self.0.len() / 2))
+            (earlier..not_later).contains(&middle)
         };
         all().find(is_in_the_middle).unwrap_or(own)
     }
@@ -182,5 +194,20 @@ mod tests {
             members.hear(node, Timestamp(HOUR + passed - 3_000), at(passed));
         }
         assert_eq!(members.agreed(Timestamp(HOUR + 21_500), at(21_500)), Timestamp(HOUR + 18_496));
+    }
+
+    #[test]
+    fn a_member_that_is_silent_makes_room_for_no_wrong_clock() {
+        let mut members = members(&[HOUR, HOUR]);
+        let node = NodeId::new(2).unwrap();
+        for minutes in 1..2_000 {
+            let passed = minutes * 60_000;
+            members.hear(node, Timestamp(HOUR + passed), at(passed));
+            for wrong in [60_000, HOUR] {
+                let agreed = members.agreed(Timestamp(HOUR + passed + wrong), at(passed));
+                assert_eq!(agreed, Timestamp(HOUR + passed), "after {minutes} minutes");
+            }
+        }
+        assert!(!members.are_silent(at(2_000 * 60_000 - 1)) && members.are_silent(at(2_000 * 60_000)));
     }
 }

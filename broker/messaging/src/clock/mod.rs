@@ -93,7 +93,7 @@ impl LogClock {
         if planted(Fault::BelieveOneClock) {
             return wall;
         }
-        if self.members.is_empty() {
+        if self.members.are_silent(now) {
             return self.steady.now(wall, now);
         }
         self.members.agreed(self.own(wall, now), now)

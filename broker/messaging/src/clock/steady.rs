@@ -29,49 +29,62 @@ pub enum Step {
     TakenBack,
 }
 
+/// The wall clock is elsewhere.
+#[derive(Debug, Clone, Copy)]
+struct Away {
+    /// Since it was set, or set again.
+    since: Duration,
+    /// What it showed when it was last looked at, and when that was.
+    wall: Timestamp,
+    at: Duration,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steady {
     /// What the wall clock showed when it was last where it was expected.
     wall: Timestamp,
     /// When that was, by the monotonic clock.
     at: Duration,
-    /// When it was first seen elsewhere.
-    away_since: Option<Duration>,
+    away: Option<Away>,
 }
 
 impl Steady {
     pub(super) const fn new(wall: Timestamp, now: Duration) -> Self {
-        Self { wall, at: now, away_since: None }
+        Self { wall, at: now, away: None }
     }
 
     /// Looks at the clocks; to be called more often than steps are to be told from drift.
     pub(super) fn observe(&mut self, wall: Timestamp, now: Duration) -> Option<Step> {
-        let away = self.away(wall, now);
-        let is_expected = self.is_expected(wall, now);
-        match self.away_since {
-            None if is_expected => {
+        let ahead = ahead(wall, now, self.wall, self.at);
+        let is_expected = goes_on(wall, now, self.wall, self.at);
+        let Some(away) = self.away else {
+            if is_expected {
                 *self = Self::new(wall, now);
-                None
+                return None;
             }
-            None => {
-                self.away_since = Some(now);
-                Some(Step::Suspected(away))
-            }
-            Some(_) if is_expected => {
+            self.away = Some(Away { since: now, wall, at: now });
+            return Some(Step::Suspected(ahead));
+        };
+        // What is a step is taken back by a step: expected drift grows while nothing is expected.
+        if !goes_on(wall, now, away.wall, away.at) {
+            if is_expected {
                 *self = Self::new(wall, now);
-                Some(Step::TakenBack)
+                return Some(Step::TakenBack);
             }
-            Some(_) if self.has_lasted(now) => {
-                *self = Self::new(wall, now);
-                Some(Step::Followed(away))
-            }
-            Some(_) => None,
+            self.away = Some(Away { since: now, wall, at: now });
+            return Some(Step::Suspected(ahead));
         }
+        if away.has_lasted(now) {
+            *self = Self::new(wall, now);
+            return Some(Step::Followed(ahead));
+        }
+        self.away = Some(Away { wall, at: now, ..away });
+        None
     }
 
     /// The time of day.
     pub(super) fn now(&self, wall: Timestamp, now: Duration) -> Timestamp {
-        if self.is_believed(wall, now) { wall } else { self.expected(now) }
+        if self.is_believed(wall, now) { wall } else { expected(now, self.wall, self.at) }
     }
 
     /// The same, and while a step is suspected not ahead of what the time of day would be without it.
@@ -84,25 +97,33 @@ impl Steady {
     }
 
     fn is_believed(&self, wall: Timestamp, now: Duration) -> bool {
-        self.is_expected(wall, now) || self.has_lasted(now)
+        match self.away {
+            None => goes_on(wall, now, self.wall, self.at),
+            Some(away) => away.has_lasted(now) && goes_on(wall, now, away.wall, away.at),
+        }
     }
+}
 
-    fn has_lasted(&self, now: Duration) -> bool {
-        self.away_since.is_some_and(|since| now.saturating_sub(since) >= HOLD)
+impl Away {
+    fn has_lasted(self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= HOLD
     }
+}
 
-    fn expected(&self, now: Duration) -> Timestamp {
-        self.wall.plus_millis(now.saturating_sub(self.at).as_millis() as u64)
-    }
+/// What a clock that showed `shown` at the monotonic time `at` shows at `now`.
+fn expected(now: Duration, shown: Timestamp, at: Duration) -> Timestamp {
+    shown.plus_millis(now.saturating_sub(at).as_millis() as u64)
+}
 
-    fn away(&self, wall: Timestamp, now: Duration) -> i64 {
-        wall.0.cast_signed().wrapping_sub(self.expected(now).0.cast_signed())
-    }
+/// By how many milliseconds the wall clock is ahead of that.
+fn ahead(wall: Timestamp, now: Duration, shown: Timestamp, at: Duration) -> i64 {
+    wall.0.cast_signed().wrapping_sub(expected(now, shown, at).0.cast_signed())
+}
 
-    fn is_expected(&self, wall: Timestamp, now: Duration) -> bool {
-        let room = TOLERANCE + now.saturating_sub(self.at) / DRIFT;
-        u128::from(self.away(wall, now).unsigned_abs()) <= room.as_millis()
-    }
+/// Whether the wall clock was not set since it showed `shown`.
+fn goes_on(wall: Timestamp, now: Duration, shown: Timestamp, at: Duration) -> bool {
+    let room = TOLERANCE + now.saturating_sub(at) / DRIFT;
+    u128::from(ahead(wall, now, shown, at).unsigned_abs()) <= room.as_millis()
 }
 
 #[cfg(test)]
@@ -164,6 +185,31 @@ mod tests {
         assert_eq!(steady.now(wall(30_000), at(30_000)), wall(30_000), "even where nobody has looked");
         assert_eq!(steady.observe(wall(30_100), at(30_100)), Some(Step::Followed(HOUR.cast_signed())));
         assert_eq!(steady.now(wall(30_200), at(30_200)), wall(30_200));
+    }
+
+    #[test]
+    fn a_small_step_has_to_last_as_long_as_a_large_one() {
+        let mut steady = Steady::new(Timestamp(HOUR), at(0));
+        let wall = |passed| Timestamp(HOUR + 2_000 + passed);
+        for passed in (0..30_000).step_by(100) {
+            let step = steady.observe(wall(passed), at(passed));
+            assert_eq!(step, (passed == 0).then_some(Step::Suspected(2_000)));
+            assert_eq!(steady.now(wall(passed), at(passed)), Timestamp(HOUR + passed));
+        }
+        assert_eq!(steady.observe(wall(30_000), at(30_000)), Some(Step::Followed(2_000)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_twice_has_to_last_after_the_second_time() {
+        let mut steady = Steady::new(Timestamp(HOUR), at(0));
+        let wall =
+            |passed| Timestamp(if passed < 29_900 { HOUR + 10_000 + passed } else { 99 * HOUR + passed });
+        for passed in (0..59_900).step_by(100) {
+            let step = steady.observe(wall(passed), at(passed));
+            assert_eq!(step.is_some(), passed == 0 || passed == 29_900, "{step:?} after {passed} ms");
+            assert_eq!(steady.now(wall(passed), at(passed)), Timestamp(HOUR + passed));
+        }
+        assert!(matches!(steady.observe(wall(59_900), at(59_900)), Some(Step::Followed(_))));
     }
 
     #[test]

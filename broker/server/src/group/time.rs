@@ -33,9 +33,11 @@ impl Driver {
         self.log_clock.own(wall(), self.clock.now().0)
     }
 
-    /// What another member's clock showed when it sent something that has arrived now.
+    /// What another node's clock showed when it sent something that has arrived now. Only members count.
     pub(super) fn hear_clock(&mut self, from: NodeId, shown: Option<Timestamp>, now: Instant) {
-        if let Some(shown) = shown {
+        if let Some(shown) = shown
+            && self.view.membership.contains(from)
+        {
             self.log_clock.hear(from, shown, self.clock.moment(now).0);
         }
     }

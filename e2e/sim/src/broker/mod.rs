@@ -219,7 +219,9 @@ impl Broker {
             Input::Wake => {}
             Input::Peer { from, shown, message } => {
                 self.heard.insert(from, scene.now);
-                self.log_clock.hear(from, shown, scene.now.0);
+                if self.view.membership.contains(from) {
+                    self.log_clock.hear(from, shown, scene.now.0);
+                }
                 self.step(Event::Message { from, message }, scene);
             }
             Input::PeerGone(peer) => {
