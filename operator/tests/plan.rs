@@ -256,6 +256,7 @@ fn access_control_is_off_and_mounts_the_administrators_secret_once_it_is_on() {
         let on = template(json!({ "auth": { "enabled": true, "administrator": administrator } }));
         let volume = json!({ "name": "administrator", "secret": {
             "secretName": secret, "defaultMode": 0o440,
+            "optional": true,
             "items": [{ "key": "username", "path": "username" }, { "key": "password", "path": "password" }],
         } });
         assert!(on["spec"]["volumes"].as_array().expect("a list").contains(&volume), "{on}");

@@ -63,15 +63,36 @@ async fn new_credentials_are_taken_without_a_restart() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_in_the_secret_keeps_no_broker_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "slip", "root", "short");
+    let auth = Config::parse(&text(folder.path()), None).unwrap().auth;
+    let server = server::start_with(|config| config.auth = auth).await;
+    let root = server.client().signed("root", "short");
+    assert_eq!(answer(&root).await, Code::Unauthorized);
+    put(folder.path(), "right", "root", "long-enough");
+    let root = server.client().signed("root", "long-enough");
+    let deadline = Instant::now() + PATIENCE;
+    while answer(&root).await != Code::Ok {
+        assert!(Instant::now() < deadline, "the credentials are not taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+}
+
 #[test]
-fn files_that_cannot_be_used_are_named() {
+fn who_writes_the_configuration_is_told_what_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let error = |version: &str, name: &str, secret: &str| {
         put(folder.path(), version, name, secret);
-        Config::parse(&text(folder.path()), None).err().map(|error| error.to_string()).unwrap_or_default()
+        let text = text(folder.path());
+        let file = text.lines().find(|line| line.starts_with("admin_file")).unwrap().to_owned();
+        let text = text.replace(&file, &format!("admin = \"{name}\""));
+        Config::parse(&text, None).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert_eq!(error("good", "root", "long-enough"), "");
-    assert!(error("name", "two words", "long-enough").contains("auth.admin_file"));
+    assert!(error("name", "two words", "long-enough").contains("auth.admin"));
     let refusal = error("secret", "root", "guessed");
     assert!(refusal.contains("auth.admin_secret_file") && !refusal.contains("guessed"), "{refusal}");
 }

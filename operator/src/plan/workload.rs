@@ -123,6 +123,8 @@ fn pod(plan: &Plan, group: u32, image: &str) -> Value {
             "secretName": administrator.name(),
             "items": [item(secrets::USERNAME), item(secrets::PASSWORD)],
             "defaultMode": 0o440,
+            // A broker that restarts serves without its administrator rather than not at all.
+            "optional": true,
         } }));
     }
     let mut pod = json!({

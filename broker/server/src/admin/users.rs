@@ -122,8 +122,8 @@ fn find(service: &AdminService, name: &str) -> Result<control::User, Unanswered>
 /// The name of a user that is not the configuration's.
 fn changeable(service: &AdminService, name: &str) -> Result<UserName, Status> {
     let name = UserName::new(name).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let admin = service.config.auth.as_ref().and_then(|auth| auth.admin.as_ref());
-    if admin.is_some_and(|admin| admin.now().name == name) {
+    let admin = service.config.auth.as_ref().and_then(|auth| auth.admin.as_ref()?.now());
+    if admin.is_some_and(|admin| admin.name == name) {
         let text = format!("user '{name}' comes from the configuration ([auth] admin) and is changed there");
         return Err(Status::failed_precondition(text));
     }

@@ -2,13 +2,14 @@
 //! any time.
 //!
 //! Content that cannot be used is reported and the administrator before it stays: nobody is locked out, or let in, by a
-//! file in the making. The secret is never printed.
+//! file in the making. Where both files are somebody else's work, a broker also starts without them, and without an
+//! administrator: a slip in a Secret must not keep a broker that restarts from serving. The secret is never printed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use mainstay_messaging::{UserName, UserSecret};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -36,10 +37,10 @@ pub(super) enum NameFrom {
     File(PathBuf),
 }
 
-/// The administrator as it is by now. Clones share it.
+/// The administrator as it is by now; nobody before the files could be used. Clones share it.
 #[derive(Clone)]
 pub struct CurrentAdministrator {
-    now: Arc<ArcSwap<Administrator>>,
+    now: Arc<ArcSwapOption<Administrator>>,
     files: Option<Files>,
 }
 
@@ -52,7 +53,7 @@ impl fmt::Debug for CurrentAdministrator {
 /// One that never changes.
 impl From<Administrator> for CurrentAdministrator {
     fn from(administrator: Administrator) -> Self {
-        Self { now: Arc::new(ArcSwap::from_pointee(administrator)), files: None }
+        Self { now: Arc::new(ArcSwapOption::from_pointee(administrator)), files: None }
     }
 }
 
@@ -69,11 +70,15 @@ enum Seen {
 
 impl CurrentAdministrator {
     pub(super) fn load(files: Files) -> Result<Self, ConfigError> {
-        let first = files.read()?;
-        Ok(Self { now: Arc::new(ArcSwap::from_pointee(first)), files: Some(files) })
+        let first = match (files.read(), &files.name) {
+            (Ok(first), _) => Some(first),
+            (Err(_), NameFrom::File(_)) => None,
+            (Err(error), NameFrom::Config(_)) => return Err(error),
+        };
+        Ok(Self { now: Arc::new(ArcSwapOption::from_pointee(first)), files: Some(files) })
     }
 
-    pub fn now(&self) -> Arc<Administrator> {
+    pub fn now(&self) -> Option<Arc<Administrator>> {
         self.now.load_full()
     }
 
@@ -89,9 +94,9 @@ impl CurrentAdministrator {
         let Some(files) = &self.files else { return seen };
         let problem = match files.read() {
             Ok(administrator) => {
-                if *self.now() != administrator {
-                    info!(user = administrator.name.as_str(), "the administrator's credentials have changed");
-                    self.now.store(Arc::new(administrator));
+                if self.now().as_deref() != Some(&administrator) {
+                    info!(user = administrator.name.as_str(), "the administrator has new credentials");
+                    self.now.store(Some(Arc::new(administrator)));
                 }
                 return Seen::Usable;
             }
@@ -100,7 +105,13 @@ impl CurrentAdministrator {
         match seen {
             Seen::Reported(same) if same == problem => Seen::Reported(same),
             Seen::Odd(same) if same == problem => {
-                error!(problem, "the administrator's new credentials cannot be used; the old ones stay");
+                match self.now() {
+                    Some(_) => error!(
+                        problem,
+                        "the administrator's new credentials cannot be used; the old ones stay"
+                    ),
+                    None => error!(problem, "there is no administrator until the credentials can be used"),
+                }
                 Seen::Reported(same)
             }
             _ => Seen::Odd(problem),
@@ -146,7 +157,7 @@ mod tests {
     }
 
     fn is(administrator: &CurrentAdministrator, name: &str, secret: &str) -> bool {
-        let now = administrator.now();
+        let Some(now) = administrator.now() else { return false };
         now.name.as_str() == name && now.secret.expose() == secret
     }
 
@@ -173,6 +184,21 @@ mod tests {
         assert_eq!(administrator.look(Seen::Usable), Seen::Usable);
         assert!(is(&clone, "other", "second-secret"));
         assert!(!format!("{administrator:?}").contains("second-secret"));
+    }
+
+    #[test]
+    fn without_usable_files_there_is_nobody_until_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let administrator = load(folder.path());
+        assert_eq!(administrator.now(), None);
+        let odd = administrator.look(Seen::Usable);
+        assert!(matches!(administrator.look(odd), Seen::Reported(_)));
+        write(folder.path(), "root", "first-secret");
+        assert_eq!(administrator.look(Seen::Usable), Seen::Usable);
+        assert!(is(&administrator, "root", "first-secret"));
+        let named = NameFrom::Config(UserName::new("root").unwrap());
+        let missing = Files { name: named, secret: folder.path().join("none") };
+        assert!(CurrentAdministrator::load(missing).is_err(), "who writes the configuration is told");
     }
 
     /// As Kubernetes replaces the files of a secret: by one rename of a symbolic link.

@@ -122,7 +122,7 @@ impl Access {
     }
 
     fn admin(&self) -> Option<Arc<Administrator>> {
-        self.admin.as_ref().map(CurrentAdministrator::now)
+        self.admin.as_ref().and_then(CurrentAdministrator::now)
     }
 }
 
