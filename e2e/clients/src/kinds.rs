@@ -111,9 +111,9 @@ pub(crate) const KINDS: [Kind; 13] = [
 ];
 
 impl Kind {
-    /// Whether the producer must be asked about its open transactions. Python's library opens its command stream again only
-    /// minutes after the broker at its other end is gone, which may be the one that is killed.
+    /// Whether the producer must be asked about its open transactions. The libraries of Go and Python open their command
+    /// stream again only minutes after the broker at its other end is gone, which may be the one that is killed.
     pub(crate) fn must_be_asked(&self, language: &str) -> bool {
-        self.shows == Shows::Questions && language != "python"
+        self.shows == Shows::Questions && !matches!(language, "go" | "python")
     }
 }
