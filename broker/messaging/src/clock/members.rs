@@ -2,11 +2,12 @@
 //!
 //! Every message between members carries the sender's clock. A reading is a lower bound of what that clock shows from
 //! then on, since the message was under way for some time. How long that was is not known: of several readings the one
-//! that says the latest time was the fastest, unless the clock was set back, which all that come later tell.
+//! that says the latest time was the fastest, unless the clock was set back, which all that come later tell. So the fastest
+//! of the last few seconds counts.
 //!
 //! What always holds: the time that is agreed on is ahead of the true time only when at least half of the clocks heard
-//! of lately are. One clock of three that is wrong changes nothing; of two that disagree the later one is not believed, because
-//! to be late loses less than to be early.
+//! of lately are. One clock of three that is wrong changes nothing; of two that disagree the later one is not believed,
+//! because to be late loses less than to be early.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,9 +18,8 @@ use mainstay_record::{NodeId, Timestamp};
 const TRANSIT: Duration = Duration::from_millis(100);
 /// The part of the time passed by which two monotonic clocks may part.
 const DRIFT: u32 = 16;
-/// For how long a reading is better than all later ones that say an earlier time: those were longer under way.
-const FRESH: Duration = Duration::from_secs(1);
-
+/// How long the fastest message of a period counts for it, and as long again.
+const PERIOD: Duration = Duration::from_secs(3);
 /// A member that has not been heard for so long says nothing any more: what its clock may show by now is too wide.
 const SILENT: Duration = Duration::from_secs(60);
 
@@ -28,15 +28,9 @@ struct Reading {
     shown: Timestamp,
     /// When it arrived, by the own monotonic clock.
     heard: Duration,
-    /// Since when all others say an earlier time.
-    alone_since: Option<Duration>,
 }
 
 impl Reading {
-    const fn new(shown: Timestamp, heard: Duration) -> Self {
-        Self { shown, heard, alone_since: None }
-    }
-
     fn earliest(self, now: Duration) -> Timestamp {
         let passed = now.saturating_sub(self.heard);
         self.shown.plus_millis((passed - passed / DRIFT).as_millis() as u64)
@@ -46,25 +40,41 @@ impl Reading {
         let passed = now.saturating_sub(self.heard);
         self.shown.plus_millis((passed + passed / DRIFT + TRANSIT).as_millis() as u64)
     }
-
-    /// Makes room for a newer one that is better at what they say.
-    fn compare(&mut self, newer: Self, says: impl Fn(Self, Duration) -> Timestamp) {
-        let now = newer.heard;
-        let since = *self.alone_since.get_or_insert(now);
-        if says(newer, now) >= says(*self, now) || now.saturating_sub(since) >= FRESH {
-            *self = newer;
-        }
-    }
 }
 
 /// What is known of the clock of one member.
 #[derive(Debug, Clone, Copy)]
 struct Member {
-    /// The best lower bound.
-    earliest: Reading,
-    /// The best guess at an upper one.
-    latest: Reading,
+    /// The fastest of the period that has begun.
+    recent: Reading,
+    /// That of the period before.
+    before: Reading,
+    began: Duration,
     heard: Duration,
+}
+
+impl Member {
+    const fn new(first: Reading) -> Self {
+        Self { recent: first, before: first, began: first.heard, heard: first.heard }
+    }
+
+    fn hear(&mut self, reading: Reading) {
+        let now = reading.heard;
+        self.heard = now;
+        if now.saturating_sub(self.began) >= PERIOD {
+            (self.before, self.recent, self.began) = (self.recent, reading, now);
+        } else if reading.shown >= self.recent.earliest(now) {
+            self.recent = reading;
+        }
+    }
+
+    fn earliest(self, now: Duration) -> Timestamp {
+        self.recent.earliest(now).max(self.before.earliest(now))
+    }
+
+    fn latest(self, now: Duration) -> Timestamp {
+        self.recent.latest(now).max(self.before.latest(now))
+    }
 }
 
 /// The clocks of the other members.
@@ -74,12 +84,8 @@ pub(super) struct Members(BTreeMap<NodeId, Member>);
 impl Members {
     /// A message in which `from` showed its clock has arrived.
     pub(super) fn hear(&mut self, from: NodeId, shown: Timestamp, now: Duration) {
-        let reading = Reading::new(shown, now);
-        let new = Member { earliest: reading, latest: reading, heard: now };
-        let member = self.0.entry(from).or_insert(new);
-        member.heard = now;
-        member.earliest.compare(reading, Reading::earliest);
-        member.latest.compare(reading, Reading::latest);
+        let reading = Reading { shown, heard: now };
+        self.0.entry(from).or_insert(Member::new(reading)).hear(reading);
     }
 
     pub(super) fn retain(&mut self, is_member: impl Fn(NodeId) -> bool) {
@@ -88,8 +94,8 @@ impl Members {
 
     /// The time that all clocks agree on, of which `own` is one.
     pub(super) fn agreed(&self, own: Timestamp, now: Duration) -> Timestamp {
-        let earliest = self.of_the_middle(own, now, |member| member.earliest.earliest(now));
-        let latest = self.of_the_middle(own, now, |member| member.latest.latest(now));
+        let earliest = self.of_the_middle(own, now, |member| member.earliest(now));
+        let latest = self.of_the_middle(own, now, |member| member.latest(now));
         if own <= latest { own.max(earliest) } else { earliest }
     }
 
@@ -172,10 +178,13 @@ mod tests {
             members.hear(NodeId::new(node).unwrap(), Timestamp(HOUR - 3_000), at(500));
         }
         assert_eq!(members.agreed(Timestamp(HOUR + 500), at(500)), Timestamp(HOUR + 500));
-        for node in [1, 2] {
-            members.hear(NodeId::new(node).unwrap(), Timestamp(HOUR - 2_000), at(1_500));
+        // All of two periods say that it is.
+        for passed in [4_000, 7_000] {
+            for node in [1, 2] {
+                members.hear(NodeId::new(node).unwrap(), Timestamp(HOUR + passed - 3_500), at(passed));
+            }
         }
-        assert_eq!(members.agreed(Timestamp(HOUR + 1_500), at(1_500)), Timestamp(HOUR - 2_000));
+        assert_eq!(members.agreed(Timestamp(HOUR + 7_000), at(7_000)), Timestamp(HOUR + 3_500));
     }
 
     #[test]
@@ -190,10 +199,10 @@ mod tests {
             assert_eq!(members.agreed(Timestamp(HOUR + 20_013), at(20_013)), Timestamp(HOUR + 20_013));
         }
         // The clock was set back.
-        for passed in (20_000..21_500).step_by(50) {
+        for passed in (20_000..25_500).step_by(50) {
             members.hear(node, Timestamp(HOUR + passed - 3_000), at(passed));
         }
-        assert_eq!(members.agreed(Timestamp(HOUR + 21_500), at(21_500)), Timestamp(HOUR + 18_496));
+        assert_eq!(members.agreed(Timestamp(HOUR + 25_500), at(25_500)), Timestamp(HOUR + 22_496));
     }
 
     #[test]
