@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mainstay_checker::{
-    Change, Filter, Kind, Moment, Options, Order, Outcome, Receipt, Report, Role, Violation, check,
+    Change, Filter, Kind, Moment, Options, Order, Outcome, Promise, Receipt, Report, Role, Violation, check,
     check_with,
 };
 use support::{
@@ -209,7 +209,9 @@ fn what_retention_took_need_not_have_come() {
         });
         let mut painter = consumer("painter", "painters");
         painter.receives.push(receive(3 * SECOND, 4 * SECOND));
-        painter.deliveries.push(delivery("a", place("q", 0), 1, 3 * SECOND + MILLISECOND, 0));
+        for (offset, id) in (0..).zip(["a", "b", "c"]) {
+            painter.deliveries.push(delivery(id, place("q", offset), 1, 3 * SECOND + MILLISECOND, 0));
+        }
         let mut histories = scenario.histories();
         histories.push(painter);
         let expired = BTreeSet::from([id.to_owned()]);
@@ -219,7 +221,9 @@ fn what_retention_took_need_not_have_come() {
     assert_clean(&taken("M-a", receipt()));
     // Nobody was told the message id.
     assert_clean(&taken("M-a", unknown()));
-    assert_only!(taken("M-x", receipt()), Violation::Overtaken { earlier, .. } if earlier == "a");
+    let overtaken =
+        |found: &Violation| matches!(found, Violation::Overtaken { earlier, .. } if earlier == "a");
+    assert!(taken("M-x", receipt()).violations.iter().any(overtaken));
 }
 
 #[test]

@@ -148,6 +148,20 @@ fn a_receipt_names_the_place_of_the_message() {
 }
 
 #[test]
+fn what_was_cut_off_had_another_place_though_nobody_was_told_its_message_id() {
+    let cut_off = |id: &str| {
+        let mut scenario = Scenario::clean();
+        scenario.producer.sends[0] = send("a", SECOND + 2 * MILLISECOND, 0);
+        scenario.producer.sends[0].outcome = Outcome::Unknown("timeout".to_owned());
+        scenario.producer.sends[1] = send("b", SECOND, 1);
+        let promise = Promise::TailMayBeCut { quarantined: BTreeSet::from([id.to_owned()]) };
+        check_with(&scenario.histories(), &Options { promise, ..Options::default() })
+    };
+    assert_clean(&cut_off("M-a"));
+    assert_only!(cut_off("M-x"), Violation::OffsetBackwards { later, .. } if later == "a");
+}
+
+#[test]
 fn what_is_sent_later_comes_behind() {
     let swapped = |later: u64| {
         report(|s| {

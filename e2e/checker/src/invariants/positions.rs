@@ -9,8 +9,8 @@ use crate::history::{Kind, Moment, Position};
 use crate::report::{Report, Violation};
 use crate::view::{GroupView, Sent, TopicView};
 
-/// Where each message was seen, by all groups together.
-type Places<'a> = BTreeMap<&'a str, BTreeSet<&'a Position>>;
+/// Where each message was seen, by all groups together, and with which message id.
+type Places<'a> = BTreeMap<&'a str, BTreeMap<&'a Position, &'a str>>;
 
 pub(super) fn check(view: &TopicView<'_>, options: &Options, report: &mut Report) {
     let places = one_message_each(view, options, report);
@@ -38,7 +38,7 @@ fn one_message_each<'a>(view: &'a TopicView<'_>, options: &Options, report: &mut
     for delivered in view.groups.values().flat_map(|group| &group.deliveries) {
         let delivery = delivered.delivery;
         let Some(id) = delivery.id.as_deref() else { continue };
-        places.entry(id).or_default().insert(&delivery.position);
+        places.entry(id).or_default().insert(&delivery.position, &delivery.message_id);
         if delivery.position.queue.is_none() {
             continue;
         }
@@ -72,11 +72,11 @@ fn receipts(view: &TopicView<'_>, places: &Places<'_>, options: &Options, report
             continue;
         }
         let Some(delivered) = places.get(id) else { continue };
-        if delivered.iter().all(|position| position.offset != offset) {
+        if delivered.keys().all(|position| position.offset != offset) {
             report.violations.push(Violation::ReceiptElsewhere {
                 id: (*id).to_owned(),
                 offset,
-                delivered: delivered.iter().map(|position| (*position).clone()).collect(),
+                delivered: delivered.keys().map(|position| (*position).clone()).collect(),
             });
         }
     }
@@ -85,6 +85,7 @@ fn receipts(view: &TopicView<'_>, places: &Places<'_>, options: &Options, report
 /// A message in a queue, as the order of sending sees it.
 struct Placed<'a> {
     id: &'a str,
+    message_id: &'a str,
     sent: Sent<'a>,
     offset: u64,
 }
@@ -93,9 +94,9 @@ fn order(view: &TopicView<'_>, places: &Places<'_>, options: &Options, report: &
     let mut queues: BTreeMap<(&str, &str), Vec<Placed<'_>>> = BTreeMap::new();
     for (id, positions) in places {
         let Some(sent) = view.sends.get(id) else { continue };
-        for position in positions {
+        for (position, message_id) in positions {
             let Some(queue) = position.queue.as_deref() else { continue };
-            let placed = Placed { id, sent: *sent, offset: position.offset };
+            let placed = Placed { id, message_id, sent: *sent, offset: position.offset };
             queues.entry((queue, sent.clock)).or_default().push(placed);
         }
     }
@@ -118,8 +119,7 @@ fn order_in_queue(queue: &str, mut placed: Vec<Placed<'_>>, options: &Options, r
         {
             highest = highest.max(Some((offset, id)));
         }
-        let receipt = later.sent.send.outcome.ok().map(|receipt| receipt.message_id.as_str());
-        if options.is_quarantined(later.id, receipt) {
+        if options.is_quarantined(later.id, Some(later.message_id)) {
             // Where it was before it was cut off says nothing about what took its place.
             continue;
         }
@@ -148,7 +148,7 @@ fn acknowledged_here<'a>(placed: &Placed<'a>, options: &Options) -> Option<(Mome
 
 fn gaps(view: &TopicView<'_>, places: &Places<'_>, report: &mut Report) {
     let mut used: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
-    for position in places.values().flatten() {
+    for position in places.values().flat_map(BTreeMap::keys) {
         if let Some(queue) = position.queue.as_deref() {
             used.entry(queue).or_default().insert(position.offset);
         }
