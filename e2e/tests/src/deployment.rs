@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -43,6 +44,29 @@ pub struct Leader {
     pub pod: String,
     pub node: String,
     pub epoch: u64,
+}
+
+/// A user of the client port.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    access_key: String,
+    /// File with the secret key.
+    secret_key: PathBuf,
+}
+
+impl Credentials {
+    /// As options of a test client.
+    pub(crate) fn options(&self) -> Result<[String; 2]> {
+        let secret_key = fs::read_to_string(&self.secret_key)?;
+        Ok([format!("--access-key={}", self.access_key), format!("--secret-key={secret_key}")])
+    }
+
+    /// For the program `mainstay`.
+    fn hand_to(&self, command: &mut Command) {
+        command
+            .env("MAINSTAY_ACCESS_KEY", &self.access_key)
+            .env("MAINSTAY_SECRET_KEY_FILE", &self.secret_key);
+    }
 }
 
 /// A `BrokerCluster` and its namespace; both go with [`Deployment::remove`].
@@ -135,6 +159,11 @@ impl<'w> Deployment<'w> {
     /// Runs the `mainstay` program against the first broker that answers, the last ones first: scenarios break the
     /// first leader more often.
     pub fn mainstay(&self, arguments: &[&str]) -> Result<String> {
+        self.mainstay_as(None, arguments)
+    }
+
+    /// The same, messages being sent and received as this user.
+    pub(crate) fn mainstay_as(&self, user: Option<&Credentials>, arguments: &[&str]) -> Result<String> {
         let mut failures = Vec::new();
         for broker in self.brokers.iter().rev() {
             let host = format!("{broker}.{}-peers.{}.svc.cluster.local", self.name, self.namespace);
@@ -144,6 +173,9 @@ impl<'w> Deployment<'w> {
                 .env("MAINSTAY_ADMIN_ENDPOINT", format!("{host}:8082"))
                 .env("MAINSTAY_SECRET_FILE", &self.secret)
                 .args(arguments);
+            if let Some(user) = user {
+                user.hand_to(&mut command);
+            }
             match mainstay_clusters::output(&mut command) {
                 Ok(printed) => return Ok(printed),
                 Err(error) => failures.push(format!("{broker}: {error:#}")),
@@ -297,22 +329,38 @@ impl<'w> Deployment<'w> {
         cluster.recycle_volumes()
     }
 
-    fn save_secret(&self) -> Result<()> {
-        let secret = self.get(&format!("secret/{}-internal", self.name))?;
-        let printed = self.world.cluster().kubectl(&[
-            "--namespace",
-            &self.namespace,
-            "get",
-            &format!("secret/{}-internal", self.name),
-            "--output",
-            "go-template={{index .data \"token\" | base64decode}}",
-        ])?;
-        ensure!(!printed.is_empty(), "the secret has no token: {secret}");
-        fs::write(&self.secret, printed)?;
-        // Read by the client user; a throw-away cluster's token.
-        fs::set_permissions(&self.secret, fs::Permissions::from_mode(0o644))?;
-        Ok(())
+    /// The administrator whose Secret the status names.
+    pub(crate) fn administrator(&self) -> Result<Credentials> {
+        let object = self.get(&format!("brokercluster/{}", self.name))?;
+        let secret = text(&object["status"]["administratorSecret"]);
+        ensure!(!secret.is_empty(), "the status names no Secret: {}", object["status"]);
+        let access_key = self.secret_entry(&secret, "username")?;
+        let file = self.world.results().join(format!("{}.administrator", self.namespace));
+        save(&file, &self.secret_entry(&secret, "password")?)?;
+        Ok(Credentials { access_key, secret_key: file })
     }
+
+    fn save_secret(&self) -> Result<()> {
+        save(&self.secret, &self.secret_entry(&format!("{}-internal", self.name), "token")?)
+    }
+
+    fn secret_entry(&self, secret: &str, key: &str) -> Result<String> {
+        let template = format!("go-template={{{{index .data \"{key}\" | base64decode}}}}");
+        let arguments = ["get", "secret", secret, "--output", &template];
+        let printed = self
+            .world
+            .cluster()
+            .kubectl(&[&["--namespace", self.namespace.as_str()][..], &arguments].concat())?;
+        ensure!(!printed.is_empty(), "the secret {secret} has no {key}");
+        Ok(printed)
+    }
+}
+
+/// For the user that clients run as; of a throw-away cluster.
+fn save(file: &Path, secret: &str) -> Result<()> {
+    fs::write(file, secret)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644))?;
+    Ok(())
 }
 
 /// A condition of an object's status; `Null` when it is not there.

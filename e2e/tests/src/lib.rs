@@ -12,7 +12,7 @@ mod sigkill;
 mod traffic;
 mod world;
 
-pub use deployment::{Deployment, Leader};
+pub use deployment::{Credentials, Deployment, Leader};
 pub use runner::{Outcome, run};
 pub use scenarios::{Scenario, all};
 pub use traffic::{Failover, Traffic, TrafficOptions};

@@ -14,7 +14,7 @@ use mainstay_checker::{
 };
 use mainstay_clusters::until;
 
-use crate::deployment::Deployment;
+use crate::deployment::{Credentials, Deployment};
 
 /// How long the receivers get to take what is left once nothing is sent any more. Messages whose acknowledgement got
 /// lost come again only after their invisible time.
@@ -30,11 +30,20 @@ pub struct TrafficOptions {
     /// Messages a second; `None` sends as fast as the client can.
     pub rate: Option<u32>,
     pub in_flight: u32,
+    /// The user that sends and receives, where brokers need one.
+    pub user: Option<Credentials>,
 }
 
 impl Default for TrafficOptions {
     fn default() -> Self {
-        Self { topic: "orders".into(), group: "billing".into(), count: 0, rate: Some(200), in_flight: 16 }
+        Self {
+            topic: "orders".into(),
+            group: "billing".into(),
+            count: 0,
+            rate: Some(200),
+            in_flight: 16,
+            user: None,
+        }
     }
 }
 
@@ -235,8 +244,11 @@ impl Client {
             std::fs::write(&hosts, deployment.only_broker(endpoint))?;
             command.env("CLIENT_HOSTS", hosts);
         }
+        command.arg("python");
+        if let Some(user) = &options.user {
+            command.args(user.options()?);
+        }
         command
-            .arg("python")
             .args([
                 "--endpoints",
                 endpoint,
