@@ -32,14 +32,22 @@ pub(super) async fn list(
         "" => None,
         name => Some(convert::group_name(name)?),
     };
-    let mut groups = Vec::new();
+    let (mut groups, mut unknown) = (Vec::new(), None);
     for broker_group in service.groups_for(origin) {
         let there = |mut peer: Peer| {
             let message = message.clone();
             async move { Ok(peer.list_dead_letters(passed_on(message)).await?.into_inner()) }
         };
         let here = || list_here(service, wanted.clone());
-        groups.extend(service.at_leader(broker_group, origin, here, there).await?.groups);
+        match service.at_leader(broker_group, origin, here, there).await {
+            Ok(found) => groups.extend(found.groups),
+            // A broker group that does not follow the consumer group yet has no dead letters of it.
+            Err(status) if status.code() == tonic::Code::NotFound => unknown = Some(status),
+            Err(status) => return Err(status),
+        }
+    }
+    if let Some(status) = unknown.filter(|_| groups.is_empty()) {
+        return Err(status);
     }
     groups.sort_by(|a, b| (&a.consumer_group, a.group).cmp(&(&b.consumer_group, b.group)));
     Ok(Response::new(ListDeadLettersResponse { groups }))

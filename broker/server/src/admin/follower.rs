@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use mainstay_messaging::{Command, MetadataChanges};
+use mainstay_messaging::{Command, MetadataChanges, Outcome};
 use mainstay_proto::control::WatchMetadataRequest;
 use mainstay_record::GroupId;
 use tonic::Request;
@@ -83,11 +83,11 @@ async fn bring_up_to_date(group: &GroupHandle, cluster: &Cluster) -> Result<(), 
     let metadata = convert::metadata(&answer).map_err(|status| status.message().to_owned())?;
     tracing::info!(version = answer.version, "newer metadata from the metadata group");
     let command = Command::ChangeMetadata(MetadataChanges::between(&known, &metadata));
-    group
-        .propose(command, Instant::now() + PROPOSE_TIMEOUT)
-        .await
-        .map(drop)
-        .map_err(|error| error.to_string())
+    match group.propose(command, Instant::now() + PROPOSE_TIMEOUT).await {
+        Ok(Outcome::Synced { applied: false }) => Err("it does not go with what is known here".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

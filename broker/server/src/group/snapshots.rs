@@ -5,6 +5,7 @@
 //! log, at the snapshot's last entry, is the very log it was made of. In mode `async` a tail that was applied may be cut
 //! later, and a snapshot of it stays behind as a file: such a one is passed over.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_messaging::{Restore, State};
@@ -292,5 +293,7 @@ impl Driver {
         self.state = loaded.state;
         self.applied = loaded.applied.index;
         self.applied_end = loaded.end;
+        // Another past may have given the same version to something else.
+        self.publisher.metadata.store(Arc::new(self.state.metadata()));
     }
 }
