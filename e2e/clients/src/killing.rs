@@ -56,6 +56,8 @@ pub(crate) struct Run {
     cluster: Cluster,
     clients: Vec<Client>,
     cells: Vec<Cell>,
+    /// Language, kind, and why its library cannot do it.
+    unsupported: Vec<(&'static str, Kind, &'static str)>,
 }
 
 /// What became of each client and kind.
@@ -75,7 +77,7 @@ pub(crate) async fn all(
     let cluster = Cluster::start(program, &folder).await?;
     let leader = cluster.leader(START).await?;
     let admin = Admin::new(&cluster.internal(leader))?;
-    let mut run = Run { cluster, clients: Vec::new(), cells: Vec::new() };
+    let mut run = Run { cluster, clients: Vec::new(), cells: Vec::new(), unsupported: Vec::new() };
     for language in languages {
         run.add(&admin, &folder, launcher, language, kinds).await?;
     }
@@ -116,6 +118,10 @@ impl Run {
         admin.user(&user.name, &user.secret, &format!("{language}-*")).await?;
         let (mut senders, mut receivers) = (Vec::new(), Vec::new());
         for kind in kinds {
+            if let Some(reason) = kind.missing_in(language) {
+                self.unsupported.push((language, *kind, reason));
+                continue;
+            }
             admin.prepare(language, &kind.scenario).await?;
             let topic = format!("{language}-{}", kind.scenario.name);
             senders.push(user.producer(&endpoint, &topic, kind));
@@ -130,6 +136,9 @@ impl Run {
             }
             let client = self.clients.len();
             self.cells.push(Cell { client, topic, kind: *kind, problem: None, before: Counts::default() });
+        }
+        if senders.is_empty() {
+            return Ok(());
         }
         let start = |role: &str, parts: &[Part]| {
             Worker::start(launcher.command(language), folder, &format!("{language} {role}"), parts)
@@ -274,8 +283,18 @@ impl Run {
                 own.values_mut().for_each(|verdict| verdict.outcome = outcome.clone());
             }
         }
+        for (language, kind, reason) in self.unsupported {
+            let name = kind.scenario.name.to_owned();
+            verdicts.entry(language).or_default().insert(name, skipped(language, &kind, reason));
+        }
         verdicts
     }
+}
+
+/// Of what was not tried, with the line that tells why.
+fn skipped(language: &str, kind: &Kind, reason: &str) -> Verdict {
+    println!("test scenario {language}/{} with the leader killed ... skipped: {reason}", kind.scenario.name);
+    Verdict { outcome: Outcome::Unsupported { reason: reason.to_owned() }, seconds: 0.0 }
 }
 
 impl Cell {
@@ -317,7 +336,8 @@ struct User {
 impl User {
     fn producer(&self, endpoint: &str, topic: &str, kind: &Kind) -> Part {
         let own = ["produce", "--rate", "2", "--in-flight", "4"];
-        self.part(producer(topic), endpoint, topic, &[&own, kind.produce].concat())
+        let options = [&own, &kind.produce_in(&self.name)[..]].concat();
+        self.part(producer(topic), endpoint, topic, &options)
     }
 
     fn intruder(&self, endpoint: &str, topic: &str) -> Part {

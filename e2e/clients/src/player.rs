@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::scenarios::Scenario;
 
 /// Languages whose official client plays the scenarios.
-pub(crate) const LANGUAGES: [&str; 4] = ["java", "python", "node", "go"];
+pub(crate) const LANGUAGES: [&str; 5] = ["java", "python", "node", "go", "rust"];
 
 /// For one scenario, beyond what the programs themselves allow.
 const LIMIT: Duration = Duration::from_secs(45);
