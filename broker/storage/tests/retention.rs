@@ -257,6 +257,40 @@ fn a_missing_or_damaged_index_file_is_made_again() {
     }
 }
 
+/// The checksum tells that a block is as it was written, not that it was written right.
+#[test]
+fn index_entries_that_do_not_follow_one_another_are_made_again() {
+    let fs = MemFileSystem::new(10);
+    let (mut core, _) = open_core(&fs, "/data").unwrap();
+    let mut author = Author::new();
+    core.append(&author.write_many(epoch(1), 2000, 150)).unwrap();
+    core.sync().unwrap();
+    drop(core);
+    let fs = fs.kill();
+    let index = index_files(&fs, "/data").remove(1);
+    let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    // Numbers of the first block's entries (byte, length, position; 12 bytes each): one before its predecessor, one that
+    // overlaps the next, one in the segment's header, one far behind, one longer than the segment.
+    let changes = [(12, 4096), (16, 300), (0, 0), (12, u32::MAX), (200 * 12 + 4, u32::MAX)];
+    for (at, (field, changed)) in changes.into_iter().enumerate() {
+        let fs = fs.kill();
+        fs.corrupt(&index, |content| {
+            let head = number(content, 12) as usize;
+            let salt: [u8; 8] = content[28..36].try_into().unwrap();
+            let block = &mut content[head..head + 4096];
+            block[field..field + 4].copy_from_slice(&changed.to_le_bytes());
+            let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+            digest.update(&salt);
+            digest.update(&block[..4092]);
+            block[4092..].copy_from_slice(&(digest.finalize() as u32).to_le_bytes());
+        })
+        .unwrap();
+        let (core, recovered) = open_core(&fs, "/data").unwrap();
+        assert_eq!(recovered.last, author.last(), "{at}");
+        assert_eq!(core_read_all(&core), author.batches, "{at}");
+    }
+}
+
 #[test]
 fn an_index_file_of_another_segment_is_not_trusted() {
     let fs = MemFileSystem::new(9);

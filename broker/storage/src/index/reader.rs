@@ -213,8 +213,8 @@ impl Reader {
         let mut next = plan.from.0 - plan.header.first.0;
         while next < plan.count {
             let block = match file.block_from(&self.pool, next) {
-                Ok(Some(block)) => block,
-                Ok(None) => return self.restored(plan, file, limit, "is not intact"),
+                Ok(Some(block)) if plan.fit(taken.last(), &block) => block,
+                Ok(_) => return self.restored(plan, file, limit, "is not intact"),
                 Err(error) => return self.restored(plan, file, limit, &error.to_string()),
             };
             next += block.len() as u64;
@@ -307,6 +307,20 @@ impl Plan {
             }
             _ => Ok(batch),
         }
+    }
+
+    /// Whether entries lie in the segment one behind the other, with no more between them than the header of a run.
+    /// No others are acted upon, whatever their checksum says.
+    fn fit(&self, before: Option<&Entry>, entries: &[Entry]) -> bool {
+        let mut before = before.copied();
+        entries.iter().all(|entry| {
+            let start = u64::from(entry.offset);
+            let gap = match before.replace(*entry) {
+                Some(before) => start.checked_sub(before.end_offset()),
+                None => start.checked_sub(HEADER_BLOCK).map(|_| 0),
+            };
+            gap.is_some_and(|gap| gap <= RunHeader::LEN as u64) && entry.end_offset() <= self.header.capacity
+        })
     }
 
     fn read(&self, file: &OpenFile, entries: &[Entry]) -> Result<Vec<Batch>, ReadError> {

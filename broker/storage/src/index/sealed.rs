@@ -128,8 +128,8 @@ pub(crate) fn read(
     let Some(head) = read_head(&file, found)? else { return Ok(None) };
     let entries_at = head.len() as u64;
     let Some(summary) = unseal(head).and_then(|head| decode_head(head, header)) else { return Ok(None) };
-    let blocks = summary.count.div_ceil(BLOCK_ENTRIES as u64);
-    if found != entries_at + blocks * BLOCK_LEN as u64 {
+    let blocks = summary.count.div_ceil(BLOCK_ENTRIES as u64).checked_mul(BLOCK_LEN as u64);
+    if blocks != found.checked_sub(entries_at) {
         return Ok(None);
     }
     let key = pool.new_index();
