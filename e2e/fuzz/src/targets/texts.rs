@@ -95,7 +95,9 @@ pub(super) fn names(bytes: &[u8]) {
     round_trip::<NodeId>(&text);
     if let Ok(secret) = UserSecret::new(&text) {
         assert_eq!(secret.expose(), text);
-        assert!(!format!("{secret:?}").contains(&*text));
+        // What is shown is the same for all, whatever they are.
+        let other = UserSecret::new("another-secret").expect("a secret");
+        assert_eq!(format!("{secret:?}"), format!("{other:?}"));
     }
 }
 
