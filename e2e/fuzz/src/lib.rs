@@ -9,11 +9,13 @@
 //! it is reached.
 
 mod input;
+mod kept;
 mod mutate;
 mod seal;
 mod targets;
 
 pub use input::{Input, Script};
+pub use kept::{FOLDERS, failed_once, reached};
 pub use mutate::Mutator;
 pub use targets::{ALL, find};
 

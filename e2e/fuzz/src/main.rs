@@ -1,6 +1,6 @@
 //! The program that libFuzzer drives. The environment tells what to do, since the command line is libFuzzer's:
-//! `MAINSTAY_FUZZ_TARGET` names the target, `MAINSTAY_FUZZ_SEEDS` a folder that its seeds go to first, and with
-//! `MAINSTAY_FUZZ_LIST` it only prints the names of all targets.
+//! `MAINSTAY_FUZZ_TARGET` names the target, `MAINSTAY_FUZZ_SEEDS` a folder that its seeds and kept inputs go to first,
+//! and with `MAINSTAY_FUZZ_LIST` it only prints the names of all targets.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use mainstay_fuzz::{ALL, Target, find};
+use mainstay_fuzz::{ALL, Target, failed_once, find, reached};
 
 static TARGET: OnceLock<&'static Target> = OnceLock::new();
 
@@ -24,10 +24,16 @@ fn prepare() {
     }
     let target = TARGET.get_or_init(chosen);
     if let Some(folder) = std::env::var_os("MAINSTAY_FUZZ_SEEDS") {
-        for (number, seed) in (target.seeds)().iter().enumerate() {
-            let path = Path::new(&folder).join(format!("seed-{number}"));
-            std::fs::write(&path, seed).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        }
+        let seeds = [(target.seeds)(), failed_once(target.name)].concat();
+        write(Path::new(&folder), "seed", &seeds);
+        write(Path::new(&folder), "kept", &reached(target.name));
+    }
+}
+
+fn write(folder: &Path, kind: &str, inputs: &[Vec<u8>]) {
+    for (number, input) in inputs.iter().enumerate() {
+        let path = folder.join(format!("{kind}-{number}"));
+        std::fs::write(&path, input).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
 

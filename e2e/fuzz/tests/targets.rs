@@ -1,13 +1,13 @@
-//! Every target with the inputs that once failed, with its seeds, and with mutations of them for a second. What a run
-//! tries comes from one number, which it prints; `MAINSTAY_FUZZ_SEED` brings it back, `MAINSTAY_FUZZ_SECONDS` makes it
-//! longer.
+//! Every target with the inputs that once failed, with its seeds, and for a second with those that libFuzzer kept and
+//! with mutations of all of them. What a run tries comes from one number, which it prints; `MAINSTAY_FUZZ_SEED` brings
+//! it back, `MAINSTAY_FUZZ_SECONDS` makes it longer.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mainstay_fuzz::{ALL, Mutator, Target, find};
+use mainstay_fuzz::{ALL, FOLDERS, Mutator, Target, failed_once, find, reached};
 
 /// Of a run that is not told another.
 const SEED: u64 = 20_261_126;
@@ -50,8 +50,12 @@ fn try_out(name: &str) {
         attempt(target, &input, seed, tried);
         tried += 1;
     }
-    let mut mutator = Mutator::new(seed, (target.seeds)());
     let end = Instant::now() + Duration::from_secs(seconds);
+    for input in reached(name) {
+        attempt(target, &input, seed, tried);
+        tried += 1;
+    }
+    let mut mutator = Mutator::new(seed, [(target.seeds)(), reached(name)].concat());
     while Instant::now() < end {
         attempt(target, &mutator.input(), seed, tried);
         tried += 1;
@@ -69,21 +73,14 @@ fn attempt(target: &Target, input: &[u8], seed: u64, number: u64) {
     }
 }
 
-/// Inputs that once failed: files in a folder of the target's name, called after what they found.
-fn failed_once(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/failed_once").join(name);
-    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a file").path()).collect();
-    paths.sort();
-    paths.iter().map(|path| fs::read(path).expect("a file")).collect()
-}
-
 #[test]
-fn what_failed_once_belongs_to_targets() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/failed_once");
-    for entry in fs::read_dir(folder).expect("the folder") {
-        let entry = entry.expect("an entry");
-        let name = entry.file_name().into_string().expect("a name");
-        assert!(name == "README.md" || find(&name).is_some(), "{name} is no target");
+fn what_is_kept_belongs_to_targets() {
+    for folder in FOLDERS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in fs::read_dir(folder).expect("the folder") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().into_string().expect("a name");
+            assert!(name == "README.md" || find(&name).is_some(), "{name} is no target");
+        }
     }
 }

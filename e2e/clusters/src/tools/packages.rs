@@ -61,12 +61,12 @@ pub fn ensure_fault_packages() -> Result<()> {
     ensure("the fault tests need", || missing_of(&FOR_FAULTS))
 }
 
-/// The same for what the fuzz targets are built with: libFuzzer comes as C++.
+/// The same for what the fuzz targets are built and run with: libFuzzer comes as C++, and their memory is bounded.
 ///
 /// # Errors
 /// When something is missing and cannot be installed; it names the packages.
 pub fn ensure_fuzz_packages() -> Result<()> {
-    ensure("libFuzzer needs", || missing_of(&[("c++", "g++")]))
+    ensure("libFuzzer needs", || missing_of(&[("c++", "g++"), ("prlimit", "util-linux")]))
 }
 
 fn ensure(who_needs: &str, missing: impl Fn() -> Vec<&'static str>) -> Result<()> {

@@ -70,16 +70,19 @@ impl Image {
 
     fn after(&self, edits: &Edits) -> Self {
         let mut image = self.clone();
-        edits.list.iter().for_each(|edit| image.edit(edit));
+        let touched: BTreeSet<usize> = edits.list.iter().map(|edit| image.edit(edit)).collect();
         if edits.reseals {
-            for (path, contents) in &mut image.files {
+            // The others' checksums are right.
+            for at in touched {
+                let (path, contents) = &mut image.files[at];
                 reseal(path.file_name().and_then(OsStr::to_str).unwrap_or_default(), contents);
             }
         }
         image
     }
 
-    fn edit(&mut self, edit: &Edit) {
+    /// Returns the file that it was done to.
+    fn edit(&mut self, edit: &Edit) -> usize {
         let count = self.files.len();
         let piece = match edit {
             Edit::Copy { from, at, length, .. } => {
@@ -96,7 +99,8 @@ impl Image {
         | Edit::Grow { file, .. }
         | Edit::Copy { file, .. }
         | Edit::Remove { file }) = edit;
-        let contents = &mut self.files[file % count].1;
+        let edited = file % count;
+        let contents = &mut self.files[edited].1;
         match edit {
             Edit::Flip { at, mask, .. } => {
                 let at = place(contents, *at);
@@ -112,9 +116,10 @@ impl Image {
             Edit::Cut { at, .. } => contents.truncate(place(contents, *at)),
             Edit::Grow { bytes, .. } => contents.resize(contents.len() + bytes, 0),
             Edit::Remove { .. } => {
-                self.removed.insert(file % count);
+                self.removed.insert(edited);
             }
         }
+        edited
     }
 }
 
