@@ -4,6 +4,8 @@
 //! signature is the HMAC-SHA1, keyed with the secret, of the bytes of the header `x-mq-date-time`. Nothing else of a call is
 //! covered: who overhears one can repeat it as long as its date is accepted.
 
+use std::sync::Arc;
+
 use ring::hmac;
 
 /// Header with the signature.
@@ -20,6 +22,13 @@ pub struct Shown<'a> {
     /// May be empty: some clients without credentials send such a header.
     pub access_key: &'a str,
     signature: [u8; SIGNATURE_LEN],
+}
+
+/// A signature with the date that it signs, kept after its call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    signature: [u8; SIGNATURE_LEN],
+    date: Arc<[u8]>,
 }
 
 /// Why a header holds no signature.
@@ -60,6 +69,18 @@ impl<'a> Shown<'a> {
     /// Whether `secret` made this signature of the date header's bytes. Takes as long for a wrong one as for a right one.
     pub fn is_by(&self, secret: &str, date: &[u8]) -> bool {
         hmac::verify(&key(secret), date, &self.signature).is_ok()
+    }
+
+    /// For asking [`Proof::is_by`] later.
+    pub fn of(&self, date: &[u8]) -> Proof {
+        Proof { signature: self.signature, date: date.into() }
+    }
+}
+
+impl Proof {
+    /// As [`Shown::is_by`].
+    pub fn is_by(&self, secret: &str) -> bool {
+        hmac::verify(&key(secret), &self.date, &self.signature).is_ok()
     }
 }
 
@@ -114,6 +135,8 @@ mod tests {
         assert!(!shown.is_by("secret-2", DATE.as_bytes()));
         assert!(!shown.is_by("secret-1", b"20231227T194620Z"));
         assert!(!shown.is_by("", b""));
+        let kept = shown.of(DATE.as_bytes());
+        assert!(kept.is_by("secret-1") && !kept.is_by("secret-2"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use client::{Client, code, message};
 use mainstay_broker::config::Config;
-use mainstay_proto::rocketmq::Code;
+use mainstay_proto::rocketmq::{Code, TelemetryCommand};
 
 /// Bound of everything that waits for a state.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,6 +60,14 @@ async fn new_credentials_are_taken_without_a_restart() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(answer(&old).await, Code::Unauthorized);
+
+    // Of the same name: what was opened with the old secret ends all the same.
+    let mut opening = new.request(tokio_stream::pending::<TelemetryCommand>());
+    opening.metadata_mut().remove("grpc-timeout");
+    let mut open = new.grpc.clone().telemetry(opening).await.unwrap().into_inner();
+    put(folder.path(), "three", "other", "third-secret");
+    let ended = tokio::time::timeout(PATIENCE, open.message()).await.expect("ends in time").unwrap_err();
+    assert!(ended.message().contains("user 'other' has another secret key by now"), "{ended:?}");
     server.stop().await;
 }
 

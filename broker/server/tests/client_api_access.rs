@@ -4,46 +4,27 @@
 
 mod client;
 mod server;
+mod users;
 
 use std::time::{Duration, SystemTime};
 
 use client::{Client, code, handle, ids, message, polling, resource, sign};
-use mainstay_broker::config::{Administrator, Auth, Config};
-use mainstay_messaging::{
-    ChangeUser, Command, CreateUser, DeleteUser, Outcome, Rights, UserName, UserSecret,
-};
+use mainstay_messaging::Outcome;
 use mainstay_proto::rocketmq::settings::PubSub;
 use mainstay_proto::rocketmq::telemetry_command::Command as Told;
 use mainstay_proto::rocketmq::*;
 use server::Server;
 use tonic::Request;
+use users::{NEW_SECRET, SECRET, admin, change_rights, change_secret, create, delete, rights, with_auth};
 
 const SHORT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(20);
-const ADMIN: (&str, &str) = ("admin", "admin-secret");
-const SECRET: &str = "secret-of-user";
-
-fn with_auth(config: &mut Config) {
-    let name = UserName::new(ADMIN.0).unwrap();
-    let secret = UserSecret::new(ADMIN.1).unwrap();
-    config.auth = Some(Auth { admin: Some(Administrator { name, secret }.into()), ..Auth::default() });
-}
-
-fn rights(grants: &[&str]) -> Rights {
-    Rights::granted(grants.iter().map(|grant| grant.parse().unwrap()).collect()).unwrap()
-}
-
-fn create(name: &str, rights: Rights) -> Command {
-    let (name, secret) = (UserName::new(name).unwrap(), UserSecret::new(SECRET).unwrap());
-    Command::CreateUser(CreateUser { name, secret, rights })
-}
 
 /// A broker with credentials needed, the topic `t`, and a user with these grants.
 async fn start(user: &str, grants: &[&str]) -> Server {
     let server = server::start_with(with_auth).await;
-    let admin = server.client().signed(ADMIN.0, ADMIN.1);
-    assert_eq!(code(&admin.route("t").await.status), Code::Ok, "the administrator may create it");
+    assert_eq!(code(&admin(&server).route("t").await.status), Code::Ok, "the administrator may create it");
     assert_eq!(server.propose(create(user, rights(grants))).await, Outcome::UserCreated { created: true });
     server
 }
@@ -341,18 +322,14 @@ async fn users_survive_a_restart_and_changes_hold_from_the_next_call_on() {
     let ann = server.client().signed("ann", SECRET);
     ann.send_ok(vec![message("t", "m", "x")]).await;
 
-    let name = UserName::new("ann").unwrap();
-    let secret = UserSecret::new("a-new-secret").unwrap();
-    let change = ChangeUser { name: name.clone(), secret: Some(secret), rights: None };
-    assert_eq!(server.propose(Command::ChangeUser(change)).await, Outcome::UserChanged);
+    assert_eq!(server.propose(change_secret("ann")).await, Outcome::UserChanged);
     assert_eq!(code(&ann.send(vec![message("t", "m", "x")]).await.status), Code::Unauthorized);
-    let ann = ann.signed("ann", "a-new-secret");
+    let ann = ann.signed("ann", NEW_SECRET);
     ann.send_ok(vec![message("t", "m", "x")]).await;
 
-    let change = ChangeUser { name: name.clone(), secret: None, rights: Some(rights(&["publish:topic:u"])) };
-    server.propose(Command::ChangeUser(change)).await;
+    server.propose(change_rights("ann", rights(&["publish:topic:u"]))).await;
     assert_eq!(code(&ann.send(vec![message("t", "m", "x")]).await.status), Code::Unauthorized);
-    server.propose(Command::DeleteUser(DeleteUser { name })).await;
+    server.propose(delete("ann")).await;
     let refused = ann.send(vec![message("u", "m", "x")]).await;
     assert_eq!(code(&refused.status), Code::Unauthorized);
 

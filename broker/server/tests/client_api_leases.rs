@@ -4,17 +4,18 @@
 
 mod client;
 mod server;
+mod users;
 
 use std::time::{Duration, Instant};
 
 use client::{Client, code, handle, ids, message, polling, resource};
-use mainstay_broker::config::{Administrator, Auth};
-use mainstay_messaging::{Command, CreateUser, DeleteUser, Rights, UserName, UserSecret};
+use mainstay_messaging::Command;
 use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::*;
 use server::Server;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use users::{NEW_SECRET, SECRET, admin, change_rights, change_secret, create, delete, rights, with_auth};
 
 const LONG: Duration = Duration::from_secs(15);
 /// Twice the period in which the broker looks after its clients.
@@ -158,62 +159,55 @@ async fn what_may_be_lost_with_its_connection_is_delivered_again_after_its_lease
     server.stop().await;
 }
 
-const ADMIN: (&str, &str) = ("admin", "admin-secret");
-const SECRET: &str = "secret-of-user";
-
-/// A broker where the user `ann` may consume `t` as `g`, and what takes that away.
-async fn start_with_user() -> (Server, Command) {
-    let server = server::start_with(|config| {
-        let (name, secret) = (UserName::new(ADMIN.0).unwrap(), UserSecret::new(ADMIN.1).unwrap());
-        config.auth = Some(Auth { admin: Some(Administrator { name, secret }.into()), ..Auth::default() });
-    })
-    .await;
-    let grants = ["subscribe:topic:t", "subscribe:group:g"].map(|grant| grant.parse().unwrap());
-    let (name, secret) = (UserName::new("ann").unwrap(), UserSecret::new(SECRET).unwrap());
-    let rights = Rights::granted(grants.into()).unwrap();
-    server.propose(Command::CreateUser(CreateUser { name: name.clone(), secret, rights })).await;
-    (server, Command::DeleteUser(DeleteUser { name }))
+/// A broker where the user `ann` may consume `t` as `g`.
+async fn start_with_user() -> Server {
+    let server = server::start_with(with_auth).await;
+    server.propose(create("ann", rights(&["subscribe:topic:t", "subscribe:group:g"]))).await;
+    server
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receive_that_waits_brings_nothing_once_its_right_is_taken_away() {
-    let (server, revoke) = start_with_user().await;
-    let admin = server.client().named("admin").signed(ADMIN.0, ADMIN.1);
-    let ann = server.client().named("ann").signed("ann", SECRET);
-    admin.receive(polling("g", "t", Duration::from_millis(100))).await;
-    let polls: Vec<_> = [pushed("g", "t"), polling("g", "t", LONG)]
-        .map(|request| {
-            let ann = ann.clone();
-            tokio::spawn(async move { ann.receive(request).await })
-        })
-        .into();
-    server.until_polls_wait(2).await;
-    server.propose(revoke).await;
-    for id in ["1", "2"] {
-        admin.send_ok(vec![message("t", id, "x")]).await;
+    for revoke in [change_rights("ann", rights(&[])), change_secret("ann"), delete("ann")] {
+        let server = start_with_user().await;
+        let admin = admin(&server).named("admin");
+        let ann = server.client().named("ann").signed("ann", SECRET);
+        admin.receive(polling("g", "t", Duration::from_millis(100))).await;
+        let polls: Vec<_> = [pushed("g", "t"), polling("g", "t", LONG)]
+            .map(|request| {
+                let ann = ann.clone();
+                tokio::spawn(async move { ann.receive(request).await })
+            })
+            .into();
+        server.until_polls_wait(2).await;
+        server.propose(revoke.clone()).await;
+        for id in ["1", "2"] {
+            admin.send_ok(vec![message("t", id, "x")]).await;
+        }
+        for poll in polls {
+            let received = poll.await.unwrap();
+            assert_eq!(received.status.code(), Code::Unauthorized, "{revoke:?}: {received:?}");
+            assert!(received.messages.is_empty());
+        }
+        // Well before the invisible times of what the two were about to bring.
+        gather(&admin, polling("g", "t", LONG), &["1".to_owned(), "2".to_owned()]).await;
+        server.stop().await;
     }
-    for poll in polls {
-        let received = poll.await.unwrap();
-        assert_eq!(received.status.code(), Code::Unauthorized, "{received:?}");
-        assert!(received.messages.is_empty());
-    }
-    // Well before the invisible times of what the two were about to bring.
-    gather(&admin, polling("g", "t", LONG), &["1".to_owned(), "2".to_owned()]).await;
-    server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_push_consumer_holds_goes_to_others_once_its_right_is_taken_away() {
-    let (server, revoke) = start_with_user().await;
-    let admin = server.client().named("admin").signed(ADMIN.0, ADMIN.1);
+/// What `ann` holds goes to others after `revoke`, although its client lives on, with this secret.
+async fn goes_to_others_after(revoke: Command, secret: &str) {
+    let server = start_with_user().await;
+    let admin = admin(&server).named("admin");
     let ann = server.client().named("ann").signed("ann", SECRET);
     admin.send_ok(vec![message("t", "m", "x")]).await;
-    let (_commands, outgoing) = tokio::sync::mpsc::channel(4);
-    let telemetry = ann.request(ReceiverStream::new(outgoing));
-    let _open = ann.grpc.clone().telemetry(telemetry).await.unwrap();
     assert_eq!(ids(&ann.receive(pushed("g", "t")).await.messages), ["m"]);
     let started = Instant::now();
     server.propose(revoke).await;
+    let (_commands, outgoing) = tokio::sync::mpsc::channel(4);
+    let mut telemetry = ann.signed("ann", secret).request(ReceiverStream::new(outgoing));
+    telemetry.metadata_mut().remove("grpc-timeout");
+    let _open = ann.grpc.clone().telemetry(telemetry).await.unwrap();
     let again = loop {
         let received = admin.receive(polling("g", "t", LOOKED_AFTER)).await;
         if !received.messages.is_empty() {
@@ -224,4 +218,14 @@ async fn what_a_push_consumer_holds_goes_to_others_once_its_right_is_taken_away(
     assert_eq!(ids(&again), ["m"]);
     assert!(started.elapsed() < Duration::from_secs(45), "{:?}", started.elapsed());
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_consumer_holds_goes_to_others_once_its_right_is_taken_away() {
+    goes_to_others_after(change_rights("ann", rights(&[])), SECRET).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_push_consumer_holds_goes_to_others_once_its_user_has_another_secret() {
+    goes_to_others_after(change_secret("ann"), NEW_SECRET).await;
 }

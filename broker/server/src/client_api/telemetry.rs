@@ -2,7 +2,8 @@
 //!
 //! Response headers go out at once. A client may hold several streams; the end of one says nothing about the client.
 
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use mainstay_proto::rocketmq::settings::PubSub;
 use mainstay_proto::rocketmq::telemetry_command::Command;
@@ -22,6 +23,8 @@ use super::settings::merge;
 
 /// Commands on their way to one client.
 const AHEAD: usize = 16;
+/// How often it is asked whether the credentials that a stream was opened with still hold.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) type TelemetryStream = ReceiverStream<Result<TelemetryCommand, Status>>;
 
@@ -91,7 +94,25 @@ impl ClientApi {
     }
 }
 
-/// Answers until the client ends its half, a setting is refused, or the broker stops.
+/// Until the credentials that a stream was opened with hold no more; for ever without access control.
+async fn expiry(permit: Option<&Permit>) -> Refusal {
+    let Some(permit) = permit else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(ASKED_EVERY).await;
+        if let Err(refusal) = permit.holds() {
+            return refusal;
+        }
+    }
+}
+
+fn status_of(refusal: &Refusal) -> Status {
+    match refusal.code {
+        Code::Unauthorized => Status::permission_denied(refusal.to_string()),
+        _ => Status::invalid_argument(refusal.to_string()),
+    }
+}
+
+/// Answers until the client ends its half, a setting is refused, its credentials hold no more, or the broker stops.
 async fn converse(
     open: OpenStream,
     permit: Option<Permit>,
@@ -99,9 +120,16 @@ async fn converse(
     replies: Commands,
 ) {
     let (api, client) = (&open.api, open.client.as_str());
+    let mut expiry = pin!(expiry(permit.as_ref()));
     loop {
         let command = tokio::select! {
             command = commands.message() => command,
+            refusal = &mut expiry => {
+                debug!(client, %refusal, "telemetry stream ended");
+                // A client that does not read learns it from the end alone.
+                let _ = replies.try_send(Err(status_of(&refusal)));
+                return;
+            }
             () = api.inner.stop.cancelled() => return,
             () = replies.closed() => return,
         };
@@ -119,10 +147,7 @@ async fn converse(
         let refused = reply.is_err();
         let reply = reply.map_err(|refusal| {
             warn!(client, %refusal, "settings refused");
-            match refusal.code {
-                Code::Unauthorized => Status::permission_denied(refusal.to_string()),
-                _ => Status::invalid_argument(refusal.to_string()),
-            }
+            status_of(&refusal)
         });
         if replies.send(reply).await.is_err() || refused {
             return;

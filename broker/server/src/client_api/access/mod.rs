@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mainstay_messaging::{Action, Metadata, Resource, Rights, UserName, UserSecret};
 use mainstay_proto::rocketmq::Code;
-use mainstay_proto::signature::{AUTHORIZATION_HEADER, DATE_HEADER, Shown};
+use mainstay_proto::signature::{AUTHORIZATION_HEADER, DATE_HEADER, Proof, Shown};
 use tonic::metadata::MetadataMap;
 
 use self::moments::Moments;
@@ -51,11 +51,13 @@ pub(crate) struct Access {
     moments: Moments,
 }
 
-/// The user of a call that goes on for long, for asking again what it may do.
+/// The user of a call, for asking again what it may do when that goes on for long.
 #[derive(Debug, Clone)]
 pub(crate) struct Permit {
     access: Arc<Access>,
     user: UserName,
+    /// What the call was signed with: worth nothing once the user has another secret.
+    proof: Proof,
 }
 
 /// A call that may go on.
@@ -80,10 +82,10 @@ impl Access {
         metadata: &MetadataMap,
         request: &'a T,
     ) -> Checked<Allowed<'a>> {
-        self.as_user(metadata, |user| {
+        self.as_user(metadata, |user, proof| {
             request.check(user)?;
             let may_not_create = |topic: &&_| !user.may_create(&full_name(Some(*topic)));
-            let permit = Permit { access: Arc::clone(self), user: user.user.clone() };
+            let permit = Permit { access: Arc::clone(self), user: user.user.clone(), proof };
             Ok(Allowed { permit, without_creating: request.creates().filter(may_not_create) })
         })
     }
@@ -93,11 +95,16 @@ impl Access {
     /// # Errors
     /// `UNAUTHORIZED`.
     pub(super) fn open(self: &Arc<Self>, metadata: &MetadataMap) -> Checked<Permit> {
-        let user = self.as_user(metadata, |user| Ok(user.user.clone()))?;
-        Ok(Permit { access: Arc::clone(self), user })
+        self.as_user(metadata, |user, proof| {
+            Ok(Permit { access: Arc::clone(self), user: user.user.clone(), proof })
+        })
     }
 
-    fn as_user<R>(&self, metadata: &MetadataMap, act: impl FnOnce(&Permits<'_>) -> Checked<R>) -> Checked<R> {
+    fn as_user<R>(
+        &self,
+        metadata: &MetadataMap,
+        act: impl FnOnce(&Permits<'_>, Proof) -> Checked<R>,
+    ) -> Checked<R> {
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
         let header = text(AUTHORIZATION_HEADER).ok_or_else(|| {
             unauthorized(format!("credentials are needed: metadata '{AUTHORIZATION_HEADER}' is missing"))
@@ -118,7 +125,7 @@ impl Access {
             return Err(unauthorized("the access key is unknown or the secret key is wrong".to_owned()));
         };
         self.moments.believe(permits.user, date, now())?;
-        act(&permits)
+        act(&permits, shown.of(date.as_bytes()))
     }
 
     fn admin(&self) -> Option<Arc<Administrator>> {
@@ -153,18 +160,29 @@ impl Permit {
     /// # Errors
     /// `UNAUTHORIZED`.
     pub(super) fn check(&self, request: &impl Guarded) -> Checked<()> {
-        let (known, admin) = (self.access.group.metadata(), self.access.admin());
-        match find(&known, admin.as_deref(), self.user.as_str()) {
-            Some((permits, _)) => request.check(&permits),
-            None => Err(unauthorized(format!("user '{}' does not exist any more", self.user))),
-        }
+        self.as_of_now(|user| request.check(user))?
+    }
+
+    /// Whether the user is still there and has the secret that the call was signed with.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED`.
+    pub(super) fn holds(&self) -> Checked<()> {
+        self.as_of_now(|_| ())
     }
 
     /// Whether the user, as it is by now, may publish into `topic`, named in full.
     pub(super) fn may_publish(&self, topic: &str) -> bool {
+        self.as_of_now(|user| user.rights.allow(Action::Publish, Resource::Topic(topic))).unwrap_or(false)
+    }
+
+    fn as_of_now<R>(&self, ask: impl FnOnce(&Permits<'_>) -> R) -> Checked<R> {
         let (known, admin) = (self.access.group.metadata(), self.access.admin());
-        let user = find(&known, admin.as_deref(), self.user.as_str());
-        user.is_some_and(|(permits, _)| permits.rights.allow(Action::Publish, Resource::Topic(topic)))
+        match find(&known, admin.as_deref(), self.user.as_str()) {
+            Some((user, secret)) if self.proof.is_by(secret) => Ok(ask(&user)),
+            Some(_) => Err(unauthorized(format!("user '{}' has another secret key by now", self.user))),
+            None => Err(unauthorized(format!("user '{}' does not exist any more", self.user))),
+        }
     }
 }
 
