@@ -14,6 +14,7 @@ use tonic::metadata::MetadataValue;
 
 use super::ClientApi;
 use super::caller::Caller;
+use super::clients::ClientKey;
 use super::outcome;
 use super::refusal::{Checked, Refusal, combined, ok};
 use super::times::{change_invisible, wire_duration};
@@ -86,7 +87,7 @@ impl ClientApi {
         caller: &Caller,
         request: &AckMessageRequest,
     ) -> Result<AckMessageResponse, Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         if request.entries.is_empty() {
             return Err(Refusal::new(Code::BadRequest, "entries is empty").into());
         }
@@ -122,7 +123,7 @@ impl ClientApi {
     async fn try_renewed(
         &self,
         caller: &Caller,
-        client: &str,
+        client: &ClientKey<'_>,
         request: &AckMessageRequest,
         target: GroupId,
         entries: &[Waiting],
@@ -190,7 +191,7 @@ impl ClientApi {
         caller: &Caller,
         request: &ChangeInvisibleDurationRequest,
     ) -> Result<ReceiptHandle, Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         let invisible = change_invisible(request.invisible_duration.as_ref())?;
         self.inner.catalog.topic_name(request.topic.as_ref())?;
         self.inner.catalog.group_name(request.group.as_ref())?;
@@ -252,7 +253,12 @@ impl ClientApi {
         }
     }
 
-    pub(super) fn current(&self, caller: &Caller, client: &str, given: ReceiptHandle) -> ReceiptHandle {
+    pub(super) fn current(
+        &self,
+        caller: &Caller,
+        client: &ClientKey<'_>,
+        given: ReceiptHandle,
+    ) -> ReceiptHandle {
         if caller.hops == 0 { self.inner.leases.current(client, given) } else { given }
     }
 }

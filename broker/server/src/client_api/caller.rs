@@ -8,6 +8,8 @@ use mainstay_proto::rocketmq::Code;
 use tonic::Request;
 use tonic::metadata::{KeyAndValueRef, MetadataMap, MetadataValue};
 
+use super::access::Permit;
+use super::clients::ClientKey;
 use super::refusal::{Checked, Refusal};
 use crate::listen::Life;
 
@@ -72,6 +74,8 @@ pub(crate) struct Caller {
     pub(crate) hops: u32,
     /// By which a client's own call came in.
     pub(crate) connection: Option<Life>,
+    /// Of the user whose call it is, where this broker has checked that.
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Caller {
@@ -89,6 +93,7 @@ impl Caller {
             timeout: text(TIMEOUT_HEADER).and_then(parse_timeout),
             hops,
             connection: None,
+            permit: None,
             metadata,
         }
     }
@@ -140,6 +145,19 @@ impl Caller {
         self.client_id().ok_or_else(|| {
             Refusal::new(Code::ClientIdRequired, format!("metadata '{CLIENT_ID_HEADER}' is missing or blank"))
         })
+    }
+
+    /// Absent only where the call does not need one.
+    pub(crate) fn client(&self) -> Option<ClientKey<'_>> {
+        let user = self.permit.as_ref().map(Permit::user);
+        self.client_id().map(|id| ClientKey::new(user, id))
+    }
+
+    /// # Errors
+    /// As [`Caller::require_client_id`].
+    pub(crate) fn require_client(&self) -> Checked<ClientKey<'_>> {
+        let user = self.permit.as_ref().map(Permit::user);
+        self.require_client_id().map(|id| ClientKey::new(user, id))
     }
 
     /// When the answer of a unary call has to be on its way.

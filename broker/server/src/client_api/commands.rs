@@ -11,6 +11,7 @@ use mainstay_record::GroupId;
 
 use super::ClientApi;
 use super::caller::Caller;
+use super::clients::ClientKey;
 use super::outcome;
 use super::refusal::{Checked, Refusal};
 use crate::forward::{Failure, Unanswered};
@@ -86,7 +87,7 @@ impl ClientApi {
     pub(super) async fn with_current<R, Doing>(
         &self,
         caller: &Caller,
-        client: &str,
+        client: &ClientKey<'_>,
         given: ReceiptHandle,
         act: impl Fn(ReceiptHandle) -> Doing,
     ) -> Result<R, Failure>

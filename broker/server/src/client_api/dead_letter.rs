@@ -44,7 +44,7 @@ impl ClientApi {
         caller: &Caller,
         request: &ForwardMessageToDeadLetterQueueRequest,
     ) -> Result<(), Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         self.inner.catalog.topic_name(request.topic.as_ref())?;
         self.inner.catalog.group_name(request.group.as_ref())?;
         let given = self.handle(&request.receipt_handle)?;

@@ -28,9 +28,15 @@ impl GuardedService {
         Self { behind, access }
     }
 
-    /// `None` when the call may go on, else what it is answered with.
-    async fn refusal<T: Guarded>(&self, request: &Request<T>) -> Option<WireStatus> {
-        self.admit(request).await.err()
+    /// `None` when the call may go on, with whose it is beside it; else what it is answered with.
+    async fn refusal<T: Guarded>(&self, request: &mut Request<T>) -> Option<WireStatus> {
+        match self.admit(request).await {
+            Ok(permit) => {
+                permit.and_then(|permit| request.extensions_mut().insert(permit));
+                None
+            }
+            Err(status) => Some(status),
+        }
     }
 
     /// Whose call it is, where there is access control.
@@ -62,8 +68,8 @@ impl MessagingService for GuardedService {
     type PullMessageStream = <ClientService as MessagingService>::PullMessageStream;
     type TelemetryStream = <ClientService as MessagingService>::TelemetryStream;
 
-    async fn query_route(&self, request: Request<QueryRouteRequest>) -> Answer<QueryRouteResponse> {
-        match self.refusal(&request).await {
+    async fn query_route(&self, mut request: Request<QueryRouteRequest>) -> Answer<QueryRouteResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => {
                 Ok(Response::new(QueryRouteResponse { status: Some(status), message_queues: Vec::new() }))
             }
@@ -71,15 +77,15 @@ impl MessagingService for GuardedService {
         }
     }
 
-    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
-        match self.refusal(&request).await {
+    async fn heartbeat(&self, mut request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(HeartbeatResponse { status: Some(status) })),
             None => self.behind.heartbeat(request).await,
         }
     }
 
-    async fn send_message(&self, request: Request<SendMessageRequest>) -> Answer<SendMessageResponse> {
-        match self.refusal(&request).await {
+    async fn send_message(&self, mut request: Request<SendMessageRequest>) -> Answer<SendMessageResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(send::refused(request.get_ref(), status))),
             None => self.behind.send_message(request).await,
         }
@@ -87,9 +93,9 @@ impl MessagingService for GuardedService {
 
     async fn query_assignment(
         &self,
-        request: Request<QueryAssignmentRequest>,
+        mut request: Request<QueryAssignmentRequest>,
     ) -> Answer<QueryAssignmentResponse> {
-        match self.refusal(&request).await {
+        match self.refusal(&mut request).await {
             Some(status) => {
                 Ok(Response::new(QueryAssignmentResponse { status: Some(status), assignments: Vec::new() }))
             }
@@ -101,18 +107,14 @@ impl MessagingService for GuardedService {
         &self,
         mut request: Request<ReceiveMessageRequest>,
     ) -> Answer<Self::ReceiveMessageStream> {
-        match self.admit(&request).await {
-            Err(status) => Ok(Response::new(receive::refused(status))),
-            Ok(permit) => {
-                // The call waits, and what it brings is held: rights may be taken away meanwhile.
-                permit.and_then(|permit| request.extensions_mut().insert(permit));
-                self.behind.receive_message(request).await
-            }
+        match self.refusal(&mut request).await {
+            Some(status) => Ok(Response::new(receive::refused(status))),
+            None => self.behind.receive_message(request).await,
         }
     }
 
-    async fn ack_message(&self, request: Request<AckMessageRequest>) -> Answer<AckMessageResponse> {
-        match self.refusal(&request).await {
+    async fn ack_message(&self, mut request: Request<AckMessageRequest>) -> Answer<AckMessageResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(acknowledge::refused(request.get_ref(), status))),
             None => self.behind.ack_message(request).await,
         }
@@ -120,9 +122,9 @@ impl MessagingService for GuardedService {
 
     async fn change_invisible_duration(
         &self,
-        request: Request<ChangeInvisibleDurationRequest>,
+        mut request: Request<ChangeInvisibleDurationRequest>,
     ) -> Answer<ChangeInvisibleDurationResponse> {
-        match self.refusal(&request).await {
+        match self.refusal(&mut request).await {
             // Clients keep the handle of the answer, whatever its code.
             Some(status) => Ok(Response::new(ChangeInvisibleDurationResponse {
                 status: Some(status),
@@ -150,9 +152,9 @@ impl MessagingService for GuardedService {
 
     async fn notify_client_termination(
         &self,
-        request: Request<NotifyClientTerminationRequest>,
+        mut request: Request<NotifyClientTerminationRequest>,
     ) -> Answer<NotifyClientTerminationResponse> {
-        match self.refusal(&request).await {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(NotifyClientTerminationResponse { status: Some(status) })),
             None => self.behind.notify_client_termination(request).await,
         }
@@ -160,9 +162,9 @@ impl MessagingService for GuardedService {
 
     async fn forward_message_to_dead_letter_queue(
         &self,
-        request: Request<ForwardMessageToDeadLetterQueueRequest>,
+        mut request: Request<ForwardMessageToDeadLetterQueueRequest>,
     ) -> Answer<ForwardMessageToDeadLetterQueueResponse> {
-        match self.refusal(&request).await {
+        match self.refusal(&mut request).await {
             Some(status) => {
                 Ok(Response::new(ForwardMessageToDeadLetterQueueResponse { status: Some(status) }))
             }
@@ -172,16 +174,19 @@ impl MessagingService for GuardedService {
 
     async fn end_transaction(
         &self,
-        request: Request<EndTransactionRequest>,
+        mut request: Request<EndTransactionRequest>,
     ) -> Answer<EndTransactionResponse> {
-        match self.refusal(&request).await {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(EndTransactionResponse { status: Some(status) })),
             None => self.behind.end_transaction(request).await,
         }
     }
 
-    async fn recall_message(&self, request: Request<RecallMessageRequest>) -> Answer<RecallMessageResponse> {
-        match self.refusal(&request).await {
+    async fn recall_message(
+        &self,
+        mut request: Request<RecallMessageRequest>,
+    ) -> Answer<RecallMessageResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => {
                 Ok(Response::new(RecallMessageResponse { status: Some(status), message_id: String::new() }))
             }
@@ -191,37 +196,40 @@ impl MessagingService for GuardedService {
 
     async fn sync_lite_subscription(
         &self,
-        request: Request<SyncLiteSubscriptionRequest>,
+        mut request: Request<SyncLiteSubscriptionRequest>,
     ) -> Answer<SyncLiteSubscriptionResponse> {
-        match self.refusal(&request).await {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(SyncLiteSubscriptionResponse { status: Some(status) })),
             None => self.behind.sync_lite_subscription(request).await,
         }
     }
 
-    async fn pull_message(&self, request: Request<PullMessageRequest>) -> Answer<Self::PullMessageStream> {
-        match self.refusal(&request).await {
+    async fn pull_message(
+        &self,
+        mut request: Request<PullMessageRequest>,
+    ) -> Answer<Self::PullMessageStream> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(pull::refused(status))),
             None => self.behind.pull_message(request).await,
         }
     }
 
-    async fn update_offset(&self, request: Request<UpdateOffsetRequest>) -> Answer<UpdateOffsetResponse> {
-        match self.refusal(&request).await {
+    async fn update_offset(&self, mut request: Request<UpdateOffsetRequest>) -> Answer<UpdateOffsetResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(UpdateOffsetResponse { status: Some(status) })),
             None => self.behind.update_offset(request).await,
         }
     }
 
-    async fn get_offset(&self, request: Request<GetOffsetRequest>) -> Answer<GetOffsetResponse> {
-        match self.refusal(&request).await {
+    async fn get_offset(&self, mut request: Request<GetOffsetRequest>) -> Answer<GetOffsetResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(GetOffsetResponse { status: Some(status), offset: 0 })),
             None => self.behind.get_offset(request).await,
         }
     }
 
-    async fn query_offset(&self, request: Request<QueryOffsetRequest>) -> Answer<QueryOffsetResponse> {
-        match self.refusal(&request).await {
+    async fn query_offset(&self, mut request: Request<QueryOffsetRequest>) -> Answer<QueryOffsetResponse> {
+        match self.refusal(&mut request).await {
             Some(status) => Ok(Response::new(QueryOffsetResponse { status: Some(status), offset: 0 })),
             None => self.behind.query_offset(request).await,
         }

@@ -8,6 +8,7 @@
 //! taken the messages with it: their leases run out in their time, and the handles stay good until then. One that lasted
 //! has delivered them: its end says nothing any more.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use mainstay_proto::rocketmq::Resource;
 use parking_lot::Mutex;
 
 use super::access::Permit;
+use super::clients::ClientKey;
 use crate::listen::{DEAD_WITHIN, Life};
 
 /// What one delivery or renewal grants.
@@ -31,13 +33,13 @@ const LONGEST_HOLD: Duration = Duration::from_secs(3 * 3600);
 pub(crate) struct Leases {
     /// Leases in all, so that calls of others cost no lock.
     held: AtomicUsize,
-    by_client: Mutex<HashMap<String, HashMap<ReceiptHandle, Lease>>>,
+    by_client: Mutex<HashMap<ClientKey<'static>, HashMap<ReceiptHandle, Lease>>>,
 }
 
 /// Who has what one call brought, as which consumer group of which topic.
 #[derive(Debug)]
 pub(crate) struct Holder {
-    pub(crate) client: String,
+    pub(crate) client: ClientKey<'static>,
     pub(crate) group: Resource,
     pub(crate) topic: Resource,
     /// By which it was brought, where that is known.
@@ -100,41 +102,52 @@ impl Leases {
     }
 
     /// What the handle that `client` was given has become.
-    pub(crate) fn current(&self, client: &str, given: ReceiptHandle) -> ReceiptHandle {
+    pub(crate) fn current(&self, client: &ClientKey<'_>, given: ReceiptHandle) -> ReceiptHandle {
         if self.held.load(Ordering::Relaxed) == 0 {
             return given;
         }
         let by_client = self.by_client.lock();
-        by_client.get(client).and_then(|leases| leases.get(&given)).map_or(given, |lease| lease.current)
+        by_client
+            .get::<str>(client.borrow())
+            .and_then(|leases| leases.get(&given))
+            .map_or(given, |lease| lease.current)
     }
 
     /// The lease is not this broker's to renew any more. Returns what became of the handle, if there was a lease.
-    pub(crate) fn end(&self, client: &str, given: ReceiptHandle) -> Option<ReceiptHandle> {
+    pub(crate) fn end(&self, client: &ClientKey<'_>, given: ReceiptHandle) -> Option<ReceiptHandle> {
         if self.held.load(Ordering::Relaxed) == 0 {
             return None;
         }
         let mut by_client = self.by_client.lock();
-        let leases = by_client.get_mut(client)?;
+        let leases = by_client.get_mut::<str>(client.borrow())?;
         let ended = leases.remove(&given);
         if ended.is_some() {
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
         if leases.is_empty() {
-            by_client.remove(client);
+            by_client.remove::<str>(client.borrow());
         }
         ended.map(|lease| lease.current)
     }
 
-    pub(crate) fn renewed(&self, client: &str, given: ReceiptHandle, current: ReceiptHandle, now: Instant) {
+    pub(crate) fn renewed(
+        &self,
+        client: &ClientKey<'_>,
+        given: ReceiptHandle,
+        current: ReceiptHandle,
+        now: Instant,
+    ) {
         let mut by_client = self.by_client.lock();
-        if let Some(lease) = by_client.get_mut(client).and_then(|leases| leases.get_mut(&given)) {
+        if let Some(lease) =
+            by_client.get_mut::<str>(client.borrow()).and_then(|leases| leases.get_mut(&given))
+        {
             lease.current = current;
             lease.until = now + LEASE;
         }
     }
 
     /// Leases to renew or release. Released and lapsed ones are forgotten here and now.
-    pub(crate) fn due(&self, now: Instant, alive: impl Fn(&str) -> bool) -> Vec<Due> {
+    pub(crate) fn due(&self, now: Instant, alive: impl Fn(&ClientKey<'_>) -> bool) -> Vec<Due> {
         let mut due = Vec::new();
         if self.held.load(Ordering::Relaxed) == 0 {
             return due;
@@ -159,8 +172,8 @@ impl Leases {
     }
 
     /// Forgets what `client` holds and returns it for release.
-    pub(crate) fn release(&self, client: &str) -> Vec<Due> {
-        let Some(leases) = self.by_client.lock().remove(client) else { return Vec::new() };
+    pub(crate) fn release(&self, client: &ClientKey<'_>) -> Vec<Due> {
+        let Some(leases) = self.by_client.lock().remove::<str>(client.borrow()) else { return Vec::new() };
         self.held.fetch_sub(leases.len(), Ordering::Relaxed);
         leases.into_iter().map(|(given, lease)| lease.due(given, Act::Release)).collect()
     }
@@ -197,6 +210,10 @@ mod tests {
     const FIRST: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABNyHQz";
     const SECOND: &str = "AQEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAADnPBqX";
 
+    fn key(id: &str) -> ClientKey<'_> {
+        ClientKey::new(None, id)
+    }
+
     fn handles() -> (ReceiptHandle, ReceiptHandle) {
         (FIRST.parse().unwrap(), SECOND.parse().unwrap())
     }
@@ -212,7 +229,7 @@ mod tests {
     fn granted_over(connection: Option<Life>, now: Instant) -> Leases {
         let leases = Leases::default();
         let (group, topic) = (name("g"), name("t"));
-        let holder = Holder { client: "c".to_owned(), group, topic, connection, permit: None };
+        let holder = Holder { client: key("c").to_owned(), group, topic, connection, permit: None };
         leases.grant(&Arc::new(holder), [handles().0].into_iter(), now);
         leases
     }
@@ -227,13 +244,13 @@ mod tests {
         let due = leases.due(later, |_| true);
         assert_eq!(due.len(), 1);
         assert_eq!((due[0].given, due[0].current, due[0].act), (first, first, Act::Renew));
-        leases.renewed("c", first, second, later);
-        assert_eq!(leases.current("c", first), second);
-        assert_eq!(leases.current("other", first), first);
+        leases.renewed(&key("c"), first, second, later);
+        assert_eq!(leases.current(&key("c"), first), second);
+        assert_eq!(leases.current(&key("other"), first), first);
         assert!(leases.due(later + Duration::from_secs(30), |_| true).is_empty());
         assert_eq!(leases.due(later + Duration::from_secs(31), |_| true)[0].current, second);
-        leases.end("c", first);
-        assert_eq!(leases.current("c", first), first);
+        leases.end(&key("c"), first);
+        assert_eq!(leases.current(&key("c"), first), first);
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
     }
 
@@ -247,8 +264,8 @@ mod tests {
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
 
         let leases = granted(start);
-        assert_eq!(leases.release("c").len(), 1);
-        assert!(leases.release("c").is_empty());
+        assert_eq!(leases.release(&key("c")).len(), 1);
+        assert!(leases.release(&key("c")).is_empty());
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
     }
 
@@ -264,7 +281,7 @@ mod tests {
         let mut now = start;
         while now < start + LONGEST_HOLD - Duration::from_secs(31) {
             now += Duration::from_secs(31);
-            leases.renewed("c", first, second, now);
+            leases.renewed(&key("c"), first, second, now);
         }
         now += Duration::from_secs(31);
         assert!(leases.due(now, |_| true).is_empty());
@@ -279,11 +296,11 @@ mod tests {
         let leases = granted_over(Some(life), start);
         let later = start + Duration::from_secs(31);
         assert_eq!(leases.due(later, |_| true)[0].act, Act::Renew, "the connection is open");
-        leases.renewed("c", first, second, later);
+        leases.renewed(&key("c"), first, second, later);
         drop(connection);
         for seconds in [1, 31, 59] {
             assert!(leases.due(later + Duration::from_secs(seconds), |_| true).is_empty(), "{seconds} s");
-            assert_eq!(leases.current("c", first), second, "it may be acknowledged all the same");
+            assert_eq!(leases.current(&key("c"), first), second, "it may be acknowledged all the same");
         }
         assert!(leases.due(later + LEASE, |_| true).is_empty());
         assert_eq!(leases.held.load(Ordering::Relaxed), 0);
@@ -296,7 +313,7 @@ mod tests {
         let (life, connection) = Life::for_test();
         let leases = granted_over(Some(life), start);
         let later = start + Duration::from_secs(31);
-        leases.renewed("c", first, second, later);
+        leases.renewed(&key("c"), first, second, later);
         assert_eq!(leases.due(start + DEAD_WITHIN, |_| true).len(), 0);
         drop(connection);
         let due = leases.due(later + Duration::from_secs(31), |_| true);
@@ -311,6 +328,6 @@ mod tests {
         drop(connection);
         assert!(leases.due(start, |_| true).is_empty());
         assert_eq!(leases.due(start, |_| false)[0].act, Act::Release);
-        assert_eq!(leases.end("c", handles().0), None);
+        assert_eq!(leases.end(&key("c"), handles().0), None);
     }
 }

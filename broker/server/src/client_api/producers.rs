@@ -4,6 +4,7 @@
 //! A stream counts from its first header on. What its client publishes is learnt from its settings, and from its calls
 //! where the settings are late. Nothing is kept of clients without an open stream.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +15,14 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::clients::ClientKey;
 use super::refusal::ok;
 
 /// Topics that one client is remembered for; it is asked about no others.
 const MAX_TOPICS: usize = 1024;
 
-/// Whether a stream's user may hear of the messages of a topic, named in full. What a client says about itself is no proof: any
-/// user can take the client id of another's.
+/// Whether a stream's user may hear of the messages of a topic, named in full. What a client says about itself is no
+/// proof, and a right may be taken away while the stream is open.
 pub(super) type MayHear = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 pub(super) type Commands = mpsc::Sender<Result<TelemetryCommand, Status>>;
@@ -47,7 +49,7 @@ pub(crate) struct Producers {
 #[derive(Debug, Default)]
 struct Open {
     opened: u64,
-    by_client: BTreeMap<String, Client>,
+    by_client: BTreeMap<ClientKey<'static>, Client>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,7 @@ impl fmt::Debug for Stream {
 }
 
 impl Producers {
-    pub(super) fn opened(&self, client: &str, commands: Commands, may_hear: MayHear) -> StreamId {
+    pub(super) fn opened(&self, client: &ClientKey<'_>, commands: Commands, may_hear: MayHear) -> StreamId {
         let mut open = self.clients.lock();
         open.opened += 1;
         let id = StreamId(open.opened);
@@ -77,19 +79,19 @@ impl Producers {
         id
     }
 
-    pub(super) fn closed(&self, client: &str, id: StreamId) {
+    pub(super) fn closed(&self, client: &ClientKey<'_>, id: StreamId) {
         let mut open = self.clients.lock();
-        if let Some(known) = open.by_client.get_mut(client) {
+        if let Some(known) = open.by_client.get_mut::<str>(client.borrow()) {
             known.streams.retain(|stream| stream.id != id);
             if known.streams.is_empty() {
-                open.by_client.remove(client);
+                open.by_client.remove::<str>(client.borrow());
             }
         }
     }
 
     /// The client publishes this topic, named in full.
-    pub(crate) fn publishes(&self, client: &str, topic: &str) {
-        if let Some(known) = self.clients.lock().by_client.get_mut(client)
+    pub(crate) fn publishes(&self, client: &ClientKey<'_>, topic: &str) {
+        if let Some(known) = self.clients.lock().by_client.get_mut::<str>(client.borrow())
             && known.topics.len() < MAX_TOPICS
             && !known.topics.contains(topic)
         {
@@ -144,13 +146,17 @@ mod tests {
 
     type Received = mpsc::Receiver<Result<TelemetryCommand, Status>>;
 
+    fn key(id: &str) -> ClientKey<'_> {
+        ClientKey::new(None, id)
+    }
+
     fn question(id: &str) -> Question {
         Question { transaction_id: id.to_owned(), message: Message::default() }
     }
 
     fn open(producers: &Producers, client: &str, ahead: usize) -> (StreamId, Received) {
         let (commands, received) = mpsc::channel(ahead);
-        (producers.opened(client, commands, Box::new(|_| true)), received)
+        (producers.opened(&key(client), commands, Box::new(|_| true)), received)
     }
 
     fn asked(received: &mut Received) -> Vec<String> {
@@ -168,10 +174,10 @@ mod tests {
         let (_, mut one) = open(&producers, "one", 8);
         let (_, mut two) = open(&producers, "two", 8);
         let (_, mut other) = open(&producers, "other", 8);
-        producers.publishes("one", "orders");
-        producers.publishes("two", "orders");
-        producers.publishes("other", "letters");
-        producers.publishes("unknown", "orders");
+        producers.publishes(&key("one"), "orders");
+        producers.publishes(&key("two"), "orders");
+        producers.publishes(&key("other"), "letters");
+        producers.publishes(&key("unknown"), "orders");
         assert_eq!(producers.ask("orders", &["a", "b", "c", "d"].map(question)), [true; 4]);
         assert_eq!(
             (asked(&mut one), asked(&mut two)),
@@ -188,8 +194,8 @@ mod tests {
         drop(gone);
         let (_, mut narrow) = open(&producers, "one", 1);
         let (_, mut wide) = open(&producers, "two", 8);
-        producers.publishes("one", "orders");
-        producers.publishes("two", "orders");
+        producers.publishes(&key("one"), "orders");
+        producers.publishes(&key("two"), "orders");
         assert_eq!(producers.ask("orders", &["a", "b", "c"].map(question)), [true; 3]);
         assert_eq!((asked(&mut narrow), asked(&mut wide)), (vec!["a".into()], vec!["b".into(), "c".into()]));
         drop((narrow, wide));
@@ -197,21 +203,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_under_anothers_client_id_hears_nothing_its_user_may_not() {
+    fn a_stream_hears_nothing_that_its_user_may_not() {
         let producers = Producers::default();
         let (commands, mut stranger) = mpsc::channel(8);
-        producers.opened("one", commands, Box::new(|topic| topic == "letters"));
+        producers.opened(&key("one"), commands, Box::new(|topic| topic == "letters"));
         let (_, mut own) = open(&producers, "one", 8);
-        producers.publishes("one", "orders");
-        producers.publishes("one", "letters");
+        producers.publishes(&key("one"), "orders");
+        producers.publishes(&key("one"), "letters");
         assert_eq!(producers.ask("orders", &["a", "b"].map(question)), [true; 2]);
         assert_eq!((asked(&mut stranger), asked(&mut own).len()), (vec![], 2));
         producers.ask("letters", &[question("c")]);
         assert_eq!(asked(&mut stranger), ["c"]);
         let alone = Producers::default();
         let (commands, _stranger) = mpsc::channel(8);
-        alone.opened("one", commands, Box::new(|_| false));
-        alone.publishes("one", "orders");
+        alone.opened(&key("one"), commands, Box::new(|_| false));
+        alone.publishes(&key("one"), "orders");
         assert_eq!(alone.ask("orders", &[question("d")]), [false], "another broker is asked then");
     }
 
@@ -220,12 +226,12 @@ mod tests {
         let producers = Producers::default();
         let (first, _one) = open(&producers, "c", 8);
         let (second, mut two) = open(&producers, "c", 8);
-        producers.publishes("c", "orders");
-        producers.closed("c", first);
+        producers.publishes(&key("c"), "orders");
+        producers.closed(&key("c"), first);
         assert_eq!(producers.ask("orders", &[question("a")]), [true]);
         assert_eq!(asked(&mut two), ["a"]);
-        producers.closed("c", second);
-        producers.closed("c", second);
+        producers.closed(&key("c"), second);
+        producers.closed(&key("c"), second);
         assert_eq!(producers.ask("orders", &[question("b")]), [false]);
         assert!(producers.clients.lock().by_client.is_empty());
     }

@@ -14,8 +14,8 @@ use tonic::Streaming;
 use tracing::error;
 
 use super::ClientApi;
-use super::access::Permit;
 use super::caller::Caller;
+use super::clients::ClientKey;
 use super::filter::Wanted;
 use super::handover::{Edge, HandOver, KeepsLeases, Relay};
 use super::leases::{Holder, LEASE};
@@ -72,10 +72,9 @@ impl ClientApi {
     pub(super) async fn receive(
         &self,
         caller: &Caller,
-        permit: Option<Permit>,
         request: &ReceiveMessageRequest,
     ) -> Result<ReceiveStream, Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         let poll_end = poll_until(caller, request.long_polling_timeout.as_ref())?;
         let at_edge = caller.hops == 0;
         if at_edge {
@@ -99,12 +98,12 @@ impl ClientApi {
                 Answer::There(stream) => Box::pin(stream),
             });
         }
-        let edge = self.edge(caller, client, permit.clone(), request);
+        let edge = self.edge(caller, client, request);
         let stream: ReceiveStream = match answer {
             Answer::Here(hand_over) => Box::pin(hand_over.at(edge)),
             Answer::There(stream) => Box::pin(Relay::new(stream, edge)),
         };
-        if let Some(permit) = permit {
+        if let Some(permit) = &caller.permit {
             // What was delivered while the right was taken away is given back with the stream.
             permit.check(request)?;
         }
@@ -114,20 +113,14 @@ impl ClientApi {
     }
 
     /// For an answer to a client of this broker.
-    fn edge(
-        &self,
-        caller: &Caller,
-        client: &str,
-        permit: Option<Permit>,
-        request: &ReceiveMessageRequest,
-    ) -> Edge {
+    fn edge(&self, caller: &Caller, client: &ClientKey<'_>, request: &ReceiveMessageRequest) -> Edge {
         let topic = request.message_queue.as_ref().and_then(|queue| queue.topic.clone());
         let holder = Holder {
             client: client.to_owned(),
             group: request.group.clone().unwrap_or_default(),
             topic: topic.unwrap_or_default(),
             connection: caller.connection.clone(),
-            permit,
+            permit: caller.permit.clone(),
         };
         let leases = if request.auto_renew { KeepsLeases::Yes } else { KeepsLeases::No };
         Edge { api: self.clone(), holder: Arc::new(holder), leases }

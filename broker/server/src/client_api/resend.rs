@@ -168,7 +168,7 @@ impl Run<'_> {
             long_polling_timeout: Some(wire_duration(POLL)),
             ..ReceiveMessageRequest::default()
         };
-        let mut stream = self.api.receive(&caller(), None, &request).await.map_err(in_words)?;
+        let mut stream = self.api.receive(&caller(), &request).await.map_err(in_words)?;
         let mut letters = Vec::new();
         while let Some(part) = stream.next().await {
             let part = part.map_err(|status| {

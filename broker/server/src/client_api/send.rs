@@ -54,7 +54,7 @@ impl ClientApi {
         caller: &Caller,
         request: &SendMessageRequest,
     ) -> Result<SendMessageResponse, Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         let topic = common_topic(&request.messages)?;
         let deadline = caller.deadline();
         if caller.hops > 0 {

@@ -58,9 +58,10 @@ impl ClientService {
     }
 
     fn open<T>(&self, request: Request<T>) -> (Caller, T) {
-        let (metadata, extensions, message) = request.into_parts();
+        let (metadata, mut extensions, message) = request.into_parts();
         let mut caller = Caller::new(metadata, self.origin);
         caller.connection = extensions.get::<PeerInfo>().map(PeerInfo::connection);
+        caller.permit = extensions.remove::<Permit>();
         (caller, message)
     }
 }
@@ -92,7 +93,7 @@ impl ClientApi {
         caller: &Caller,
         request: &QueryRouteRequest,
     ) -> Result<QueryRouteResponse, Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         let topic = self.inner.catalog.topic(request.topic.as_ref(), caller.deadline()).await?;
         if self.inner.clients.kind(client) == ClientType::Producer {
             self.inner.producers.publishes(client, topic.name.as_str());
@@ -117,7 +118,7 @@ impl ClientApi {
 
     /// Answered from here alone. One without a client id says nothing and is fine: Go sends such.
     fn heartbeat(&self, caller: &Caller, request: &HeartbeatRequest) -> Checked<()> {
-        let Some(client) = caller.client_id() else { return Ok(()) };
+        let Some(client) = &caller.client() else { return Ok(()) };
         let kind = ClientType::try_from(request.client_type).map_err(|unknown| {
             Refusal::new(Code::UnrecognizedClientType, format!("client_type: {unknown}"))
         })?;
@@ -129,7 +130,7 @@ impl ClientApi {
     }
 
     fn terminate(&self, caller: &Caller) -> Checked<()> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         self.inner.clients.ended(client);
         let due = self.inner.leases.release(client);
         if !due.is_empty() {
@@ -177,9 +178,8 @@ impl MessagingService for ClientService {
     }
 
     async fn receive_message(&self, request: Request<ReceiveMessageRequest>) -> Answer<ReceiveStream> {
-        let permit = request.extensions().get::<Permit>().cloned();
         let (caller, request) = self.open(request);
-        answer(self.api.receive(&caller, permit, &request).await, caller.dialect, receive::refused)
+        answer(self.api.receive(&caller, &request).await, caller.dialect, receive::refused)
     }
 
     async fn ack_message(&self, request: Request<AckMessageRequest>) -> Answer<AckMessageResponse> {
@@ -205,9 +205,8 @@ impl MessagingService for ClientService {
     }
 
     async fn telemetry(&self, request: Request<Streaming<TelemetryCommand>>) -> Answer<TelemetryStream> {
-        let permit = request.extensions().get::<Permit>().cloned();
         let (caller, commands) = self.open(request);
-        let stream = self.api.telemetry(&caller, permit, commands);
+        let stream = self.api.telemetry(&caller, commands);
         stream.map(Response::new).map_err(|refusal| Status::invalid_argument(refusal.to_string()))
     }
 

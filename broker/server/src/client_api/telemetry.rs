@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 use super::ClientApi;
 use super::access::Permit;
 use super::caller::Caller;
+use super::clients::ClientKey;
 use super::names::full_name;
 use super::producers::{Commands, MayHear, StreamId};
 use super::refusal::{Refusal, ok};
@@ -31,12 +32,12 @@ pub(super) type TelemetryStream = ReceiverStream<Result<TelemetryCommand, Status
 /// Notes an open stream for as long as it exists.
 struct OpenStream {
     api: ClientApi,
-    client: String,
+    client: ClientKey<'static>,
     id: StreamId,
 }
 
 impl OpenStream {
-    fn new(api: ClientApi, client: String, permit: Option<Permit>, commands: Commands) -> Self {
+    fn new(api: ClientApi, client: ClientKey<'static>, permit: Option<Permit>, commands: Commands) -> Self {
         api.inner.clients.stream_opened(&client, Instant::now());
         let may_hear: MayHear = match permit {
             Some(permit) => Box::new(move |topic| permit.may_publish(topic)),
@@ -60,10 +61,10 @@ impl ClientApi {
     pub(super) fn telemetry(
         &self,
         caller: &Caller,
-        permit: Option<Permit>,
         commands: Streaming<TelemetryCommand>,
     ) -> Result<TelemetryStream, Refusal> {
-        let client = caller.require_client_id()?.to_owned();
+        let client = caller.require_client()?.into_owned();
+        let permit = caller.permit.clone();
         let (replies, stream) = mpsc::channel(AHEAD);
         let open = OpenStream::new(self.clone(), client, permit.clone(), replies.clone());
         tokio::spawn(converse(open, permit, commands, replies));
@@ -72,7 +73,7 @@ impl ClientApi {
 
     fn settle(
         &self,
-        client: &str,
+        client: &ClientKey<'_>,
         permit: Option<&Permit>,
         settings: Settings,
     ) -> Result<TelemetryCommand, Refusal> {
@@ -119,13 +120,13 @@ async fn converse(
     mut commands: Streaming<TelemetryCommand>,
     replies: Commands,
 ) {
-    let (api, client) = (&open.api, open.client.as_str());
+    let (api, client) = (&open.api, &open.client);
     let mut expiry = pin!(expiry(permit.as_ref()));
     loop {
         let command = tokio::select! {
             command = commands.message() => command,
             refusal = &mut expiry => {
-                debug!(client, %refusal, "telemetry stream ended");
+                debug!(client = client.id(), %refusal, "telemetry stream ended");
                 // A client that does not read learns it from the end alone.
                 let _ = replies.try_send(Err(status_of(&refusal)));
                 return;
@@ -140,13 +141,13 @@ async fn converse(
             Ok(Some(_)) => continue,
             Ok(None) => return,
             Err(error) => {
-                debug!(client, %error, "telemetry stream broke");
+                debug!(client = client.id(), %error, "telemetry stream broke");
                 return;
             }
         };
         let refused = reply.is_err();
         let reply = reply.map_err(|refusal| {
-            warn!(client, %refusal, "settings refused");
+            warn!(client = client.id(), %refusal, "settings refused");
             status_of(&refusal)
         });
         if replies.send(reply).await.is_err() || refused {

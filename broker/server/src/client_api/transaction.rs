@@ -42,7 +42,7 @@ impl ClientApi {
         caller: &Caller,
         request: &EndTransactionRequest,
     ) -> Result<(), Failure> {
-        let client = caller.require_client_id()?;
+        let client = &caller.require_client()?;
         let topic = self.inner.catalog.topic_name(request.topic.as_ref())?;
         let transaction = self.transaction(&request.transaction_id)?;
         if caller.hops == 0 {

@@ -42,7 +42,7 @@ impl ClientApi {
     }
 
     async fn attend_one(&self, due: Due) {
-        let caller = Caller::on_behalf_of(&due.holder.client);
+        let caller = Caller::on_behalf_of(due.holder.client.id());
         let act = match due.act {
             Act::Renew if !may_hold(&due.holder) => {
                 self.inner.leases.end(&due.holder.client, due.given);
@@ -68,7 +68,7 @@ impl ClientApi {
                 self.inner.leases.end(&due.holder.client, due.given);
             }
             // Tried again at the next period, as long as the lease lasts.
-            Err(failure) => debug!(?failure, client = due.holder.client, "cannot change a lease"),
+            Err(failure) => debug!(?failure, client = due.holder.client.id(), "cannot change a lease"),
         }
     }
 }
