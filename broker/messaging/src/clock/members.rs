@@ -7,7 +7,7 @@
 //!
 //! What always holds: the time that is agreed on is ahead of the true time only when at least half of the clocks heard
 //! of lately are. One clock of three that is wrong changes nothing; of two that disagree the later one is not believed,
-//! because to be late loses less than to be early.
+//! because to be late loses less than to be early. A clock that is wrong by less than half a second may pass for right.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
