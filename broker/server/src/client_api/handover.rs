@@ -212,7 +212,7 @@ impl Drop for Relay {
 }
 
 /// Has `handles` and what is in the rest of the stream delivered again. What cannot be read any more, the broker that
-/// delivers it gives back by itself.
+/// delivers it gives back by itself, or its invisible time does where all of it was on the way already.
 async fn release(edge: Edge, mut handles: Vec<ReceiptHandle>, mut rest: Streaming<ReceiveMessageResponse>) {
     let reading = async {
         while let Ok(Some(response)) = rest.message().await {
