@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use futures::future::try_join_all;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
@@ -91,9 +92,8 @@ async fn all(arguments: &Arguments) -> Result<bool> {
     let languages = languages(&arguments.languages)?;
     let folder = fresh(&arguments.folder)?;
     let launcher = Launcher::new(&folder)?;
-    for language in &languages {
-        launcher.install(language).await?;
-    }
+    // What one downloads goes beside what another builds.
+    try_join_all(languages.iter().map(|language| launcher.install(language))).await?;
     let (mut passed, mut failed) = (0, 0);
     if arguments.part != Some(Part::LeaderKill) {
         let results = on_one_broker(&program, &folder, &launcher, &languages, &scenarios).await?;
@@ -167,7 +167,7 @@ async fn on_one_broker(
         verdicts.extend(launcher.play(language, &open.endpoint(), &access, &ready, tell).await?);
         Ok::<_, anyhow::Error>(verdicts)
     });
-    let played = futures::future::try_join_all(players).await?;
+    let played = try_join_all(players).await?;
     let mut results = Results::default();
     for (language, verdicts) in languages.iter().zip(played) {
         results.add(language, verdicts);
