@@ -55,31 +55,26 @@ impl Steady {
 
     /// Looks at the clocks; to be called more often than steps are to be told from drift.
     pub(super) fn observe(&mut self, wall: Timestamp, now: Duration) -> Option<Step> {
-        let ahead = ahead(wall, now, self.wall, self.at);
-        let is_expected = goes_on(wall, now, self.wall, self.at);
-        let Some(away) = self.away else {
-            if is_expected {
-                *self = Self::new(wall, now);
-                return None;
+        match self.away {
+            Some(away) if goes_on(wall, now, away.wall, away.at) => {
+                if away.has_lasted(now) {
+                    let ahead = ahead(wall, now, self.wall, self.at);
+                    *self = Self::new(wall, now);
+                    return Some(Step::Followed(ahead));
+                }
+                self.away = Some(Away { wall, at: now, ..away });
+                None
             }
-            self.away = Some(Away { since: now, wall, at: now });
-            return Some(Step::Suspected(ahead));
-        };
-        // What is a step is taken back by a step: expected drift grows while nothing is expected.
-        if !goes_on(wall, now, away.wall, away.at) {
-            if is_expected {
+            // What is a step is taken back by a step: expected drift grows while nothing is expected.
+            away if goes_on(wall, now, self.wall, self.at) => {
                 *self = Self::new(wall, now);
-                return Some(Step::TakenBack);
+                away.map(|_| Step::TakenBack)
             }
-            self.away = Some(Away { since: now, wall, at: now });
-            return Some(Step::Suspected(ahead));
+            _ => {
+                self.away = Some(Away { since: now, wall, at: now });
+                Some(Step::Suspected(ahead(wall, now, self.wall, self.at)))
+            }
         }
-        if away.has_lasted(now) {
-            *self = Self::new(wall, now);
-            return Some(Step::Followed(ahead));
-        }
-        self.away = Some(Away { wall, at: now, ..away });
-        None
     }
 
     /// The time of day.
