@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut tally = Tally::default();
     let run_dir = &arguments.location.run_dir;
     for outcome in on_cluster(run_dir, arguments.keep, &programs, &scenarios, arguments.repeat)? {
-        tally.count(outcome.name, outcome.failure.is_none());
+        tally.count(outcome.name, outcome.failure.as_deref());
     }
     tally.finish()
 }

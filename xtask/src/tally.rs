@@ -1,4 +1,6 @@
-//! Counting: what passed, what failed, and the closing line that CI reads.
+//! Counting: what passed, what failed and why, and the closing line that CI reads.
+//!
+//! Of a long output often only the end is kept, so that what failed is told there once more, with its first words.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -6,13 +8,26 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+/// Lines of what a failed test said that are told again.
+const SAID: usize = 12;
+/// Bytes of each of them.
+const LINE: usize = 600;
+
 /// Everything that was tested so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     passed: usize,
-    failures: Vec<String>,
+    failures: Vec<Failure>,
     /// What is known not to hold yet, with the reason.
     skipped: Vec<String>,
+    /// The failure whose words are being read.
+    telling: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    name: String,
+    said: Vec<String>,
 }
 
 impl Tally {
@@ -29,16 +44,35 @@ impl Tally {
             }
             Err(error) => {
                 println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}");
-                self.failures.push(name.to_owned());
+                self.fail(name);
+                self.say(&format!("{error:#}"));
             }
         }
     }
 
-    pub(crate) fn count(&mut self, name: &str, passed: bool) {
-        if passed {
-            self.passed += 1;
-        } else {
-            self.failures.push(name.to_owned());
+    /// Counts what was run elsewhere: it passed when there is no failure to tell.
+    pub(crate) fn count(&mut self, name: &str, failure: Option<&str>) {
+        match failure {
+            None => self.passed += 1,
+            Some(why) => {
+                self.fail(name);
+                self.say(why);
+            }
+        }
+    }
+
+    /// From now on what is said belongs to this failure.
+    fn fail(&mut self, name: impl Into<String>) {
+        self.failures.push(Failure { name: name.into(), said: Vec::new() });
+        self.telling = Some(self.failures.len() - 1);
+    }
+
+    fn say(&mut self, text: &str) {
+        let Some(failure) = self.telling.and_then(|number| self.failures.get_mut(number)) else { return };
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if failure.said.len() < SAID {
+                failure.said.push(line[..line.floor_char_boundary(LINE)].to_owned());
+            }
         }
     }
 
@@ -55,7 +89,7 @@ impl Tally {
         self.follow(name, command, Self::read_scenario)?;
         if self.passed + self.failures.len() == before {
             // A program that says nothing has not tested anything, whatever its exit code.
-            self.failures.push(format!("{name} (it ran none)"));
+            self.fail(format!("{name} (it ran none)"));
         }
         Ok(())
     }
@@ -72,8 +106,9 @@ impl Tally {
         }
         let status = child.wait()?;
         if !status.success() && self.failures.len() == failed_before {
-            self.failures.push(format!("{name} ({status})"));
+            self.fail(format!("{name} ({status})"));
         }
+        self.telling = None;
         Ok(())
     }
 
@@ -83,7 +118,16 @@ impl Tally {
         } else if let Some(test) =
             line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
         {
-            self.failures.push(test.to_owned());
+            self.fail(test);
+            self.telling = None;
+        } else if let Some(test) =
+            line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            self.telling = self.failures.iter().rposition(|failure| failure.name == test);
+        } else if line == "failures:" {
+            self.telling = None;
+        } else {
+            self.say(line);
         }
     }
 
@@ -92,12 +136,19 @@ impl Tally {
         let Some((name, result)) =
             line.strip_prefix("test scenario ").and_then(|rest| rest.split_once(" ... "))
         else {
+            // What a scenario says of its failure is set in.
+            if line.starts_with(' ') {
+                self.say(line);
+            } else {
+                self.telling = None;
+            }
             return;
         };
+        self.telling = None;
         match result.split_whitespace().next() {
             Some("ok") => self.passed += 1,
             Some("skipped:") => self.skipped.push(format!("{name}: {}", &result["skipped:".len()..].trim())),
-            _ => self.failures.push(format!("scenario {name}")),
+            _ => self.fail(format!("scenario {name}")),
         }
     }
 
@@ -105,7 +156,8 @@ impl Tally {
     pub(crate) fn finish(self) -> Result<()> {
         println!();
         for failure in &self.failures {
-            println!("failed: {failure}");
+            println!("failed: {}", failure.name);
+            failure.said.iter().for_each(|line| println!("    {}", line.trim()));
         }
         for skipped in &self.skipped {
             println!("skipped: {skipped}");
@@ -134,6 +186,10 @@ fn passed_in(result: &str) -> usize {
 mod tests {
     use super::*;
 
+    fn names(tally: &Tally) -> Vec<&str> {
+        tally.failures.iter().map(|failure| failure.name.as_str()).collect()
+    }
+
     #[test]
     fn counts_what_test_binaries_report() {
         let mut tally = Tally::default();
@@ -146,18 +202,46 @@ mod tests {
             tally.read_line(line);
         }
         assert_eq!(tally.passed, 16);
-        assert_eq!(tally.failures, ["bad"]);
+        assert_eq!(names(&tally), ["bad"]);
         assert!(tally.finish().is_err());
+    }
+
+    #[test]
+    fn tells_what_a_failed_test_said() {
+        let mut tally = Tally::default();
+        for line in [
+            "test first ... FAILED",
+            "test second ... FAILED",
+            "",
+            "failures:",
+            "",
+            "---- first stdout ----",
+            "seed 7",
+            "thread 'first' panicked at src/lib.rs:1:1:",
+            "",
+            "---- second stdout ----",
+            "left: 1",
+            "",
+            "failures:",
+            "    first",
+            "    second",
+        ] {
+            tally.read_line(line);
+        }
+        assert_eq!(tally.failures[0].said, ["seed 7", "thread 'first' panicked at src/lib.rs:1:1:"]);
+        assert_eq!(tally.failures[1].said, ["left: 1"]);
     }
 
     #[test]
     fn counts_scenarios() {
         let mut tally = Tally::default();
         let report = "echo 'test scenario a ... ok (5 s)'; echo 'test scenario b ... FAILED (1 s)'; \
+            echo '    lost: m1'; echo 'all of it took 3 s'; echo '    no word of b'; \
             echo 'test scenario c ... skipped: not yet'; exit 1";
         tally.scenarios("faults", Command::new("sh").args(["-c", report])).unwrap();
         assert_eq!((tally.passed, tally.failures.len()), (1, 1));
-        assert_eq!(tally.failures, ["scenario b"]);
+        assert_eq!(names(&tally), ["scenario b"]);
+        assert_eq!(tally.failures[0].said, ["    lost: m1"]);
         assert_eq!(tally.skipped, ["c: not yet"]);
         for nothing in ["exit 0", "exit 1"] {
             let mut tally = Tally::default();

@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Ok(programs) => with_programs(&mut tally, &programs, arguments)?,
         Err(error) => {
             println!("{error:#}");
-            tally.count("images", false);
+            tally.count("images", Some(&format!("{error:#}")));
         }
     }
     println!("\nall of it took {:.0} s", started.elapsed().as_secs_f64());
@@ -78,11 +78,11 @@ fn with_programs(tally: &mut Tally, programs: &Programs, arguments: &Arguments) 
     }
     match e2e::on_cluster(&arguments.location.run_dir, false, programs, mainstay_e2e::all(), 1) {
         Ok(outcomes) => {
-            outcomes.iter().for_each(|outcome| tally.count(outcome.name, outcome.failure.is_none()));
+            outcomes.iter().for_each(|outcome| tally.count(outcome.name, outcome.failure.as_deref()));
         }
         Err(error) => {
             println!("no scenario could be run: {error:#}");
-            tally.count("scenarios on Kubernetes", false);
+            tally.count("scenarios on Kubernetes", Some(&format!("{error:#}")));
         }
     }
     Ok(())
@@ -99,7 +99,7 @@ fn official_clients(tally: &mut Tally, programs: &Programs) {
     };
     if let Err(error) = run().and_then(|mut command| tally.scenarios(name, &mut command)) {
         println!("{error:#}");
-        tally.count(name, false);
+        tally.count(name, Some(&format!("{error:#}")));
     }
 }
 
@@ -115,7 +115,7 @@ fn faults(tally: &mut Tally, programs: &Programs) {
     };
     if let Err(error) = run().and_then(|mut command| tally.scenarios(name, &mut command)) {
         println!("{error:#}");
-        tally.count(name, false);
+        tally.count(name, Some(&format!("{error:#}")));
     }
 }
 

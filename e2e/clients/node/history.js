@@ -59,9 +59,10 @@ class History {
   }
 
   #line(event, fields) {
+    const ts = clock();
     // The clock's value is beyond what a JSON number made by JavaScript keeps.
     const rest = JSON.stringify({ wall: Date.now(), client: this.client, ...fields });
-    return `{"event":"${event}","ts":${clock()},${rest.slice(1)}`;
+    return `{"event":"${event}","ts":${ts},${rest.slice(1)}`;
   }
 
   #write(lines) {

@@ -93,10 +93,11 @@ impl Writer {
     }
 
     fn write(&self, event: &str, fields: Value) -> Result<()> {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         // Taken under the lock: times rise from line to line.
         let mut file = self.file.lock();
-        let common = json!({"event": event, "ts": Moment::now().0, "wall": wall, "client": self.client});
+        let ts = Moment::now().0;
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let common = json!({"event": event, "ts": ts, "wall": wall, "client": self.client});
         let mut line = serde_json::to_string(&merged(common, fields))?;
         line.push('\n');
         file.write_all(line.as_bytes()).with_context(|| format!("write {}", self.path.display()))
