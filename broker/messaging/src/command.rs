@@ -44,6 +44,8 @@ pub enum Command {
     SyncMetadata(SyncMetadata),
     /// Every group but the metadata group.
     ChangeMetadata(MetadataChanges),
+    /// Metadata group only.
+    RaiseVersion(RaiseVersion),
     Trim(Trim),
 }
 
@@ -296,6 +298,14 @@ pub struct Elapse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncMetadata {
     pub metadata: Metadata,
+}
+
+/// Begins the metadata versions of an epoch, above all that earlier epochs gave, also those that were lost with a tail of
+/// the log. Whoever followed what was lost learns by it that something else holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaiseVersion {
+    /// The number of the epoch.
+    pub epoch: u32,
 }
 
 /// Forgets the oldest messages of every queue. Whatever still waits for them has its answer: they count as consumed.

@@ -1,11 +1,12 @@
 //! Topics and consumer groups come and go: changed by commands in the metadata group, followed in the others.
 //!
-//! The version grows with every change. What a change creates has that version as its revision for ever, in every broker
+//! The version grows with every change, and with every epoch where others follow it: one that was lost with a tail of the
+//! log is never given again. What a change creates has that version as its revision for ever, in every broker
 //! group.
 
 use mainstay_record::{GroupId, RecordId, Timestamp};
 
-use crate::command::{CreateGroup, CreateTopic, DeleteGroup};
+use crate::command::{CreateGroup, CreateTopic, DeleteGroup, RaiseVersion};
 use crate::index::QueueIndex;
 use crate::metadata::{
     ConsumerGroup, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind, queue_share,
@@ -15,6 +16,9 @@ use crate::outcome::{Outcome, Refusal};
 use crate::state::{State, TopicState};
 use crate::subscription::Subscription;
 use crate::tags::TagTable;
+
+/// Where several broker groups follow it, a version has the number of its epoch above as many bits for its changes.
+const EPOCH_SHIFT: u32 = 32;
 
 /// A consumer group and since when it exists here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,6 +185,16 @@ impl State {
                 .entry(group.name.clone())
                 .or_insert_with(|| GroupState { group: group.clone(), since });
         }
+    }
+
+    pub(crate) fn raise_version(&mut self, raise: RaiseVersion) -> Result<Outcome, Refusal> {
+        self.require_metadata_group()?;
+        let first = Revision(u64::from(raise.epoch) << EPOCH_SHIFT);
+        let raised = first > self.version;
+        if raised {
+            self.version = first;
+        }
+        Ok(Outcome::VersionRaised { raised })
     }
 
     pub(crate) fn require_metadata_group(&self) -> Result<(), Refusal> {

@@ -52,7 +52,7 @@ pub use codec::{DecodeError, message_id};
 pub use command::{
     Ack, ChangeInvisible, Check, Command, CreateGroup, CreateTopic, DeadLetter, Decision, DeleteGroup,
     DeleteTopic, Elapse, Encoding, EndTransaction, Filter, MessageKind, NoteChecks, Publish, QueueSelection,
-    Recall, Receive, ResetGroup, ResetTo, SetOffset, SyncMetadata, Trim,
+    RaiseVersion, Recall, Receive, ResetGroup, ResetTo, SetOffset, SyncMetadata, Trim,
 };
 pub use cursor::MAX_UNACKED;
 pub use halves::{FIRST_CHECK_MS, MAX_CHECKS, MAX_HALF_AGE_MS};

@@ -62,6 +62,10 @@ pub enum Outcome {
     Synced {
         applied: bool,
     },
+    /// `raised` is false when the version was of that epoch already.
+    VersionRaised {
+        raised: bool,
+    },
     /// How many messages were forgotten.
     Trimmed {
         messages: u64,

@@ -35,6 +35,8 @@ pub enum RecordKind {
     User,
     /// Topics and groups followed from the metadata group, which brings them again by itself.
     SyncMetadata,
+    /// The first metadata version of an epoch; the next leader begins its own.
+    RaiseVersion,
     /// A trim, which the leader repeats by itself.
     Trim,
     /// Bytes that are no command of this version.
@@ -57,6 +59,7 @@ impl RecordKind {
             Command::CreateGroup(_) | Command::DeleteGroup(_) => Self::ConsumerGroup,
             Command::CreateUser(_) | Command::ChangeUser(_) | Command::DeleteUser(_) => Self::User,
             Command::SyncMetadata(_) | Command::ChangeMetadata(_) => Self::SyncMetadata,
+            Command::RaiseVersion(_) => Self::RaiseVersion,
             Command::Trim(_) => Self::Trim,
         }
     }
@@ -76,6 +79,7 @@ impl RecordKind {
             Self::ConsumerGroup => "consumer group created or deleted",
             Self::User => "user created, changed or deleted",
             Self::SyncMetadata => "metadata followed",
+            Self::RaiseVersion => "begin of metadata versions",
             Self::Trim => "trim",
             Self::Unreadable => "unreadable record",
         }

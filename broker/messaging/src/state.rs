@@ -93,6 +93,7 @@ impl State {
             Command::Elapse(elapse) => Ok(self.elapse(record, now, elapse)),
             Command::SyncMetadata(sync) => self.sync_metadata(&sync.metadata),
             Command::ChangeMetadata(changes) => self.change_metadata(changes),
+            Command::RaiseVersion(raise) => self.raise_version(*raise),
             Command::Trim(trim) => Ok(self.trim(trim.through)),
         };
         outcome.unwrap_or_else(Outcome::Refused)

@@ -5,6 +5,8 @@
 mod client;
 mod server;
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::message;
@@ -61,4 +63,50 @@ async fn large_metadata_is_followed_and_changes_to_it_cost_little() {
     for server in servers {
         server.stop().await;
     }
+}
+
+/// Everything below a folder, under another name.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_metadata_group_lost_is_given_up_by_those_who_followed_it() {
+    let [metadata_group, follower] = server::start_pair().await;
+    metadata_group.create_topic("kept", 2).await;
+    until_followed(&follower, metadata_group.group().metadata().version).await;
+    let saved = tempfile::tempdir().unwrap();
+    let keep = |data: &Path| copy(data, saved.path());
+    let metadata_group = metadata_group.restart_after(keep).await;
+    metadata_group.create_topic("lost", 2).await;
+    let lost = metadata_group.group().metadata().version;
+    until_followed(&follower, lost).await;
+    assert!(follower.group().metadata().topic("lost").is_some());
+    let lose = |data: &Path| {
+        fs::remove_dir_all(data).unwrap();
+        copy(saved.path(), data);
+    };
+    // The first reign afterwards has the number of the lost one, which no election would give twice.
+    let metadata_group = metadata_group.restart_after(lose).await.restart_after(|_| {}).await;
+    let deadline = Instant::now() + PATIENCE;
+    while follower.group().metadata().topic("lost").is_some() {
+        assert!(Instant::now() < deadline, "the lost topic is still known");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(follower.group().metadata().topic("kept").is_some());
+    metadata_group.create_topic("new", 2).await;
+    let given = metadata_group.group().metadata().version;
+    assert!(given > lost, "{given:?} was given before");
+    until_followed(&follower, given).await;
+    assert_eq!(*follower.group().metadata(), *metadata_group.group().metadata());
+    metadata_group.stop().await;
+    follower.stop().await;
 }

@@ -12,7 +12,9 @@ mod pending;
 use bytes::{BufMut, Bytes, BytesMut};
 use mainstay_record::LogIndex;
 
-use crate::command::{Command, DeleteGroup, DeleteTopic, Elapse, Filter, Receive, SyncMetadata, Trim};
+use crate::command::{
+    Command, DeleteGroup, DeleteTopic, Elapse, Filter, RaiseVersion, Receive, SyncMetadata, Trim,
+};
 use crate::users::{self, DeleteUser, Rights};
 use crate::wire::{Reader, WriteFields};
 
@@ -45,6 +47,7 @@ const CHANGE_USER: u8 = 19;
 const DELETE_USER: u8 = 20;
 const CHANGE_METADATA: u8 = 21;
 const DELETE_GROUP_UNLESS_LETTERS: u8 = 22;
+const RAISE_VERSION: u8 = 23;
 
 /// Bytes of a short field with what goes with it, generously.
 const FIXED: usize = 64;
@@ -73,6 +76,7 @@ impl Command {
             Self::DeleteUser(_) => DELETE_USER,
             Self::SyncMetadata(_) => SYNC_METADATA,
             Self::ChangeMetadata(_) => CHANGE_METADATA,
+            Self::RaiseVersion(_) => RAISE_VERSION,
             Self::Trim(_) => TRIM,
         }
     }
@@ -102,6 +106,7 @@ impl Command {
             Self::DeleteUser(delete) => out.put_text(delete.name.as_str()),
             Self::SyncMetadata(sync) => definition::encode_metadata(&sync.metadata, out),
             Self::ChangeMetadata(changes) => definition::encode_changes(changes, out),
+            Self::RaiseVersion(raise) => out.put_number(raise.epoch.into()),
             Self::Trim(trim) => out.put_number(trim.through.0),
         }
     }
@@ -138,6 +143,7 @@ impl Command {
                 Self::SyncMetadata(SyncMetadata { metadata: definition::decode_metadata(&mut input)? })
             }
             CHANGE_METADATA => Self::ChangeMetadata(definition::decode_changes(&mut input)?),
+            RAISE_VERSION => Self::RaiseVersion(RaiseVersion { epoch: input.number32("epoch")? }),
             TRIM => Self::Trim(Trim { through: LogIndex(input.number("last batch")?) }),
             unknown => return Err(DecodeError::UnknownCommand(unknown)),
         };

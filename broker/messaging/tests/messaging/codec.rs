@@ -6,9 +6,9 @@ use mainstay_messaging::{
     DeadLetter, Decision, DecodeError, DeleteGroup, DeleteTopic, DeleteUser, DeliveryOrder, Elapse, Encoding,
     EndTransaction, Filter, GroupName, MAX_RETRY_DELAY_MS, MAX_RETRY_DELAYS, MessageKind, Metadata,
     MetadataChanges, NoteChecks, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, QueueSelection,
-    Recall, RecallHandle, ReceiptHandle, Receive, ResetGroup, ResetTo, RetryPolicy, Revision, Rights,
-    SetOffset, StartPosition, SyncMetadata, Topic, TopicKind, TopicName, TransactionId, Trim, User, UserName,
-    UserSecret, Verdicts,
+    RaiseVersion, Recall, RecallHandle, ReceiptHandle, Receive, ResetGroup, ResetTo, RetryPolicy, Revision,
+    Rights, SetOffset, StartPosition, SyncMetadata, Topic, TopicKind, TopicName, TransactionId, Trim, User,
+    UserName, UserSecret, Verdicts,
 };
 use mainstay_record::{LogIndex, Timestamp};
 use proptest::collection::vec;
@@ -283,6 +283,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => set,
         2 => pending_command(),
         1 => sync(),
+        1 => any::<u32>().prop_map(|epoch| Command::RaiseVersion(RaiseVersion { epoch })),
         1 => any::<u64>().prop_map(|index| Command::Trim(Trim { through: LogIndex(index) })),
     ]
 }

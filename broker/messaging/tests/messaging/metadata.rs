@@ -2,7 +2,7 @@
 
 use mainstay_messaging::{
     Command, CreateTopic, DeleteGroup, DeleteTopic, Metadata, Outcome, QueueCount, QueueId, QueueOffset,
-    Receive, Refusal, Revision, StartPosition, SyncMetadata, TopicKind,
+    RaiseVersion, Receive, Refusal, Revision, StartPosition, SyncMetadata, TopicKind,
 };
 
 use crate::log::{GROUP, Log, TOPIC, create_group, create_topic, group, receive, topic};
@@ -29,6 +29,30 @@ fn creating_again_is_fine_when_equal_and_refused_when_not() {
     let other = log.apply(create_group(GROUP, StartPosition::Latest));
     assert!(matches!(other, Outcome::Refused(Refusal::GroupExistsDifferently { .. })));
     assert_eq!(log.state.metadata_version(), Revision(version.0 + 1), "one group more, nothing else");
+}
+
+#[test]
+fn an_epoch_begins_versions_above_all_before_it_and_never_below() {
+    let raise = |epoch| Command::RaiseVersion(RaiseVersion { epoch });
+    let mut log = Log::empty(0, 2);
+    log.apply(create_topic(4));
+    let lost = log.state.clone();
+    log.apply(create_group(GROUP, StartPosition::Earliest));
+    let given = log.state.metadata_version();
+    log.state = lost;
+    assert_eq!(log.apply(raise(2)), Outcome::VersionRaised { raised: true });
+    let first = log.state.metadata_version();
+    assert!(first > given);
+    log.apply(create_group(GROUP, StartPosition::Earliest));
+    assert_eq!(log.state.metadata_version(), Revision(first.0 + 1));
+    for epoch in [0, 1, 2] {
+        assert_eq!(log.apply(raise(epoch)), Outcome::VersionRaised { raised: false });
+        assert_eq!(log.state.metadata_version(), Revision(first.0 + 1));
+    }
+    assert_eq!(log.apply(raise(u32::MAX)), Outcome::VersionRaised { raised: true });
+    let expected = Outcome::GroupCreated { created: true };
+    assert_eq!(log.apply(create_group("last", StartPosition::Earliest)), expected);
+    assert_eq!(Log::empty(1, 2).apply(raise(2)), Outcome::Refused(Refusal::NotMetadataGroup));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use mainstay_messaging::{
     Ack, ChangeInvisible, Command, DeleteGroup, DeleteTopic, MessageKind, Metadata, MetadataChanges, Outcome,
-    Publish, QueueOffset, RecordKind, ResetGroup, ResetTo, Salvage, StartPosition, SyncMetadata, Trim,
+    Publish, QueueOffset, RaiseVersion, RecordKind, ResetGroup, ResetTo, Salvage, StartPosition,
+    SyncMetadata, Trim,
 };
 use mainstay_record::{BatchBuilder, BatchKind, EntryId, GroupId, LogIndex, LogPosition, Timestamp};
 
@@ -55,6 +56,7 @@ fn tail() -> Vec<Command> {
         }),
         Command::SyncMetadata(SyncMetadata { metadata: Metadata::default() }),
         Command::ChangeMetadata(MetadataChanges::between(&Metadata::default(), &Metadata::default())),
+        Command::RaiseVersion(RaiseVersion { epoch: 2 }),
         Command::Trim(Trim { through: LogIndex(4) }),
         Command::Publish(numbered(3)),
     ]
@@ -92,7 +94,8 @@ fn everything_else_is_counted_by_kind() {
     salvage.take(&encoded(&Command::Receive(receive(1))));
     let left: Vec<(RecordKind, u64)> = salvage.left().collect();
     use RecordKind::{
-        Ack, ChangeInvisible, ConsumerGroup, Receive, ResetGroup, SyncMetadata, Topic, Trim, Unreadable,
+        Ack, ChangeInvisible, ConsumerGroup, RaiseVersion, Receive, ResetGroup, SyncMetadata, Topic, Trim,
+        Unreadable,
     };
     let expected = [
         (Receive, 2),
@@ -102,11 +105,12 @@ fn everything_else_is_counted_by_kind() {
         (Topic, 2),
         (ConsumerGroup, 2),
         (SyncMetadata, 2),
+        (RaiseVersion, 1),
         (Trim, 1),
         (Unreadable, 2),
     ];
     assert_eq!(left, expected);
-    assert_eq!(salvage.messages() + left.iter().map(|(_, count)| count).sum::<u64>(), 17);
+    assert_eq!(salvage.messages() + left.iter().map(|(_, count)| count).sum::<u64>(), 18);
 }
 
 #[test]

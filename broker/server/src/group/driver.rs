@@ -94,6 +94,8 @@ pub(super) struct Driver {
     /// The state has caught up with what was committed when this node became leader.
     pub(super) caught_up: bool,
     pub(super) proposals: Proposals,
+    /// The first metadata version of this reign is not in the log yet.
+    pub(super) begins_versions: bool,
     /// Since when a release of what is due is on its way through the log.
     pub(super) elapsing: Option<Instant>,
     pub(super) polls: Polls,
@@ -354,10 +356,11 @@ impl Driver {
     fn propose(&mut self, now: Instant) {
         while self.view.quorum_reachable
             && self.stepping_down.is_none()
-            && self.proposals.has_waiting()
+            && (self.proposals.has_waiting() || self.begins_versions)
             && self.unpersisted() < MAX_UNPERSISTED_BATCHES
         {
             let Some(id) = self.core.next_entry() else { return };
+            self.begin_versions(now);
             let Some((builder, waiters)) = self.proposals.next_batch() else { return };
             let batch = builder.seal(
                 mainstay_record::BatchKind::Data,

@@ -30,6 +30,7 @@ mod status;
 mod step_down;
 mod time;
 mod timers;
+mod versions;
 mod view;
 
 pub(crate) use clock::Clock;

@@ -161,6 +161,11 @@ impl Proposals {
         self.waiting.push_back(Waiter::Nobody { commands, since });
     }
 
+    /// Before all that wait.
+    pub(crate) fn add_own_first(&mut self, command: Command, since: Instant) {
+        self.waiting.push_front(Waiter::Nobody { commands: vec![command], since });
+    }
+
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }

@@ -52,6 +52,7 @@ impl Driver {
             info!(group = %self.identity.group, role = ?self.view.role, epoch = %self.view.epoch, "role changed");
             self.caught_up = false;
             self.elapsing = None;
+            self.begins_versions = leads && self.must_begin_versions();
         }
         self.publish();
     }

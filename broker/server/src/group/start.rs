@@ -353,6 +353,7 @@ impl Runner {
             committed: LogIndex::ZERO,
             caught_up: false,
             proposals: Proposals::default(),
+            begins_versions: false,
             elapsing: None,
             polls: Polls::default(),
             judging: Judging::default(),

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mainstay_broker::config::{BrokerGroup, Config, Listen, Member};
@@ -25,6 +26,7 @@ pub(crate) struct Server {
     broker: Broker,
     addresses: Addresses,
     data: TempDir,
+    config: Config,
 }
 
 pub(crate) async fn start() -> Server {
@@ -87,10 +89,10 @@ fn single(data: &TempDir) -> Config {
 
 async fn run(config: Config, ports: Ports, data: TempDir) -> Server {
     let addresses = ports.addresses().unwrap();
-    let broker = Broker::start(config, ports).await.unwrap();
+    let broker = Broker::start(config.clone(), ports).await.unwrap();
     let serving = async { broker.group().watch().wait_for(|view| view.serving).await.map(drop) };
     tokio::time::timeout(PATIENCE, serving).await.expect("serves in time").unwrap();
-    Server { broker, addresses, data }
+    Server { broker, addresses, data, config }
 }
 
 impl Server {
@@ -155,6 +157,16 @@ impl Server {
         change(&mut config);
         let ports = Ports::bind(&config).await.unwrap();
         run(config, ports, self.data).await
+    }
+
+    /// Stops, lets its data be changed, and starts again as before, where the others find it.
+    pub(crate) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
+        let Self { broker, addresses, data, config } = self;
+        broker.stop().await;
+        change(&config.data);
+        let internal = TcpListener::bind(addresses.internal).await.unwrap();
+        let ports = Ports::with_internal(&config, internal).await.unwrap();
+        run(config, ports, data).await
     }
 
     pub(crate) async fn stop(self) {

@@ -5,8 +5,9 @@ use mainstay_messaging::{
     Ack, ChangeInvisible, Check, Command, CreateGroup, CreateTopic, CreateUser, DeadLetter, Decision,
     DeleteGroup, DeleteTopic, DeliveryOrder, Elapse, Encoding, EndTransaction, Filter, GroupName,
     MessageKind, NoteChecks, Outcome, Place, Publish, QueueCount, QueueId, QueueOffset, QueueSelection,
-    Recall, Receive, ResetGroup, ResetTo, Restore, RetryPolicy, Rights, Salvage, SetOffset, StartPosition,
-    State, SyncMetadata, TopicKind, TopicName, Trim, UserName, UserSecret, Verdicts, message_id,
+    RaiseVersion, Recall, Receive, ResetGroup, ResetTo, Restore, RetryPolicy, Rights, Salvage, SetOffset,
+    StartPosition, State, SyncMetadata, TopicKind, TopicName, Trim, UserName, UserSecret, Verdicts,
+    message_id,
 };
 use mainstay_record::{GroupId, LogIndex, RecordId, Timestamp};
 
@@ -362,6 +363,7 @@ fn changes(teller: &mut Teller) {
     for to in [ResetTo::Time(START), ResetTo::Earliest, ResetTo::Latest] {
         teller.tell(Command::ResetGroup(reset(to)));
     }
+    teller.tell(Command::RaiseVersion(RaiseVersion { epoch: 3 }));
     teller.tell(Command::Trim(Trim { through: LogIndex(4) }));
     teller.tell(Command::DeleteGroup(DeleteGroup { name: group("in-line"), with_dead_letters: true }));
     teller.tell(Command::DeleteTopic(DeleteTopic { name: name("ranked") }));
@@ -376,7 +378,7 @@ mod tests {
         let mut kinds: Vec<u8> = story().iter().map(|(_, bytes)| bytes[1]).collect();
         kinds.sort_unstable();
         kinds.dedup();
-        assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18]);
+        assert_eq!(kinds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 23]);
     }
 
     #[test]
