@@ -49,8 +49,15 @@ pub fn administrator(cluster: &str) -> String {
     format!("{cluster}-admin")
 }
 
-pub fn config(cluster: &str, group: u32) -> String {
-    format!("{cluster}-{group}-config")
+/// The configuration whose content has this hash.
+pub fn config(cluster: &str, group: u32, digest: &str) -> String {
+    format!("{cluster}-{group}-config-{digest}")
+}
+
+/// Whether it names a configuration of the group. Operators of before named the only one without a hash.
+pub fn is_config(cluster: &str, group: u32, name: &str) -> bool {
+    let hash = name.strip_prefix(&format!("{cluster}-{group}-config"));
+    hash.is_some_and(|hash| hash.is_empty() || hash.starts_with('-'))
 }
 
 /// Labels of everything that belongs to a cluster.

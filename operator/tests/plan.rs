@@ -9,9 +9,10 @@ use k8s_openapi::api::{
 };
 use mainstay_operator::plan::{
     Identity, Plan, config_file,
-    objects::{Kind, supporting},
-    read_spec, workload,
-    workload::{Existing, stateful_set},
+    configuration::Configuration,
+    objects::{Kind, Object, supporting},
+    read_spec,
+    workload::{self, Existing},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -62,6 +63,18 @@ const CONTRACT: &[&str] = &[
 fn plan(spec: Value) -> Plan {
     let identity = Identity { name: "orders".into(), namespace: "shop".into(), uid: "uid-1".into() };
     Plan::new(identity, read_spec(&spec).expect("has the right shape")).expect("is in order")
+}
+
+/// The configuration of the first group, and its StatefulSet.
+fn workload(spec: Value, image: &str, existing: &Existing) -> (Object, Object) {
+    let plan = plan(spec);
+    let configuration = Configuration::new(&plan, 0, "cluster.local", existing).expect("renders");
+    let set = workload::stateful_set(&plan, 0, &configuration, image, existing);
+    (configuration.object(&plan, 0), set)
+}
+
+fn new_set(spec: Value) -> Object {
+    workload(spec, "broker:1", &Existing::default()).1
 }
 
 fn problems(spec: Value) -> Vec<String> {
@@ -198,9 +211,10 @@ fn typed<T: Serialize + DeserializeOwned>(body: &Value) {
 #[test]
 fn objects_are_what_kubernetes_knows() {
     for spec in [json!({}), everything()] {
-        let plan = plan(spec);
+        let plan = plan(spec.clone());
         let mut kinds = BTreeMap::new();
-        for object in supporting(&plan, "cluster.local").expect("renders") {
+        let (configuration, set) = workload(spec, "broker:1", &Existing::default());
+        for object in supporting(&plan).into_iter().chain([configuration, set]) {
             *kinds.entry(object.kind.api().2).or_insert(0) += 1;
             assert_eq!(object.body["metadata"]["ownerReferences"][0]["uid"], "uid-1");
             match object.kind {
@@ -212,19 +226,16 @@ fn objects_are_what_kubernetes_knows() {
                         serde_json::from_value(object.body).expect("fits");
                     assert_eq!(group.spec.replicas, 3);
                 }
-                Kind::StatefulSet => panic!("comes separately"),
+                Kind::StatefulSet => typed::<StatefulSet>(&object.body),
             }
         }
         assert_eq!(kinds["Service"], 2 + 2 * plan.groups as usize);
-        let set = stateful_set(&plan, 0, "cluster.local", "broker:1", &Existing::default()).expect("renders");
-        typed::<StatefulSet>(&set.body);
     }
 }
 
 #[test]
 fn pods_are_restricted() {
-    let set = stateful_set(&plan(json!({})), 0, "cluster.local", "broker:1", &Existing::default())
-        .expect("renders");
+    let set = new_set(json!({}));
     let spec = &set.body["spec"];
     assert_eq!(spec["updateStrategy"]["type"], "OnDelete");
     assert_eq!(spec["podManagementPolicy"], "Parallel");
@@ -241,10 +252,7 @@ fn pods_are_restricted() {
 
 #[test]
 fn access_control_is_off_and_mounts_the_administrators_secret_once_it_is_on() {
-    let template = |spec: Value| {
-        let set = stateful_set(&plan(spec), 0, "cluster.local", "broker:1", &Existing::default());
-        set.expect("renders").body["spec"]["template"].clone()
-    };
+    let template = |spec: Value| new_set(spec).body["spec"]["template"].clone();
     let off = template(json!({}));
     assert!(!off.to_string().contains("administrator"), "{off}");
     let text = config_file::render(&plan(json!({})), 0, "cluster.local").expect("renders");
@@ -271,8 +279,8 @@ fn access_control_is_off_and_mounts_the_administrators_secret_once_it_is_on() {
 /// A mount of single files would never be renewed.
 #[test]
 fn secrets_are_mounted_so_that_kubernetes_renews_them() {
-    let set = stateful_set(&plan(everything()), 0, "cluster.local", "broker:1", &Existing::default());
-    let container = &set.expect("renders").body["spec"]["template"]["spec"]["containers"][0];
+    let set = new_set(everything());
+    let container = &set.body["spec"]["template"]["spec"]["containers"][0];
     let mounts = container["volumeMounts"].as_array().expect("a list");
     for folder in ["/etc/mainstay-tls", "/etc/mainstay-administrator"] {
         assert!(mounts.iter().any(|mount| mount["mountPath"] == folder), "{mounts:?}");
@@ -283,7 +291,7 @@ fn secrets_are_mounted_so_that_kubernetes_renews_them() {
 #[test]
 fn a_new_operator_restarts_no_broker_and_a_new_configuration_does() {
     let template = |spec: Value, image: &str, existing: &Existing| {
-        let set = stateful_set(&plan(spec), 0, "cluster.local", image, existing).expect("renders");
+        let (_, set) = workload(spec, image, existing);
         (set.body["spec"]["template"].clone(), set.body)
     };
     let (old, body) = template(json!({}), "broker:1", &Existing::default());
@@ -299,6 +307,40 @@ fn a_new_operator_restarts_no_broker_and_a_new_configuration_does() {
         "it can never change"
     );
     assert!(!body.to_string().contains(env!("CARGO_PKG_VERSION")), "no version of the operator anywhere");
+}
+
+/// A container that restarts in an old pod must not find what only new pods have the mounts for.
+#[test]
+fn every_configuration_has_a_name_of_its_own_and_pods_refer_to_theirs() {
+    let mut names = BTreeSet::new();
+    let specs = [
+        json!({}),
+        json!({ "auth": { "enabled": true } }),
+        json!({ "tls": { "secretName": "cert" } }),
+        json!({ "flush": { "type": "Async" } }),
+    ];
+    for spec in &specs {
+        let (configuration, set) = workload(spec.clone(), "broker:1", &Existing::default());
+        assert_eq!(Existing::of(&set.body).config_map.as_ref(), Some(&configuration.name));
+        assert_eq!(configuration.body["immutable"], true);
+        assert_eq!(workload(spec.clone(), "broker:2", &Existing::default()).0, configuration);
+        names.insert(configuration.name);
+    }
+    assert_eq!(names.len(), specs.len(), "{names:?}");
+
+    // An operator of before had one name for all of them.
+    let unhashed = |mut set: Object, name: &str| {
+        set.body["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"][0]["configMap"]["name"] =
+            json!(name);
+        Existing::of(&set.body)
+    };
+    let old = unhashed(new_set(json!({})), "orders-0-config");
+    let (kept, _) = workload(json!({}), "broker:1", &old);
+    assert_eq!((kept.name.as_str(), &kept.body["immutable"]), ("orders-0-config", &Value::Null));
+    let (changed, _) = workload(json!({ "auth": { "enabled": true } }), "broker:1", &old);
+    assert!(changed.name != "orders-0-config" && names.contains(&changed.name), "{}", changed.name);
+    let theirs = unhashed(new_set(json!({})), "theirs");
+    assert!(names.contains(&workload(json!({}), "broker:1", &theirs).0.name));
 }
 
 #[test]

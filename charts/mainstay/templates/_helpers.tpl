@@ -45,8 +45,12 @@ default
   resources: [brokergroups/status]
   verbs: [update]
 - apiGroups: [""]
-  resources: [services, configmaps]
+  resources: [services]
   verbs: [get, create, patch]
+# Every configuration is a ConfigMap of its own. What no pod can need any more is deleted, if it is the cluster's.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, create, patch, delete]
 # Makes the secrets of each cluster's internal port and administrator, and reads those that a cluster names, to refuse what
 # brokers could not use. Rights cannot be narrowed down by name, since people give the names; watchNamespaces narrows them
 # down by namespace. It can neither list, change nor delete secrets.
@@ -62,6 +66,9 @@ default
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, create, patch]
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [list]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, create, patch]

@@ -2,6 +2,7 @@
 //! is touched, and the same spec always gives the same objects, whatever version of the operator.
 
 pub mod config_file;
+pub mod configuration;
 pub mod duration;
 pub mod objects;
 pub mod retention;

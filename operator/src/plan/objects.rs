@@ -1,4 +1,4 @@
-//! The Kubernetes objects of a cluster, apart from its workloads, as they are to be applied.
+//! The Kubernetes objects of a cluster, apart from its workloads and their configuration, as they are to be applied.
 
 use serde_json::{Value, json};
 
@@ -76,23 +76,12 @@ pub fn owner(identity: &Identity) -> Value {
     })
 }
 
-/// Services, configuration, disruption budgets and group records, in the order in which they are to be applied.
-///
-/// # Errors
-/// When a configuration file cannot be written.
-pub fn supporting(plan: &Plan, domain: &str) -> Result<Vec<Object>, toml::ser::Error> {
+/// Services, disruption budgets and group records, in the order in which they are to be applied.
+pub fn supporting(plan: &Plan) -> Vec<Object> {
     let cluster = &plan.identity.name;
     let mut objects = vec![peers_service(plan), client_service(plan)];
     for group in 0..plan.groups {
         let labels = names::group_labels(cluster, group);
-        let text = super::config_file::render(plan, group, domain)?;
-        objects.push(Object::new(
-            plan,
-            Kind::ConfigMap,
-            names::config(cluster, group),
-            labels.clone(),
-            json!({ "data": { "broker.toml": text } }),
-        ));
         objects.push(group_service(plan, group));
         objects.push(brokers_service(plan, group));
         objects.push(Object::new(
@@ -113,7 +102,7 @@ pub fn supporting(plan: &Plan, domain: &str) -> Result<Vec<Object>, toml::ser::E
             json!({ "spec": plan.group_spec(group) }),
         ));
     }
-    Ok(objects)
+    objects
 }
 
 /// Labels that a group's pods are selected by: they can never change.

@@ -2,10 +2,10 @@
 
 use mainstay_crds::cluster::{PullPolicy, WhenDeleted};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{
     Plan, config_file,
+    configuration::Configuration,
     objects::{Kind, Object, selector},
     secrets,
 };
@@ -13,6 +13,8 @@ use crate::names;
 
 /// The user that brokers run as.
 pub const USER: i64 = 65_532;
+/// Name of the volume that holds the configuration file and the token.
+const CONFIG_VOLUME: &str = "config";
 
 /// What a StatefulSet that exists already determines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,14 +23,23 @@ pub struct Existing {
     pub image: Option<String>,
     /// They can never change; volumes grow by themselves.
     pub volume_claim_templates: Option<Value>,
+    /// Name of the ConfigMap that its pods are made with.
+    pub config_map: Option<String>,
+    /// Hash of what was in that when the pods' template was made.
+    pub digest: Option<String>,
 }
 
 impl Existing {
     pub fn of(stateful_set: &Value) -> Self {
+        let template = &stateful_set["spec"]["template"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let volumes = template["spec"]["volumes"].as_array();
+        let config = volumes.into_iter().flatten().find(|volume| volume["name"] == CONFIG_VOLUME);
+        let sources = config.and_then(|config| config["projected"]["sources"].as_array());
         Self {
-            image: stateful_set["spec"]["template"]["spec"]["containers"][0]["image"]
-                .as_str()
-                .map(str::to_owned),
+            image: text(&template["spec"]["containers"][0]["image"]),
+            config_map: sources.into_iter().flatten().find_map(|source| text(&source["configMap"]["name"])),
+            digest: text(&template["metadata"]["annotations"][names::CONFIG_ANNOTATION]),
             volume_claim_templates: Some(stateful_set["spec"]["volumeClaimTemplates"].clone())
                 .filter(Value::is_array),
         }
@@ -36,21 +47,17 @@ impl Existing {
 }
 
 /// The StatefulSet of `group`.
-///
-/// # Errors
-/// When the configuration file cannot be written.
 pub fn stateful_set(
     plan: &Plan,
     group: u32,
-    domain: &str,
+    configuration: &Configuration,
     default_image: &str,
     existing: &Existing,
-) -> Result<Object, toml::ser::Error> {
+) -> Object {
     let cluster = &plan.identity.name;
     let labels = names::group_labels(cluster, group);
     let mut pod_labels = labels.clone();
     pod_labels.insert(names::ROUTABLE_LABEL.to_owned(), "true".to_owned());
-    let config = config_file::render(plan, group, domain)?;
     let image = plan.spec.image.clone().or_else(|| existing.image.clone());
     let when_deleted = match plan.spec.storage.when_deleted {
         WhenDeleted::Retain => "Retain",
@@ -67,17 +74,13 @@ pub fn stateful_set(
         "template": {
             "metadata": {
                 "labels": pod_labels,
-                "annotations": { (names::CONFIG_ANNOTATION): digest(&config) },
+                "annotations": { (names::CONFIG_ANNOTATION): configuration.digest },
             },
-            "spec": pod(plan, group, &image.unwrap_or_else(|| default_image.to_owned())),
+            "spec": pod(plan, group, configuration, &image.unwrap_or_else(|| default_image.to_owned())),
         },
         "volumeClaimTemplates": claims,
     } });
-    Ok(Object::new(plan, Kind::StatefulSet, names::group(cluster, group), labels, spec))
-}
-
-fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Object::new(plan, Kind::StatefulSet, names::group(cluster, group), labels, spec)
 }
 
 fn claims(plan: &Plan) -> Value {
@@ -97,13 +100,13 @@ fn claims(plan: &Plan) -> Value {
     }])
 }
 
-fn pod(plan: &Plan, group: u32, image: &str) -> Value {
+fn pod(plan: &Plan, group: u32, configuration: &Configuration, image: &str) -> Value {
     let scheduling = &plan.spec.scheduling;
     let mut volumes = vec![json!({
-        "name": "config",
+        "name": CONFIG_VOLUME,
         "projected": { "defaultMode": 0o440, "sources": [
             { "configMap": {
-                "name": names::config(&plan.identity.name, group),
+                "name": configuration.name,
                 "items": [{ "key": "broker.toml", "path": "broker.toml" }],
             } },
             { "secret": {
@@ -186,7 +189,7 @@ fn container(plan: &Plan, image: &str) -> Value {
         })
     };
     let mut mounts = vec![
-        json!({ "name": "config", "mountPath": config_file::FOLDER, "readOnly": true }),
+        json!({ "name": CONFIG_VOLUME, "mountPath": config_file::FOLDER, "readOnly": true }),
         json!({ "name": names::DATA_VOLUME, "mountPath": config_file::DATA_FOLDER }),
     ];
     if plan.spec.tls.is_some() {

@@ -15,7 +15,9 @@ use tracing::info;
 use crate::{
     names,
     plan::{
-        FieldError, Plan, objects,
+        FieldError, Plan,
+        configuration::Configuration,
+        objects,
         objects::{Kind, Object},
         workload::{self, Existing},
     },
@@ -55,7 +57,7 @@ pub async fn apply(
     domain: &str,
     default_image: &str,
 ) -> Result<Workloads, ApplyError> {
-    for object in objects::supporting(plan, domain)? {
+    for object in objects::supporting(plan) {
         apply_object(client, plan, &object).await?;
     }
     let mut workloads = Workloads::new();
@@ -64,7 +66,9 @@ pub async fn apply(
         let name = names::group(&plan.identity.name, group);
         let found = api.get_opt(&name).await.map_err(|error| failed(Kind::StatefulSet, &name, error))?;
         let existing = found.map(|set| Existing::of(&set.data)).unwrap_or_default();
-        let object = workload::stateful_set(plan, group, domain, default_image, &existing)?;
+        let configuration = Configuration::new(plan, group, domain, &existing)?;
+        apply_object(client, plan, &configuration.object(plan, group)).await?;
+        let object = workload::stateful_set(plan, group, &configuration, default_image, &existing);
         workloads.insert(group, apply_object(client, plan, &object).await?);
     }
     grow_volumes(client, plan).await?;

@@ -22,7 +22,7 @@ use super::{
     Context, agent,
     apply::{self, ApplyError, Workloads},
     cluster_status::{self, GroupView, Refusal},
-    events,
+    configurations, events,
     pods::Pods,
     secrets,
 };
@@ -182,6 +182,9 @@ impl<'a> Keeper<'a> {
             self.tell(object, false, reason::ADMINISTRATOR_CREATED, &note).await;
         }
         let workloads = apply::apply(client, plan, &settings.domain, &settings.broker_image).await?;
+        if let Err(error) = configurations::clear_up(self.context, plan).await {
+            warn!(cluster = plan.identity.name, %error, "old configurations are not cleared up");
+        }
         let administrator = plan.administrator_secret();
         let administrator_secret = administrator.map(|secret| secret.name().to_owned());
         Ok(Accepted { administrator_secret, workloads })

@@ -5,6 +5,7 @@ pub mod apply;
 pub mod broker;
 pub mod cluster;
 pub mod cluster_status;
+pub mod configurations;
 pub mod events;
 pub mod execute;
 pub mod leadership;

@@ -41,14 +41,6 @@ fn put_named(api: &FakeApi, name: &str, password: &str) {
     );
 }
 
-/// Another spec; its number tells versions apart that are the same otherwise.
-fn change(api: &FakeApi, mut spec: Value, version: u32) {
-    spec["failover"] = json!({ "delay": format!("{version}s") });
-    let mut object = api.get(CLUSTER).expect("there");
-    object["spec"] = spec;
-    api.put(CLUSTER, object);
-}
-
 /// Waits until the newest spec is said not to be in force, for this reason.
 async fn refused(api: &FakeApi, reason: &str, telling: &str) -> String {
     let (_, _, message) = eventually(&format!("a refusal that says {telling}"), || {
@@ -59,20 +51,6 @@ async fn refused(api: &FakeApi, reason: &str, telling: &str) -> String {
     })
     .await;
     message
-}
-
-/// Waits until the group's record has the newest spec: everything before it has been applied.
-async fn applied(api: &FakeApi, version: u32) {
-    let delay = format!("{version}s");
-    eventually("the newest spec on record", || {
-        api.get(GROUP).filter(|group| group["spec"]["failoverDelay"] == delay.as_str())
-    })
-    .await;
-    eventually("the status of the newest spec", || {
-        let object = api.get(CLUSTER)?;
-        (object["status"]["observedGeneration"] == object["metadata"]["generation"]).then_some(())
-    })
-    .await;
 }
 
 /// What the operator logs.

@@ -29,8 +29,9 @@ async fn what_has_converged_is_not_written_again() {
     })
     .await;
     let versions = |api: &FakeApi| {
-        [GROUP, CLUSTER, SET, CONFIG]
-            .map(|path| api.get(path).map(|o| o["metadata"]["resourceVersion"].clone()))
+        let config = config(api).expect("there");
+        [GROUP, CLUSTER, SET, &config]
+            .map(|path| api.get(path).expect("there")["metadata"]["resourceVersion"].clone())
     };
     let before = versions(&api);
     running.end().await;
@@ -52,7 +53,8 @@ async fn a_bad_spec_is_told_and_running_brokers_are_left_alone() {
     api.put(CLUSTER, cluster(sync_spec()));
     let running = Running::start(&api, brokers.port);
     eventually("the first leader", || brokers.leader()).await;
-    let objects = |api: &FakeApi| [SET, CONFIG].map(|path| api.get(path));
+    let config = config(&api).expect("there");
+    let objects = |api: &FakeApi| [SET, &config].map(|path| api.get(path).expect("there"));
     let before = objects(&api);
 
     let bad = [

@@ -9,14 +9,26 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{
     api::FakeApi,
     broker::{FakeGroup, ip},
-    context,
+    context, eventually,
 };
 
 pub(crate) const GROUP: &str = "/apis/mainstay.dev/v1alpha1/namespaces/default/brokergroups/orders-0";
 pub(crate) const CLUSTER: &str = "/apis/mainstay.dev/v1alpha1/namespaces/default/brokerclusters/orders";
 pub(crate) const SET: &str = "/apis/apps/v1/namespaces/default/statefulsets/orders-0";
-pub(crate) const CONFIG: &str = "/api/v1/namespaces/default/configmaps/orders-0-config";
 pub(crate) const SECRET: &str = "/api/v1/namespaces/default/secrets/orders-internal";
+
+/// Where the configuration lies that the StatefulSet's pods are made with.
+pub(crate) fn config(api: &FakeApi) -> Option<String> {
+    let volumes = api.get(SET)?["spec"]["template"]["spec"]["volumes"].clone();
+    let sources = volumes.as_array()?.iter().find(|volume| volume["name"] == "config")?["projected"].clone();
+    let name =
+        sources["sources"].as_array()?.iter().find_map(|source| source["configMap"]["name"].as_str())?;
+    Some(config_path(name))
+}
+
+pub(crate) fn config_path(name: &str) -> String {
+    format!("/api/v1/namespaces/default/configmaps/{name}")
+}
 
 pub(crate) fn pod_path(name: &str) -> String {
     format!("/api/v1/namespaces/default/pods/{name}")
@@ -52,6 +64,11 @@ pub(crate) fn put_pod(api: &FakeApi, group: &FakeGroup, ordinal: usize) {
 
 /// A pod made from this revision of the StatefulSet.
 pub(crate) fn put_pod_of(api: &FakeApi, group: &FakeGroup, ordinal: usize, revision: &str) {
+    put_pod_with(api, group, ordinal, revision, json!({ "containers": [] }));
+}
+
+/// The same, with a spec as the revision has it.
+pub(crate) fn put_pod_with(api: &FakeApi, group: &FakeGroup, ordinal: usize, revision: &str, spec: Value) {
     let name = group.pod(ordinal);
     api.put(&pod_path(&name), json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -59,7 +76,7 @@ pub(crate) fn put_pod_of(api: &FakeApi, group: &FakeGroup, ordinal: usize, revis
             "app.kubernetes.io/managed-by": "mainstay-operator", "mainstay.dev/cluster": "orders",
             "mainstay.dev/group": "0", "mainstay.dev/routable": "true", "controller-revision-hash": revision,
         } },
-        "spec": { "containers": [] },
+        "spec": spec,
         "status": { "podIP": ip(ordinal).to_string(), "conditions": [{ "type": "Ready", "status": "True" }] },
     }));
 }
@@ -86,6 +103,28 @@ pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String, 
     let found = conditions.iter().find(|condition| condition["type"] == type_)?;
     let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
     Some((text("status"), text("reason"), text("message")))
+}
+
+/// Another spec; its number tells versions apart that are the same otherwise.
+pub(crate) fn change(api: &FakeApi, mut spec: Value, version: u32) {
+    spec["failover"] = json!({ "delay": format!("{version}s") });
+    let mut object = api.get(CLUSTER).expect("there");
+    object["spec"] = spec;
+    api.put(CLUSTER, object);
+}
+
+/// Waits until the group's record has the newest spec: everything before it has been applied.
+pub(crate) async fn applied(api: &FakeApi, version: u32) {
+    let delay = format!("{version}s");
+    eventually("the newest spec on record", || {
+        api.get(GROUP).filter(|group| group["spec"]["failoverDelay"] == delay.as_str())
+    })
+    .await;
+    eventually("the status of the newest spec", || {
+        let object = api.get(CLUSTER)?;
+        (object["status"]["observedGeneration"] == object["metadata"]["generation"]).then_some(())
+    })
+    .await;
 }
 
 pub(crate) struct Running {

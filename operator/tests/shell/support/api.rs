@@ -1,5 +1,6 @@
 //! An API server in memory: objects with resource versions, compare-and-swap, the status subresource, merge patches and
-//! watches. Server-side apply is approximated by a merge. StatefulSets have the revision of their newest spec at once.
+//! watches. It allows what the chart does. Server-side apply is approximated by a merge. StatefulSets have the revision of
+//! their newest spec at once.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio_stream::StreamExt;
 
+use super::rights;
+
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ struct Store {
     version: u64,
     writes: Vec<(String, String)>,
     interfere: Option<String>,
+    asleep: bool,
 }
 
 /// See the module.
@@ -79,6 +83,22 @@ impl FakeApi {
         self.store.lock().expect("lock").interfere = Some(path.to_owned());
     }
 
+    /// From here on no controller sees what becomes of StatefulSets.
+    pub fn controllers_sleep(&self) {
+        self.store.lock().expect("lock").asleep = true;
+    }
+
+    /// They see it all again.
+    pub fn controllers_wake(&self) {
+        let mut store = self.store.lock().expect("lock");
+        store.asleep = false;
+        for (path, set) in store.objects.clone() {
+            if path.contains("/statefulsets/") {
+                store.objects.insert(path, seen(set));
+            }
+        }
+    }
+
     /// Method and path of every write since the last call.
     pub fn take_writes(&self) -> Vec<(String, String)> {
         std::mem::take(&mut self.store.lock().expect("lock").writes)
@@ -104,9 +124,8 @@ impl FakeApi {
         let changed = before.as_ref().is_none_or(|before| before["spec"] != object["spec"]);
         let generation = generation + i64::from(changed);
         object["metadata"]["generation"] = json!(generation);
-        if path.contains("/statefulsets/") {
-            let revision = format!("revision-{generation}");
-            object["status"] = json!({ "observedGeneration": generation, "updateRevision": revision });
+        if path.contains("/statefulsets/") && !store.asleep {
+            object = seen(object);
         }
         store.objects.insert(path.to_owned(), object.clone());
         let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
@@ -117,6 +136,9 @@ impl FakeApi {
     fn answer(&self, method: &Method, uri: &http::Uri, headers: &http::HeaderMap, body: &[u8]) -> Answer {
         let path = uri.path().trim_end_matches('?');
         let query = uri.query().unwrap_or_default();
+        if !rights::allow(method, path, query, is_collection(path)) {
+            return refuse(StatusCode::FORBIDDEN, "Forbidden");
+        }
         let mut store = self.store.lock().expect("lock");
         let (path, status) = match path.strip_suffix("/status") {
             Some(path) => (path, true),
@@ -195,6 +217,14 @@ impl FakeApi {
     }
 }
 
+/// A StatefulSet whose controller has seen it.
+fn seen(mut set: Value) -> Value {
+    let generation = set["metadata"]["generation"].clone();
+    let revision = format!("revision-{generation}");
+    set["status"] = json!({ "observedGeneration": generation, "updateRevision": revision });
+    set
+}
+
 /// Whether the object at `path` is listed under `collection`, which may span all namespaces.
 fn within(path: &str, collection: &str) -> bool {
     let (prefix, plural) = collection.rsplit_once('/').unwrap_or_default();
@@ -203,7 +233,15 @@ fn within(path: &str, collection: &str) -> bool {
 
 fn is_collection(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|last| {
-        ["pods", "brokerclusters", "brokergroups", "persistentvolumeclaims"].contains(&last)
+        [
+            "pods",
+            "brokerclusters",
+            "brokergroups",
+            "persistentvolumeclaims",
+            "configmaps",
+            "controllerrevisions",
+        ]
+        .contains(&last)
     })
 }
 

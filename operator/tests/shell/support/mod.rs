@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod broker;
+mod rights;
 
 use std::{sync::Arc, time::Duration};
 
