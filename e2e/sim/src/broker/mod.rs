@@ -334,7 +334,9 @@ impl Broker {
         let state = &self.state;
         self.requests.start_polls(scene.now, |receive| {
             let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
+            // What is refused is settled by a receive that takes nothing.
             state.ready(group, topic, &receive.queues, &receive.filter, stamp)
+                || state.refused(group, topic, &receive.queues, &receive.filter) > 0
         });
     }
 
