@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use mainstay_record::{LogIndex, Timestamp};
 
-use crate::handle::ReceiptHandle;
+use crate::delivery::handle::ReceiptHandle;
+use crate::delivery::verdicts::Verdicts;
+use crate::metadata::changes::MetadataChanges;
+use crate::metadata::names::{GroupName, TopicName};
+use crate::metadata::retry::RetryPolicy;
 use crate::metadata::{DeliveryOrder, Metadata, QueueCount, QueueId, QueueOffset, StartPosition, TopicKind};
-use crate::metadata_changes::MetadataChanges;
-use crate::names::{GroupName, TopicName};
-use crate::retry::RetryPolicy;
-use crate::ticket::{RecallHandle, TransactionId};
+use crate::pending::ticket::{RecallHandle, TransactionId};
 use crate::users::{ChangeUser, CreateUser, DeleteUser};
-use crate::verdicts::Verdicts;
 
 /// One record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::{Command, Decision};
-use crate::handle::ReceiptHandle;
+use crate::delivery::handle::ReceiptHandle;
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{ConsumerGroup, QueueId, QueueOffset, Topic, TopicKind};
-use crate::names::{GroupName, TopicName};
-use crate::ticket::{RecallHandle, TransactionId};
+use crate::pending::ticket::{RecallHandle, TransactionId};
 use crate::users::UserName;
 
 /// Answer to one command.

@@ -8,15 +8,15 @@ use mainstay_record::{GroupId, RecordId, Timestamp};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::codec::{PublishRoute, RoutedKind};
-use crate::halves::Half;
-use crate::index::Indexed;
-use crate::lane::Lane;
 use crate::metadata::{QueueId, QueueOffset, Revision};
 use crate::outcome::{Outcome, Place, Refusal};
+use crate::pending::halves::Half;
+use crate::pending::ticket::{RecallHandle, Ticket, TransactionId};
+use crate::pending::timers::Timer;
+use crate::queue::index::Indexed;
+use crate::queue::lane::Lane;
+use crate::queue::tags::TagId;
 use crate::state::{State, TopicState, find_topic_mut, unknown_queue};
-use crate::tags::TagId;
-use crate::ticket::{RecallHandle, Ticket, TransactionId};
-use crate::timers::Timer;
 use crate::window::Span;
 
 /// How long a message id is remembered, in milliseconds: one that is published again within this time is stored once.

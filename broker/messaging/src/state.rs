@@ -8,18 +8,18 @@ use mainstay_record::{GroupId, RecordId, Timestamp};
 
 use crate::codec::{self, DecodeError};
 use crate::command::Command;
-use crate::definitions::GroupState;
-use crate::halves::Halves;
-use crate::index::QueueIndex;
+use crate::delivery::subscription::Subscription;
+use crate::metadata::definitions::GroupState;
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{QueueId, Revision, Topic};
-use crate::names::{GroupName, TopicName};
 use crate::outcome::{Outcome, Refusal};
+use crate::pending::halves::Halves;
+use crate::pending::ticket::Ticket;
+use crate::pending::timers::Timers;
+use crate::pending::transactions::{ENDED, End};
 use crate::publishing::{MessageKey, SEEN, Went};
-use crate::subscription::Subscription;
-use crate::tags::TagTable;
-use crate::ticket::Ticket;
-use crate::timers::Timers;
-use crate::transactions::{ENDED, End};
+use crate::queue::index::QueueIndex;
+use crate::queue::tags::TagTable;
 use crate::users::{User, UserName};
 use crate::window::Window;
 

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::handle::{FIELDS_LEN, ReceiptHandle};
-use crate::ticket::{TICKET_LEN, Ticket};
+use crate::delivery::handle::{FIELDS_LEN, ReceiptHandle};
+use crate::pending::ticket::{TICKET_LEN, Ticket};
 
 /// Why a record is not a command. Fields are named.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

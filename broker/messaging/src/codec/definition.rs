@@ -4,12 +4,12 @@ use bytes::{BufMut, BytesMut};
 use mainstay_record::Timestamp;
 
 use crate::command::{CreateGroup, CreateTopic};
+use crate::metadata::changes::MetadataChanges;
+use crate::metadata::names::{GroupName, TopicName};
+use crate::metadata::retry::RetryPolicy;
 use crate::metadata::{
     ConsumerGroup, DeliveryOrder, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind,
 };
-use crate::metadata_changes::MetadataChanges;
-use crate::names::{GroupName, TopicName};
-use crate::retry::RetryPolicy;
 use crate::users::{self, UserName};
 use crate::wire::{DecodeError, Reader, WriteFields};
 

@@ -6,9 +6,9 @@ use mainstay_record::Timestamp;
 use crate::command::{
     Ack, ChangeInvisible, DeadLetter, Filter, QueueSelection, Receive, ResetGroup, ResetTo, SetOffset,
 };
+use crate::delivery::verdicts::Verdicts;
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{QueueId, QueueOffset};
-use crate::names::{GroupName, TopicName};
-use crate::verdicts::Verdicts;
 use crate::wire::{DecodeError, Reader, WriteFields};
 
 fn put_names(group: &GroupName, topic: &TopicName, out: &mut BytesMut) {

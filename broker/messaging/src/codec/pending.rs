@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::command::{Check, Decision, EndTransaction, NoteChecks, Recall};
-use crate::ticket::{RecallHandle, TransactionId};
+use crate::pending::ticket::{RecallHandle, TransactionId};
 use crate::wire::{DecodeError, Reader, WriteFields};
 
 pub(super) fn encode_end(end: &EndTransaction, out: &mut BytesMut) {

@@ -9,13 +9,13 @@ use mainstay_record::{RecordId, Timestamp};
 
 use super::{Asked, LifeEvent, What, Why};
 use crate::command::{Command, Receive, ResetTo};
-use crate::cursor::{Lease, Leases, held};
-use crate::handle::{ReceiptHandle, Token};
+use crate::delivery::cursor::{Lease, Leases, held};
+use crate::delivery::handle::{ReceiptHandle, Token};
 use crate::metadata::Revision;
-use crate::names::GroupName;
+use crate::metadata::names::GroupName;
+use crate::metadata::retry::RetryPolicy;
 use crate::outcome::AckError;
-use crate::retry::RetryPolicy;
-use crate::whereabouts::{Progress, QueuePlace};
+use crate::query::whereabouts::{Progress, QueuePlace};
 
 /// What was asked of one group, in the order of the log.
 #[derive(Debug, Default)]

@@ -19,11 +19,11 @@ use self::pending::Pending;
 pub use self::sent::{Sent, SentMessages};
 use crate::command::{Command, Publish, Receive};
 use crate::metadata::Revision;
-use crate::names::GroupName;
+use crate::metadata::names::GroupName;
+use crate::metadata::retry::RetryPolicy;
 use crate::outcome::{AckError, RecallError, TransactionError};
-use crate::retry::RetryPolicy;
+use crate::query::whereabouts::Whereabouts;
 use crate::state::State;
-use crate::whereabouts::Whereabouts;
 
 /// Something that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,12 +7,12 @@ use mainstay_record::{GroupId, RecordId, Timestamp};
 
 use super::{Asked, LifeEvent, What, Why};
 use crate::command::{Command, Decision, EndTransaction, MessageKind, NoteChecks, Publish, Recall};
-use crate::halves::Half;
+use crate::metadata::names::TopicName;
 use crate::metadata::{QueueId, Revision};
-use crate::names::TopicName;
 use crate::outcome::{RecallError, TransactionError};
-use crate::tags::TagId;
-use crate::whereabouts::Whereabouts;
+use crate::pending::halves::Half;
+use crate::query::whereabouts::Whereabouts;
+use crate::queue::tags::TagId;
 
 /// What it waits for.
 #[derive(Debug)]

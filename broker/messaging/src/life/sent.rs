@@ -5,7 +5,7 @@
 
 use mainstay_record::Timestamp;
 
-use crate::names::TopicName;
+use crate::metadata::names::TopicName;
 use crate::publishing::SEEN;
 
 /// Follows the messages of a log, for one id.

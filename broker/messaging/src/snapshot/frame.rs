@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 
 use super::SnapshotError;
-use crate::tags::MAX_TAG_BYTES;
+use crate::queue::tags::MAX_TAG_BYTES;
 
 const MAGIC: [u8; 3] = *b"MSS";
 const VERSION: u8 = 2;

@@ -8,7 +8,7 @@ use mainstay_record::GroupId;
 
 use super::frame::{PART_BYTES, Sealer};
 use super::item::{Header, Item, Totals};
-use crate::cursor::Cursor;
+use crate::delivery::cursor::Cursor;
 use crate::state::{State, TopicState};
 
 /// A state as it was when it was frozen. The state itself goes on: of what both share, it copies a part of at most a

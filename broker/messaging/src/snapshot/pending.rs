@@ -4,13 +4,13 @@ use bytes::{BufMut, BytesMut};
 use mainstay_record::{RecordId, Timestamp};
 
 use super::item::{put_record, record};
-use crate::halves::Half;
 use crate::metadata::{QueueId, QueueOffset, Revision};
+use crate::pending::halves::Half;
+use crate::pending::ticket::{TICKET_LEN, Ticket};
+use crate::pending::timers::Timer;
+use crate::pending::transactions::End;
 use crate::publishing::{MessageKey, Went};
-use crate::tags::TagId;
-use crate::ticket::{TICKET_LEN, Ticket};
-use crate::timers::Timer;
-use crate::transactions::End;
+use crate::queue::tags::TagId;
 use crate::wire::{DecodeError, Reader};
 
 pub(super) const TIMER: u8 = 11;

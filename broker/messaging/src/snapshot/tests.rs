@@ -11,20 +11,20 @@ use proptest::sample::Index;
 use super::frame::Sealer;
 use super::item::{Header, Item, Totals};
 use super::{Restore, SnapshotError};
-use crate::chunk::{Chunk, Indexed};
 use crate::command::{
     Command, CreateGroup, CreateTopic, Encoding, Filter, MessageKind, Publish, QueueSelection, Receive,
 };
-use crate::cursor::{Lease, Leases};
-use crate::definitions::{GroupState, Since};
-use crate::handle::Token;
+use crate::delivery::cursor::{Lease, Leases};
+use crate::delivery::handle::Token;
+use crate::metadata::definitions::{GroupState, Since};
+use crate::metadata::names::{GroupName, TopicName};
+use crate::metadata::retry::RetryPolicy;
 use crate::metadata::{
     ConsumerGroup, DeliveryOrder, QueueCount, QueueId, Revision, StartPosition, Topic, TopicKind,
 };
-use crate::names::{GroupName, TopicName};
-use crate::retry::RetryPolicy;
+use crate::queue::chunk::{Chunk, Indexed};
+use crate::queue::tags::TagId;
 use crate::state::State;
-use crate::tags::TagId;
 use crate::users::{Rights, User, UserName, UserSecret};
 
 fn restored(payloads: &[BytesMut]) -> Result<State, SnapshotError> {

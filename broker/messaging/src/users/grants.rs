@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::names::{DERIVED_TOPIC_PREFIXES, GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, TopicName};
+use crate::metadata::names::{DERIVED_TOPIC_PREFIXES, GroupName, MAX_GROUP_LEN, MAX_TOPIC_LEN, TopicName};
 
 /// Grants that one user may have.
 pub const MAX_GRANTS: usize = 256;

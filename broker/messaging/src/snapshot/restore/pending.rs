@@ -2,8 +2,8 @@
 
 use super::{At, Builder, SnapshotError, invalid, read};
 use crate::metadata::{QueueId, Revision};
+use crate::queue::tags::TagId;
 use crate::snapshot::pending::{ended, half, seen, timer};
-use crate::tags::TagId;
 use crate::wire::Reader;
 
 impl Builder {

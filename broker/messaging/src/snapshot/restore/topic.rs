@@ -1,17 +1,17 @@
 //! One topic: its tags, queues and subscriptions, each complete before the next begins.
 
 use super::{SnapshotError, invalid, read};
-use crate::chunk::Chunk;
-use crate::concurrent::Concurrent;
-use crate::cursor::Cursor;
-use crate::handle::Token;
-use crate::index::QueueIndex;
+use crate::delivery::concurrent::Concurrent;
+use crate::delivery::cursor::Cursor;
+use crate::delivery::handle::Token;
+use crate::delivery::ordered::Ordered;
+use crate::delivery::subscription::Subscription;
 use crate::metadata::{DeliveryOrder, Revision, Topic};
-use crate::ordered::Ordered;
+use crate::queue::chunk::Chunk;
+use crate::queue::index::QueueIndex;
+use crate::queue::tags::TagTable;
 use crate::snapshot::item;
 use crate::state::TopicState;
-use crate::subscription::Subscription;
-use crate::tags::TagTable;
 use crate::wire::Reader;
 
 /// A subscription whose cursors are not all there yet.

@@ -6,9 +6,9 @@
 
 use mainstay_record::GroupId;
 
-use crate::definitions::{GroupState, Since};
+use crate::metadata::definitions::{GroupState, Since};
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{Metadata, Revision};
-use crate::names::{GroupName, TopicName};
 use crate::outcome::{Outcome, Refusal};
 use crate::state::State;
 use crate::users::UserName;

@@ -5,8 +5,8 @@ use mainstay_planted::{Fault, planted};
 use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::{Elapse, Recall};
-use crate::index::Indexed;
 use crate::outcome::{Outcome, RecallError, Refusal};
+use crate::queue::index::Indexed;
 use crate::state::{State, find_topic_mut};
 
 impl State {

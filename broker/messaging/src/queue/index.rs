@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
-use crate::chunk::Chunk;
-use crate::lane::Lane;
 use crate::metadata::QueueOffset;
-use crate::tags::{TagId, TagMatch, TagTable};
+use crate::queue::chunk::Chunk;
+use crate::queue::lane::Lane;
+use crate::queue::tags::{TagId, TagMatch, TagTable};
 
-pub(crate) use crate::chunk::Indexed;
+pub(crate) use crate::queue::chunk::Indexed;
 
 /// Offsets that a queue can have at all: what clients take for one.
 const MAX_OFFSET: u64 = i64::MAX as u64;

@@ -7,15 +7,15 @@
 use mainstay_record::{GroupId, RecordId, Timestamp};
 
 use crate::command::{CreateGroup, CreateTopic, DeleteGroup, RaiseVersion};
-use crate::index::QueueIndex;
+use crate::delivery::subscription::Subscription;
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{
     ConsumerGroup, Metadata, QueueCount, Revision, StartPosition, Topic, TopicKind, queue_share,
 };
-use crate::names::{GroupName, TopicName};
 use crate::outcome::{Outcome, Refusal};
+use crate::queue::index::QueueIndex;
+use crate::queue::tags::TagTable;
 use crate::state::{State, TopicState};
-use crate::subscription::Subscription;
-use crate::tags::TagTable;
 
 /// Where several broker groups follow it, a version has the number of its epoch above as many bits for its changes.
 const EPOCH_SHIFT: u32 = 32;

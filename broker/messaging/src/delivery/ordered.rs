@@ -18,12 +18,12 @@ use std::sync::Arc;
 use mainstay_planted::{Fault, planted};
 use mainstay_record::Timestamp;
 
-use crate::cursor::{Lease, Leases, MAX_UNACKED, Taken, Taking, is_due};
-use crate::handle::Token;
-use crate::index::QueueIndex;
-use crate::lane::Lane;
+use crate::delivery::cursor::{Lease, Leases, MAX_UNACKED, Taken, Taking, is_due};
+use crate::delivery::handle::Token;
 use crate::metadata::QueueId;
-use crate::tags::TagMatch;
+use crate::queue::index::QueueIndex;
+use crate::queue::lane::Lane;
+use crate::queue::tags::TagMatch;
 
 /// Before every time there is.
 const NOW: Timestamp = Timestamp(0);

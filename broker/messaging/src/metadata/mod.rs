@@ -1,13 +1,18 @@
 //! Topics and consumer groups as they are defined, without what happens in them, and how a topic's queues are
 //! spread over the broker groups.
 
+pub(crate) mod changes;
+pub(crate) mod definitions;
+pub(crate) mod names;
+pub(crate) mod retry;
+
 use std::collections::BTreeSet;
 
 use mainstay_record::{GroupId, Timestamp};
 
-use crate::lane;
-use crate::names::{GroupName, TopicName};
-use crate::retry::RetryPolicy;
+use crate::metadata::names::{GroupName, TopicName};
+use crate::metadata::retry::RetryPolicy;
+use crate::queue::lane;
 use crate::users::User;
 
 /// Queues that one topic may have over all broker groups.

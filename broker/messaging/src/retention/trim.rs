@@ -6,8 +6,8 @@
 use mainstay_planted::{Fault, planted};
 use mainstay_record::LogIndex;
 
-use crate::index::QueueIndex;
 use crate::outcome::Outcome;
+use crate::queue::index::QueueIndex;
 use crate::state::{State, TopicState};
 
 impl State {

@@ -6,15 +6,15 @@ use mainstay_record::{GroupId, RecordId, Timestamp};
 use crate::command::{
     Ack, ChangeInvisible, DeadLetter, Filter, QueueSelection, Receive, ResetGroup, ResetTo, SetOffset,
 };
-use crate::cursor::{Changed, Cursor, Taking, held};
-use crate::handle::{ReceiptHandle, Token};
-use crate::index::{Indexed, QueueIndex};
+use crate::delivery::cursor::{Changed, Cursor, Taking, held};
+use crate::delivery::handle::{ReceiptHandle, Token};
+use crate::delivery::subscription::{Precedence, Subscription};
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{ConsumerGroup, QueueId, Revision};
-use crate::names::{GroupName, TopicName};
 use crate::outcome::{AckError, Outcome, Refusal};
+use crate::queue::index::{Indexed, QueueIndex};
+use crate::queue::tags::TagId;
 use crate::state::{State, TopicState, find_group, find_topic_mut, unknown_queue};
-use crate::subscription::{Precedence, Subscription};
-use crate::tags::TagId;
 
 impl State {
     pub(crate) fn receive(

@@ -4,12 +4,12 @@ use mainstay_planted::{Fault, planted};
 use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::{Decision, EndTransaction, NoteChecks};
-use crate::index::Indexed;
+use crate::metadata::names::TopicName;
 use crate::metadata::{QueueId, QueueOffset};
-use crate::names::TopicName;
 use crate::outcome::{Ended, Outcome, Refusal, TransactionError};
+use crate::pending::ticket::{Ticket, TransactionId};
+use crate::queue::index::Indexed;
 use crate::state::{State, TopicState, find_topic_mut};
-use crate::ticket::{Ticket, TransactionId};
 use crate::window::Span;
 
 /// How long the end of a transaction is remembered, for those who end it again.

@@ -2,9 +2,9 @@
 
 use mainstay_record::{RecordId, Timestamp};
 
-use crate::handle::ReceiptHandle;
+use crate::delivery::handle::ReceiptHandle;
+use crate::metadata::names::{GroupName, TopicName};
 use crate::metadata::{QueueId, QueueOffset, Revision};
-use crate::names::{GroupName, TopicName};
 use crate::state::{State, TopicState};
 
 /// What waits for a message that is in no queue yet.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use mainstay_planted::{Fault, planted};
 use mainstay_record::Timestamp;
 
-use crate::cursor::{Lease, Leases, MAX_UNACKED, Taken, Taking, is_due};
-use crate::index::QueueIndex;
+use crate::delivery::cursor::{Lease, Leases, MAX_UNACKED, Taken, Taking, is_due};
 use crate::metadata::QueueId;
-use crate::tags::TagMatch;
+use crate::queue::index::QueueIndex;
+use crate::queue::tags::TagMatch;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Concurrent {

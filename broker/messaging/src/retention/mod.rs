@@ -3,6 +3,8 @@
 //! Whole segments only, since space comes back with whole segments only; oldest first, and never the newest. What is
 //! older than the promised age goes, consumed or not. To stay below a size, only what every group has consumed goes.
 
+pub(crate) mod trim;
+
 use mainstay_record::{LogIndex, Timestamp};
 
 /// What is kept. Without limits, everything.

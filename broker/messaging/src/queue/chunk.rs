@@ -7,8 +7,8 @@
 use bytes::{BufMut, BytesMut};
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
-use crate::lane::Lane;
-use crate::tags::{TagId, TagTable};
+use crate::queue::lane::Lane;
+use crate::queue::tags::{TagId, TagTable};
 use crate::wire::{DecodeError, Reader};
 
 pub(crate) const CHUNK_ENTRIES: usize = 1024;

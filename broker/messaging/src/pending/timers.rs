@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
 use crate::metadata::{QueueId, Revision};
-use crate::runs::{Item, Runs};
-use crate::tags::TagId;
+use crate::pending::runs::{Item, Runs};
+use crate::queue::tags::TagId;
 
 /// A delayed message. In order of delivery, then as they were stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

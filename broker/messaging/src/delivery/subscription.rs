@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 
 use mainstay_record::Timestamp;
 
-use crate::candidates::Candidate;
 use crate::command::QueueSelection;
-use crate::cursor::{Cursor, Taken, Taking, is_due};
-use crate::handle::Token;
-use crate::index::QueueIndex;
-use crate::lane;
+use crate::delivery::candidates::Candidate;
+use crate::delivery::cursor::{Cursor, Taken, Taking, is_due};
+use crate::delivery::handle::Token;
 use crate::metadata::{DeliveryOrder, QueueId, QueueOffset, TopicKind};
+use crate::queue::index::QueueIndex;
+use crate::queue::lane;
 
 /// Receives whose attempt ids are remembered.
 pub(crate) const MAX_ATTEMPTS: usize = 128;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mainstay_record::{LogIndex, RecordId, Timestamp};
 
 use crate::metadata::{QueueId, Revision};
-use crate::tags::TagId;
+use crate::queue::tags::TagId;
 
 /// Until a producer is asked for the first time, where the message does not say, in milliseconds.
 pub const FIRST_CHECK_MS: u64 = 6_000;

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use mainstay_planted::{Fault, planted};
 use mainstay_record::{GroupId, Timestamp};
 
-use crate::concurrent::Concurrent;
-use crate::handle::{ReceiptHandle, Token};
-use crate::index::{Indexed, QueueIndex};
-use crate::lane::Lane;
+use crate::delivery::concurrent::Concurrent;
+use crate::delivery::handle::{ReceiptHandle, Token};
+use crate::delivery::ordered::Ordered;
+use crate::delivery::verdicts::Verdicts;
 use crate::metadata::{DeliveryOrder, QueueId, QueueOffset, Revision};
-use crate::ordered::Ordered;
 use crate::outcome::{AckError, Delivery};
-use crate::tags::TagMatch;
-use crate::verdicts::Verdicts;
+use crate::queue::index::{Indexed, QueueIndex};
+use crate::queue::lane::Lane;
+use crate::queue::tags::TagMatch;
 
 /// Unacknowledged messages of one consumer group in one queue, after which nothing new is delivered from it.
 pub const MAX_UNACKED: usize = 10_000;

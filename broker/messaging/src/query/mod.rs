@@ -1,14 +1,16 @@
 //! Read-only questions to the state: what a long poll waits for, what people look at.
 
+pub(crate) mod whereabouts;
+
 use std::ops::Range;
 
 use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::{Filter, QueueSelection};
-use crate::cursor::{Cursor, MAX_UNACKED};
-use crate::definitions::GroupState;
+use crate::delivery::cursor::{Cursor, MAX_UNACKED};
+use crate::metadata::definitions::GroupState;
+use crate::metadata::names::TopicName;
 use crate::metadata::{ConsumerGroup, Metadata, QueueId, QueueOffset, Revision, Topic};
-use crate::names::TopicName;
 use crate::state::{State, TopicState};
 
 /// How far a consumer group is in one queue.

@@ -3,9 +3,9 @@
 use mainstay_record::{RecordId, Timestamp};
 
 use crate::command::Receive;
+use crate::delivery::subscription::{Precedence, Subscription};
 use crate::metadata::{QueueId, QueueOffset, Revision};
 use crate::state::State;
-use crate::subscription::{Precedence, Subscription};
 
 /// The next messages for a receive, in the order in which it would come to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
