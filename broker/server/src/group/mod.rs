@@ -14,6 +14,7 @@ mod error;
 pub(crate) mod fuzzing;
 mod handle;
 mod identity;
+mod inbox;
 mod input;
 mod judging;
 mod loss;

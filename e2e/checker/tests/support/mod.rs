@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_checker::{
     Ack, Client, Delivery, Filter, History, Interval, Kind, Moment, Order, Outcome, Position, Receipt,
-    Receive, Report, Role, Send, Settling,
+    Receive, Report, Role, Send, Settling, check,
 };
 
 pub(crate) const MILLISECOND: u64 = 1_000_000;
@@ -133,4 +133,11 @@ pub(crate) use assert_only;
 #[track_caller]
 pub(crate) fn assert_clean(report: &Report) {
     assert!(report.passed(), "{report}");
+}
+
+/// The clean scenario changed by `plant`.
+pub(crate) fn report(plant: impl FnOnce(&mut Scenario)) -> Report {
+    let mut scenario = Scenario::clean();
+    plant(&mut scenario);
+    check(&scenario.histories())
 }

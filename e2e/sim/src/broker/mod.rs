@@ -8,6 +8,7 @@ mod apply;
 mod control;
 mod disk;
 mod entries;
+mod proposing;
 mod recovery;
 mod refill;
 mod requests;
@@ -15,17 +16,18 @@ mod retention;
 mod snapshots;
 mod start;
 mod timers;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use mainstay_consensus::{Action, Core, Event, Message, Moment, Role, View};
-use mainstay_messaging::{Command, LogClock, State, TransactionId};
-use mainstay_record::{BatchKind, EntryId, GroupId, LogIndex, LogPosition, NodeId, Timestamp};
+use mainstay_messaging::{LogClock, State, TransactionId};
+use mainstay_record::{EntryId, GroupId, LogIndex, LogPosition, NodeId, Timestamp};
 use mainstay_storage::{DataFolder, Flush, MemFileSystem, StateFile};
 
 use self::disk::Disk;
 use self::refill::{Gift, Marker, Taking};
-use self::requests::{Requests, Waiter};
+use self::requests::Requests;
 use self::snapshots::Snapshots;
 use self::timers::UnderWay;
 use crate::oracle::Oracle;
@@ -38,8 +40,6 @@ pub(crate) use self::entries::Entries;
 pub(crate) use self::refill::Refill;
 pub(crate) use self::start::{StartFailure, found};
 
-/// Batches of the own log that may be on their way to the disk.
-const MAX_UNPERSISTED_BATCHES: u64 = 4;
 const GROUP: GroupId = GroupId::METADATA;
 
 /// What a broker may look at and where it puts what it does.
@@ -249,39 +249,6 @@ impl Broker {
         }
     }
 
-    fn request(&mut self, request: Request, scene: &mut Scene<'_>) {
-        let Request { id, command, wait, .. } = request;
-        let poll = matches!(command, Command::Receive(_));
-        if let Some(refusal) = self.refusal(poll, scene) {
-            scene.effects.push(Effect::Reply { request: id, reply: refusal });
-            return;
-        }
-        let until = scene.now.plus(std::time::Duration::from_micros(wait));
-        let poll_until = poll.then_some(until);
-        let waiter = Waiter { request: id, command, since: scene.now, poll_until, slot: 0 };
-        if poll { self.requests.add_poll(waiter) } else { self.requests.add(waiter) }
-    }
-
-    /// Why nothing may be asked of this broker now; what is refused here leaves no trace.
-    fn refusal(&self, poll: bool, scene: &Scene<'_>) -> Option<Reply> {
-        let serving = self.view.serving || scene.plan.bug == Some(Bug::ServeAfterLease);
-        if self.failed.is_some() {
-            Some(Reply::Unknown("the log has failed"))
-        } else if matches!(self.stopping, Stopping::Draining { .. }) {
-            Some(Reply::NotHere { leader: None })
-        } else if self.view.role != Role::Leader || ((poll || self.lease_rules_writes()) && !serving) {
-            Some(Reply::NotHere { leader: self.view.leader.filter(|leader| *leader != self.id) })
-        } else {
-            None
-        }
-    }
-
-    /// Where one copy commits, only the lease keeps an old leader from accepting.
-    fn lease_rules_writes(&self) -> bool {
-        let membership = &self.view.membership;
-        membership.write_quorum() == 1 && membership.members().len() > 1
-    }
-
     fn disk_event(&mut self, event: DiskEvent, scene: &mut Scene<'_>) {
         if self.refill_progress(&event, scene) {
             return;
@@ -322,56 +289,6 @@ impl Broker {
             }
             text
         })
-    }
-
-    /// Takes the polls that the state says can be answered.
-    fn start_polls(&mut self, scene: &Scene<'_>) {
-        let serving = self.view.serving || scene.plan.bug == Some(Bug::ServeAfterLease);
-        if !self.caught_up || self.applied < self.committed || !serving {
-            return;
-        }
-        let stamp = self.stamp(scene);
-        let state = &self.state;
-        self.requests.start_polls(scene.now, |receive| {
-            let (group, topic) = (receive.group.as_str(), receive.topic.as_str());
-            // What is refused is settled by a receive that takes nothing.
-            state.ready(group, topic, &receive.queues, &receive.filter, stamp)
-                || state.refused(group, topic, &receive.queues, &receive.filter) > 0
-        });
-    }
-
-    /// Seals what waits into batches, while a write quorum is in touch.
-    fn propose(&mut self, scene: &mut Scene<'_>) {
-        while self.requests.has_waiting()
-            && self.core.view(scene.now).quorum_reachable
-            && self.unpersisted() < MAX_UNPERSISTED_BATCHES
-        {
-            let Some(id) = self.core.next_entry() else { return };
-            let Some((builder, waiters)) = self.requests.next_batch() else { return };
-            let batch = builder.seal(BatchKind::Data, GROUP, id, self.tail.end, self.stamp(scene));
-            self.requests.proposed(id, waiters);
-            self.step(Event::Propose { batch }, scene);
-        }
-    }
-
-    fn unpersisted(&self) -> u64 {
-        self.core.next_entry().map_or(0, |next| next.index.0.saturating_sub(self.persisted.0 + 1))
-    }
-
-    /// Timestamp of a batch made now: never before the one before it.
-    pub(super) fn stamp(&self, scene: &Scene<'_>) -> Timestamp {
-        self.log_clock.now(scene.wall, scene.now.0)
-    }
-
-    fn expire(&mut self, scene: &mut Scene<'_>) {
-        let mut replies = Vec::new();
-        self.requests.expire(scene.now, self.persisted, &mut replies);
-        self.reply_all(replies, scene);
-    }
-
-    fn reply_all(&self, replies: Vec<(RequestId, Reply)>, scene: &mut Scene<'_>) {
-        let effects = replies.into_iter().map(|(request, reply)| Effect::Reply { request, reply });
-        scene.effects.extend(effects);
     }
 
     /// When the next turn is due without an input, by the own clock.
@@ -438,67 +355,5 @@ impl Broker {
         self.requests.refuse_all(&Reply::Unknown("the log has failed"), "the log has failed", &mut replies);
         self.reply_all(replies, scene);
         scene.effects.push(Effect::Fatal(reason));
-    }
-
-    pub(crate) fn core(&self) -> &Core {
-        &self.core
-    }
-
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Where the log begins: behind this entry.
-    pub(crate) fn base(&self) -> EntryId {
-        self.disk.as_ref().map_or(EntryId::ZERO, |disk| disk.base().last)
-    }
-
-    /// What the log holds, written or not.
-    pub(crate) const fn entries(&self) -> &Entries {
-        &self.entries
-    }
-
-    /// The last entry, written or not.
-    pub(crate) fn last(&self) -> EntryId {
-        self.tail.id
-    }
-
-    /// Whether its word counts in elections.
-    pub(crate) fn counts(&self) -> bool {
-        self.core.view(Moment(std::time::Duration::ZERO)).standing.caught_up
-    }
-
-    /// Whether the log is being taken over from the leader.
-    pub(crate) fn is_refilling(&self) -> bool {
-        self.taking.is_some()
-    }
-
-    pub(crate) fn applied(&self) -> LogIndex {
-        self.applied
-    }
-
-    /// Whether this node serves clients now.
-    pub(crate) fn serves(&self, now: Moment) -> bool {
-        self.failed.is_none() && self.core.serving(now)
-    }
-
-    /// The batches that this node has put aside.
-    pub(crate) fn quarantined_batches(&self) -> Result<Vec<mainstay_record::Batch>, String> {
-        let files = self.disk.iter().flat_map(Disk::quarantined);
-        let loaded = files.map(|file| file.load(&self.fs).map_err(|error| error.to_string()));
-        Ok(loaded.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-    }
-
-    /// The batches of the own log, as a reader finds them.
-    pub(crate) fn batches(&self) -> Result<Vec<mainstay_record::Batch>, String> {
-        let mut all = Vec::new();
-        let (mut next, last) = (self.entries.base().next(), self.tail.id.index);
-        while next <= last {
-            let part = self.read(next, last)?;
-            next =
-                part.last().map(mainstay_record::Batch::index).ok_or("the log ends before its end")?.next();
-            all.extend(part);
-        }
-        Ok(all)
     }
 }
