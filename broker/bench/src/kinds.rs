@@ -2,7 +2,7 @@
 //! broker's memory grows with.
 //!
 //! One broker, flush Sync. A transaction is two calls, a consumed message a share of a receive and of an
-//! acknowledgement of 32.
+//! acknowledgement of 32, or of as many as a filter left of what was looked at.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -12,6 +12,7 @@ use mainstay_proto::control::TopicType;
 use mainstay_proto::rocketmq::{Message, MessageType};
 
 use crate::config::Flush;
+use crate::consuming::{self, Consumption};
 use crate::figures::Figures;
 use crate::load::{self, Shape};
 use crate::memory;
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     Delay,
     /// And committed.
     Transaction,
+    /// For filters to choose from; what it costs to send is not measured.
+    Choice,
 }
 
 impl Kind {
@@ -43,6 +46,7 @@ impl Kind {
             Self::Fifo(groups) => format!("FIFO, {groups} message groups"),
             Self::Delay => "DELAY, due in an hour".to_owned(),
             Self::Transaction => "TRANSACTION, sent and committed".to_owned(),
+            Self::Choice => "NORMAL, with a tag and properties".to_owned(),
         }
     }
 
@@ -52,6 +56,7 @@ impl Kind {
             Self::Fifo(_) => ("bench-fifo", TopicType::Fifo),
             Self::Delay => ("bench-delay", TopicType::Delay),
             Self::Transaction => ("bench-transaction", TopicType::Transaction),
+            Self::Choice => consuming::CHOICE,
         }
     }
 
@@ -61,6 +66,7 @@ impl Kind {
         let system = message.system_properties.get_or_insert_default();
         match self {
             Self::Normal => {}
+            Self::Choice => return consuming::choice(message),
             Self::Fifo(groups) => {
                 system.message_type = MessageType::Fifo.into();
                 system.message_group = Some(format!("group-{}", rand::random::<u32>() % groups));
@@ -87,7 +93,7 @@ pub(crate) async fn measure(
     let ceiling = process::start_ceiling().await?;
     let broker = BrokerProcess::start(program, directory, Flush::Sync).await?;
     let target = Target::of(&broker).await?;
-    for kind in [Kind::Normal, Kind::Fifo(1), Kind::Delay, Kind::Transaction] {
+    for kind in [Kind::Normal, Kind::Fifo(1), Kind::Delay, Kind::Transaction, Kind::Choice] {
         target.create_topic(kind.topic().0, kind.topic().1, QUEUES).await?;
     }
     let mut rows: Vec<(String, Vec<Figures>)> = Vec::new();
@@ -101,8 +107,11 @@ pub(crate) async fn measure(
         for kind in Kind::ALL {
             note(&mut rows, kind.title(), target.load(kind, shape).await?);
         }
-        let figures = target.consume(shape, &format!("round-{round}")).await?;
-        note(&mut rows, "received and acknowledged, 32 at a time".into(), figures);
+        for consumption in Consumption::EACH {
+            let group = format!("{consumption:?}-{round}");
+            let figures = target.consume(consumption, shape, &group).await?;
+            note(&mut rows, consumption.title().into(), figures);
+        }
     }
     print_rates(shape, &rows);
     drop(broker);

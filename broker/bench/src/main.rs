@@ -6,6 +6,7 @@
 
 mod ceiling;
 mod config;
+mod consuming;
 mod disk;
 mod figures;
 mod group;

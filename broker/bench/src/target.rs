@@ -9,21 +9,21 @@ use mainstay_proto::control::{CreateTopicRequest, Topic, TopicType};
 use mainstay_proto::rocketmq::messaging_service_client::MessagingServiceClient;
 use mainstay_proto::rocketmq::receive_message_response::Content;
 use mainstay_proto::rocketmq::{
-    AckMessageEntry, AckMessageRequest, Code, EndTransactionRequest, FilterExpression, FilterType,
-    MessageQueue, ReceiveMessageRequest, Resource, SendMessageRequest, SystemProperties,
-    TransactionResolution,
+    AckMessageEntry, AckMessageRequest, Code, EndTransactionRequest, FilterExpression, MessageQueue,
+    ReceiveMessageRequest, Resource, SendMessageRequest, SystemProperties, TransactionResolution,
 };
 use tonic::Request;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::consuming::Consumption;
 use crate::figures::{Figures, Latencies};
 use crate::kinds::Kind;
 use crate::load::Shape;
 use crate::process::BrokerProcess;
 
 /// Messages of one receive.
-const RECEIVE: i32 = 32;
+pub(crate) const RECEIVE: i32 = 32;
 /// Messages of one call where many are stored beforehand.
 const BATCH: usize = 500;
 
@@ -44,6 +44,10 @@ impl Target {
                 .max_decoding_message_size(usize::MAX),
             admin: AdminClient::new(connect(broker.ports().internal).await?),
         })
+    }
+
+    pub(crate) fn client(&self) -> MessagingServiceClient<Channel> {
+        self.client.clone()
     }
 
     pub(crate) async fn create_topic(&self, name: &str, kind: TopicType, queues: u32) -> anyhow::Result<()> {
@@ -114,7 +118,9 @@ impl Target {
         let mut client = self.client.clone();
         let mut held = 0;
         while held < count {
-            let got = receive(&mut client, Kind::Normal.topic().0, "keepers").await?.len();
+            let got = receive(&mut client, Kind::Normal.topic().0, "keepers", Consumption::All.filter())
+                .await?
+                .len();
             ensure!(got > 0, "only {held} messages were delivered");
             held += got;
         }
@@ -135,7 +141,8 @@ impl Target {
         let mut latencies = Latencies::new()?;
         let mut seen = 0;
         while seen < count as usize {
-            let got = receive(&mut self.client.clone(), Kind::Delay.topic().0, "timers").await?;
+            let got = receive(&mut self.client(), Kind::Delay.topic().0, "timers", Consumption::All.filter())
+                .await?;
             let now = SystemTime::now();
             for system in &got {
                 let due = SystemTime::try_from(system.delivery_timestamp.context("no delivery time")?)?;
@@ -148,33 +155,6 @@ impl Target {
             seen += got.len();
         }
         Ok(latencies.figures(1, Duration::from_secs(1)))
-    }
-
-    /// Receives and acknowledges what is stored in the topic of normal messages.
-    pub(crate) async fn consume(&self, shape: &Shape, group: &str) -> anyhow::Result<Figures> {
-        let messages = (shape.duration.as_secs() as usize + 1) * 200_000;
-        self.store(Kind::Normal, messages).await?;
-        let until = Instant::now() + shape.duration;
-        let workers = (0..shape.in_flight / 8).map(|_| {
-            let (mut client, group) = (self.client.clone(), group.to_owned());
-            tokio::spawn(async move {
-                let mut latencies = Latencies::new()?;
-                while Instant::now() < until {
-                    let before = Instant::now();
-                    let got = receive(&mut client, Kind::Normal.topic().0, &group).await?;
-                    let handles: Vec<String> =
-                        got.into_iter().filter_map(|system| system.receipt_handle).collect();
-                    let full = handles.len() == RECEIVE as usize;
-                    acknowledge(&mut client, &group, handles).await?;
-                    // A batch that is not full says that the stored ones were too few; it is no measure.
-                    if full {
-                        latencies.record(before.elapsed())?;
-                    }
-                }
-                anyhow::Ok(latencies)
-            })
-        });
-        joined(workers.collect(), RECEIVE as usize, shape.duration).await
     }
 }
 
@@ -212,18 +192,16 @@ async fn one(client: &mut MessagingServiceClient<Channel>, kind: Kind, body: &By
     Ok(())
 }
 
-async fn receive(
+pub(crate) async fn receive(
     client: &mut MessagingServiceClient<Channel>,
     topic: &str,
     group: &str,
+    filter: FilterExpression,
 ) -> anyhow::Result<Vec<SystemProperties>> {
     let request = ReceiveMessageRequest {
         group: Some(resource(group)),
         message_queue: Some(MessageQueue { topic: Some(resource(topic)), id: -1, ..MessageQueue::default() }),
-        filter_expression: Some(FilterExpression {
-            r#type: FilterType::Tag.into(),
-            expression: "*".to_owned(),
-        }),
+        filter_expression: Some(filter),
         batch_size: RECEIVE,
         invisible_duration: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
         long_polling_timeout: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
@@ -241,8 +219,9 @@ async fn receive(
     Ok(received)
 }
 
-async fn acknowledge(
+pub(crate) async fn acknowledge(
     client: &mut MessagingServiceClient<Channel>,
+    topic: &str,
     group: &str,
     handles: Vec<String>,
 ) -> anyhow::Result<()> {
@@ -252,7 +231,7 @@ async fn acknowledge(
     let entry = |receipt_handle| AckMessageEntry { receipt_handle, ..AckMessageEntry::default() };
     let request = AckMessageRequest {
         group: Some(resource(group)),
-        topic: Some(resource(Kind::Normal.topic().0)),
+        topic: Some(resource(topic)),
         entries: handles.into_iter().map(entry).collect(),
     };
     check(client.ack_message(call(request)).await?.into_inner().status.as_ref())
