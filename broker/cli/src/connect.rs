@@ -19,6 +19,7 @@ use tonic::{Request, Status};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
 pub(crate) struct Target {
     /// Client address of a broker.
     #[arg(long, global = true, env = "MAINSTAY_ENDPOINT", default_value = "127.0.0.1:8081")]

@@ -22,6 +22,7 @@ pub(crate) enum DeadLetterCommand {
     /// Look at dead letters of a consumer group, the oldest first, without consuming them.
     Show {
         group: String,
+        /// How many at most.
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },

@@ -43,6 +43,7 @@ pub(crate) enum GroupCommand {
     /// Let a group read a topic again from the start or from a time, or skip to its end.
     Reset {
         name: String,
+        /// The topic it is to read from there.
         #[arg(long)]
         topic: String,
         /// `earliest`, `latest`, or a time such as 2026-01-01T00:00:00Z.

@@ -36,7 +36,7 @@ struct Cli {
     #[command(flatten)]
     target: Target,
     /// How results are printed.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table, help_heading = "Output")]
     output: Format,
     #[command(subcommand)]
     command: Command,

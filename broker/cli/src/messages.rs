@@ -41,10 +41,12 @@ pub(crate) enum MessageCommand {
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     topic: String,
+    /// The message itself, as text.
     body: String,
+    /// What consumers may choose by.
     #[arg(long)]
     tag: Option<String>,
-    /// May be given several times.
+    /// Key of the message, for people; may be given several times.
     #[arg(long = "key")]
     keys: Vec<String>,
     /// User property as name=value; may be given several times.
@@ -62,6 +64,7 @@ pub(crate) struct Send {
     /// Deliver it before messages of lower priority.
     #[arg(long, group = "sort")]
     priority: Option<u16>,
+    /// How many such messages.
     #[arg(long, default_value_t = 1)]
     count: u32,
 }
@@ -100,6 +103,7 @@ impl Send {
 #[derive(Debug, Args)]
 pub(crate) struct Receive {
     topic: String,
+    /// Consumer group that receives.
     #[arg(long)]
     group: String,
     /// Stop after this many messages.
@@ -109,8 +113,11 @@ pub(crate) struct Receive {
     #[arg(long, default_value_t = 10)]
     wait: u64,
     /// Tag expression: `*` or `a || b`.
-    #[arg(long, default_value = "*")]
+    #[arg(long, default_value = "*", group = "choice")]
     filter: String,
+    /// SQL92 expression over properties, such as `number > 5 AND TAGS = 'even'`, in place of tags.
+    #[arg(long, group = "choice")]
+    sql: Option<String>,
     /// Seconds until an unacknowledged message is delivered again.
     #[arg(long, default_value_t = 30)]
     invisible: u64,
@@ -119,15 +126,29 @@ pub(crate) struct Receive {
     no_ack: bool,
 }
 
+impl Receive {
+    fn filter_expression(&self) -> FilterExpression {
+        let (kind, expression) = match &self.sql {
+            Some(sql) => (FilterType::Sql, sql),
+            None => (FilterType::Tag, &self.filter),
+        };
+        FilterExpression { r#type: kind.into(), expression: expression.clone() }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Peek {
     topic: String,
+    /// Broker group that has the queue.
     #[arg(long, default_value_t = 0)]
     broker_group: u32,
+    /// Queue, counted from 0 within its broker group.
     #[arg(long, default_value_t = 0)]
     queue: u32,
+    /// Where to begin.
     #[arg(long, default_value_t = 0)]
     offset: u64,
+    /// Messages at most.
     #[arg(long, default_value_t = 10)]
     limit: u32,
 }
@@ -320,10 +341,7 @@ async fn receive_from(
     let request = ReceiveMessageRequest {
         group: Some(resource(&receive.group)),
         message_queue: Some(queue.clone()),
-        filter_expression: Some(FilterExpression {
-            r#type: FilterType::Tag.into(),
-            expression: receive.filter.clone(),
-        }),
+        filter_expression: Some(receive.filter_expression()),
         batch_size: wanted.min(32).try_into()?,
         invisible_duration: Some(invisible),
         auto_renew: false,

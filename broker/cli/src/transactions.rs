@@ -13,6 +13,7 @@ pub(crate) enum TransactionCommand {
     /// List the undecided half messages of a topic, and those given up within the last hour; the oldest first.
     List {
         topic: String,
+        /// How many at most.
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
