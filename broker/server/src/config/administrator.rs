@@ -4,8 +4,12 @@
 //! Content that cannot be used is reported and the administrator before it stays: nobody is locked out, or let in, by a
 //! file in the making. Where both files are somebody else's work, a broker also starts without them, and without an
 //! administrator: a slip in a Secret must not keep a broker that restarts from serving. The secret is never printed.
+//!
+//! A name is never taken together with a secret of another time where both are replaced at once, as Kubernetes does by
+//! pointing a link elsewhere. Files that are written one after the other are taken as they are found.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,13 +29,13 @@ pub struct Administrator {
 }
 
 /// Where an administrator comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
     pub(super) name: NameFrom,
     pub(super) secret: PathBuf,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NameFrom {
     Config(UserName),
     File(PathBuf),
@@ -119,12 +123,51 @@ impl CurrentAdministrator {
     }
 }
 
+/// How often files that are replaced while they are read are begun with again.
+const ATTEMPTS: usize = 5;
+
 impl Files {
     fn read(&self) -> Result<Administrator, ConfigError> {
-        let secret = line("admin_secret_file", &self.secret, UserSecret::new)?;
+        self.read_with(|path| std::fs::read_to_string(path))
+    }
+
+    /// Reads both files as they were at one moment, if they are replaced at once.
+    fn read_with(
+        &self,
+        mut read: impl FnMut(&Path) -> io::Result<String>,
+    ) -> Result<Administrator, ConfigError> {
+        let mut files = self.resolved();
+        for _ in 0..ATTEMPTS {
+            let outcome = files.content(&mut read);
+            let now = self.resolved();
+            if now == files {
+                return outcome;
+            }
+            files = now;
+        }
+        let problem = format!("{} is replaced faster than it can be read", self.secret.display());
+        Err(ConfigError::invalid("auth.admin_secret_file", problem))
+    }
+
+    /// Where they really lie, which is elsewhere after they were replaced at once.
+    fn resolved(&self) -> Self {
+        // What leads nowhere is read as it is called, which tells the problem.
+        let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let name = match &self.name {
+            NameFrom::Config(name) => NameFrom::Config(name.clone()),
+            NameFrom::File(path) => NameFrom::File(real(path)),
+        };
+        Self { name, secret: real(&self.secret) }
+    }
+
+    fn content(
+        &self,
+        read: &mut impl FnMut(&Path) -> io::Result<String>,
+    ) -> Result<Administrator, ConfigError> {
+        let secret = line("admin_secret_file", &self.secret, read, UserSecret::new)?;
         let name = match &self.name {
             NameFrom::Config(name) => name.clone(),
-            NameFrom::File(path) => line("admin_file", path, UserName::new)?,
+            NameFrom::File(path) => line("admin_file", path, read, UserName::new)?,
         };
         Ok(Administrator { name, secret })
     }
@@ -134,11 +177,11 @@ impl Files {
 fn line<T, E: fmt::Display>(
     key: &str,
     path: &Path,
+    read: &mut impl FnMut(&Path) -> io::Result<String>,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, ConfigError> {
     let invalid = |problem: String| ConfigError::invalid(format!("auth.{key}"), problem);
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| invalid(format!("cannot read {}: {error}", path.display())))?;
+    let text = read(path).map_err(|error| invalid(format!("cannot read {}: {error}", path.display())))?;
     parse(text.trim()).map_err(|error| invalid(format!("{}: {error}", path.display())))
 }
 
@@ -201,20 +244,101 @@ mod tests {
         assert!(CurrentAdministrator::load(missing).is_err(), "who writes the configuration is told");
     }
 
-    /// As Kubernetes replaces the files of a secret: by one rename of a symbolic link.
+    /// A folder like the one that Kubernetes mounts a Secret in: links to `..data`, which is a link to what is in force.
+    struct Mount {
+        folder: tempfile::TempDir,
+        version: usize,
+    }
+
+    impl Mount {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for name in ["username", "password"] {
+                std::os::unix::fs::symlink(Path::new("..data").join(name), folder.path().join(name)).unwrap();
+            }
+            let mut mount = Self { folder, version: 0 };
+            mount.replace();
+            mount
+        }
+
+        /// As Kubernetes does it: by one rename of the link, after which what was in force before is deleted.
+        fn replace(&mut self) {
+            let place = |name: &str| self.folder.path().join(name);
+            let old = format!("..{}", self.version);
+            self.version += 1;
+            let new = format!("..{}", self.version);
+            std::fs::create_dir(place(&new)).unwrap();
+            write(&place(&new), &format!("root-{}", self.version), &format!("secret-{}", self.version));
+            std::os::unix::fs::symlink(&new, place("..data_tmp")).unwrap();
+            std::fs::rename(place("..data_tmp"), place("..data")).unwrap();
+            if place(&old).exists() {
+                std::fs::remove_dir_all(place(&old)).unwrap();
+            }
+        }
+
+        fn files(&self) -> Files {
+            let place = |name: &str| self.folder.path().join(name);
+            Files { name: NameFrom::File(place("username")), secret: place("password") }
+        }
+    }
+
     #[test]
     fn a_link_that_points_elsewhere_is_noticed() {
+        let mut mount = Mount::new();
+        let administrator = CurrentAdministrator::load(mount.files()).unwrap();
+        assert!(is(&administrator, "root-1", "secret-1"));
+        mount.replace();
+        administrator.look(Seen::Usable);
+        assert!(is(&administrator, "root-2", "secret-2"));
+    }
+
+    #[test]
+    fn a_name_is_never_taken_with_a_secret_of_another_time() {
+        // Replaced before the first file is read, between the two, and at each of the first three.
+        for (replaced, newest) in [(&[0][..], 2), (&[1], 2), (&[0, 1, 2], 4)] {
+            let mut mount = Mount::new();
+            let files = mount.files();
+            let mut reads = 0;
+            let outcome = files.read_with(|path| {
+                if replaced.contains(&reads) {
+                    mount.replace();
+                }
+                reads += 1;
+                std::fs::read_to_string(path)
+            });
+            let taken = outcome.unwrap();
+            let names = (taken.name.as_str().to_owned(), taken.secret.expose().to_owned());
+            assert_eq!(names, (format!("root-{newest}"), format!("secret-{newest}")), "{replaced:?}");
+        }
+        // A look ends, whatever is done to the files.
+        let mut mount = Mount::new();
+        let files = mount.files();
+        let outcome = files.read_with(|path| {
+            let text = std::fs::read_to_string(path);
+            mount.replace();
+            text
+        });
+        let problem = outcome.unwrap_err().to_string();
+        assert!(problem.contains("replaced faster"), "{problem}");
+    }
+
+    /// By a link to the folder itself, and from folders of their own.
+    #[test]
+    fn files_may_lie_anywhere() {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().join(name);
         for (name, secret) in [("one", "first-secret"), ("two", "second-secret")] {
             std::fs::create_dir(place(name)).unwrap();
-            write(&place(name), "root", secret);
+            write(&place(name), name, secret);
         }
         std::os::unix::fs::symlink(place("one"), place("data")).unwrap();
         let administrator = load(&place("data"));
         std::os::unix::fs::symlink(place("two"), place("next")).unwrap();
         std::fs::rename(place("next"), place("data")).unwrap();
         administrator.look(Seen::Usable);
-        assert!(is(&administrator, "root", "second-secret"));
+        assert!(is(&administrator, "two", "second-secret"));
+        let name = NameFrom::File(place("one").join("username"));
+        let apart = CurrentAdministrator::load(Files { name, secret: place("two").join("password") });
+        assert!(is(&apart.unwrap(), "one", "second-secret"));
     }
 }
