@@ -5,11 +5,16 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_broker::group::{ProposeError, ReceiveError};
 use mainstay_messaging::{Ack, Command, GroupName, Outcome, QueueOffset, Refusal, TopicName};
-use support::{Group, Plan, bodies, bodies_of, create_topic, prepare_topic, publish, receive, send, soon};
+use mainstay_record::{BatchBuilder, BatchKind, EntryId, GroupId};
+use mainstay_storage::{FileSystem, Flush, Log, LogOptions, Recovered, TailFate};
+use support::{
+    Group, PATIENCE, Plan, bodies, bodies_of, create_topic, prepare_topic, publish, receive, send, soon,
+};
 
 async fn single() -> Group {
     let group = Group::start(Plan::single()).await;
@@ -187,4 +192,53 @@ async fn a_command_larger_than_a_batch_is_refused_before_it_is_stored() {
     assert!(matches!(answer, Err(ProposeError::TooLarge)), "{answer:?}");
     send(&group.handle(0), "small").await;
     assert_eq!(bodies(&group.handle(0)).await, ["small"]);
+}
+
+/// The log of a broker that does not run.
+fn log(group: &Group) -> (Log, Recovered) {
+    let fs: Arc<dyn FileSystem> = Arc::new(group.nodes[0].fs.clone());
+    let options = LogOptions {
+        directory: "/data".into(),
+        group: GroupId(0),
+        segment_bytes: 1 << 20,
+        flush: Flush::Sync,
+        cache_bytes: 1 << 20,
+    };
+    Log::open(fs, options, Box::new(|_| {})).unwrap()
+}
+
+/// Waits until the broker cannot go on.
+async fn fails(group: &Group) -> String {
+    let broker = group.nodes[0].broker.as_ref().unwrap();
+    tokio::time::timeout(PATIENCE, broker.failed()).await.expect("it stops").to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_newer_version_stops_the_broker_at_every_start_and_costs_nothing() {
+    let mut group = single().await;
+    send(&group.handle(0), "acknowledged").await;
+    group.stop(0).await;
+    let (newer, recovered) = log(&group);
+    let id = EntryId { index: recovered.last.index.next(), ..recovered.last };
+    let mut batch = BatchBuilder::default();
+    batch.push(&[2, 250]);
+    let (end, at) = (recovered.end, recovered.last_timestamp);
+    newer.append(vec![batch.seal(BatchKind::Data, GroupId(0), id, end, at)]);
+    newer.close().unwrap();
+    for _ in 0..2 {
+        group.start_node(0).await;
+        let said = fails(&group).await;
+        let expected = format!("record {}/0 cannot be applied: command 250 is unknown", id.index);
+        assert!(said.contains(&expected), "{said}");
+        let late = group.handle(0).propose(publish("letters", "late"), soon()).await;
+        assert!(matches!(late, Err(ProposeError::Failed(_))), "{late:?}");
+        group.kill(0);
+    }
+    // Everything before is there for a broker that gets over it.
+    let (log, _) = log(&group);
+    log.truncate(recovered.last.index, TailFate::Discard);
+    log.close().unwrap();
+    group.start_node(0).await;
+    group.leader().await;
+    assert_eq!(bodies(&group.handle(0)).await, ["acknowledged"]);
 }
