@@ -18,6 +18,8 @@ use mainstay_record::{NodeId, Timestamp};
 const TRANSIT: Duration = Duration::from_millis(100);
 /// The part of the time passed by which two monotonic clocks may part.
 const DRIFT: u32 = 16;
+/// What that part comes to at most where a clock may be ahead: a long silence must not make room for one that is wrong.
+const ROOM: Duration = Duration::from_millis(400);
 /// How long the fastest message of a period counts for it, and as long again.
 const PERIOD: Duration = Duration::from_secs(3);
 /// A member that has not been heard for so long says nothing any more: what its clock may show by now is too wide.
@@ -38,7 +40,7 @@ impl Reading {
 
     fn latest(self, now: Duration) -> Timestamp {
         let passed = now.saturating_sub(self.heard);
-        self.shown.plus_millis((passed + passed / DRIFT + TRANSIT).as_millis() as u64)
+        self.shown.plus_millis((passed + (passed / DRIFT).min(ROOM) + TRANSIT).as_millis() as u64)
     }
 }
 
@@ -166,8 +168,8 @@ mod tests {
     fn readings_go_on_and_say_less_the_older_they_are() {
         let members = members(&[HOUR, HOUR]);
         let later = |own| members.agreed(Timestamp(own), at(16_000));
-        assert_eq!(later(HOUR + 16_900), Timestamp(HOUR + 16_900));
-        assert_eq!(later(HOUR + 17_200), Timestamp(HOUR + 15_000));
+        assert_eq!(later(HOUR + 16_500), Timestamp(HOUR + 16_500));
+        assert_eq!(later(HOUR + 16_501), Timestamp(HOUR + 15_000));
         assert_eq!(later(HOUR + 14_000), Timestamp(HOUR + 15_000));
     }
 
@@ -218,5 +220,17 @@ mod tests {
             }
         }
         assert!(!members.are_silent(at(2_000 * 60_000 - 1)) && members.are_silent(at(2_000 * 60_000)));
+    }
+
+    #[test]
+    fn what_was_heard_before_a_silence_makes_room_for_no_wrong_clock() {
+        for silence in [1_000, 10_000, 70_000, 600_000, HOUR] {
+            let mut members = members(&[HOUR, HOUR]);
+            for node in [1, 2] {
+                members.hear(NodeId::new(node).unwrap(), Timestamp(HOUR + silence), at(silence));
+            }
+            let agreed = members.agreed(Timestamp(HOUR + silence + 501), at(silence));
+            assert_eq!(agreed, Timestamp(HOUR + silence), "silence of {silence} ms");
+        }
     }
 }

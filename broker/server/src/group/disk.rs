@@ -108,7 +108,7 @@ impl Disk {
             standing_file,
             standing,
         };
-        let begun = disk.begin_refill_again(begun);
+        let begun = disk.begin_refill_again(begun)?;
         disk.load_state(config, begun)?;
         if disk.recovered.incomplete {
             let membership = disk.membership.as_ref();
@@ -118,33 +118,54 @@ impl Disk {
     }
 
     /// A refill that was interrupted begins again with an empty log. Where the log is not the one that was to be filled,
-    /// it was emptied already and is what it says, or was not emptied yet; the refill is returned then.
-    fn begin_refill_again(&mut self, begun: Option<Begun>) -> Option<Begun> {
-        let begun = begun?;
-        if begun.log_base.last != self.recovered.base.last {
-            return Some(begun);
+    /// it was not emptied yet; the refill is returned then.
+    fn begin_refill_again(&mut self, begun: Option<Begun>) -> Result<Option<Begun>, StartError> {
+        let Some(begun) = begun else { return Ok(None) };
+        let is_empty = self.recovered.last == EntryId::ZERO;
+        if !is_empty && begun.log_base.last != self.recovered.base.last {
+            return Ok(Some(begun));
         }
-        self.give_up_refill(begun);
-        None
+        self.give_up_refill(begun)?;
+        Ok(None)
     }
 
-    /// The loss of the log was counted when the refill began.
-    fn give_up_refill(&mut self, begun: Begun) {
+    /// The loss of the log was counted before the refill was noted, unless there was nothing to lose. What is in the log
+    /// of a replica in good standing does not tell which it is of the two.
+    fn give_up_refill(&mut self, begun: Begun) -> Result<(), StartError> {
         tracing::warn!("the log was being taken over from the leader, which begins again");
+        if self.standing.caught_up && self.recovered.last != EntryId::ZERO {
+            self.count_emptied()?;
+        }
         self.membership = begun.membership;
         self.empty_log();
+        Ok(())
     }
 
-    /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again.
-    /// Without one, a log that was not emptied yet is what an earlier refill left behind, if one was `begun`.
+    /// Before a log is emptied that may hold what this replica acknowledged. The log proves what was granted, too.
+    fn count_emptied(&mut self) -> Result<(), StartError> {
+        self.hard.granted = self.hard.granted.max(self.recovered.last.epoch);
+        self.hard_state_file.store(&self.hard.encode())?;
+        self.standing = loss::note(&mut self.standing_file, self.standing)?;
+        Ok(())
+    }
+
+    /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again. A refill
+    /// that was `begun`, and had not emptied the log yet, is forgotten then: it is offered again if it is still needed,
+    /// and must not empty what this replica acknowledges meanwhile. Without a snapshot, the log is what an earlier refill
+    /// left behind.
     fn load_state(&mut self, config: &Config, begun: Option<Begun>) -> Result<(), StartError> {
         let (group, groups) = (config.group, config.groups.len() as u32);
         let first = self.recovered.base.last.index.next();
         self.loaded = match self.snapshots.load(self.recovered.last.index, first, (group, groups)) {
-            Ok(loaded) => loaded,
+            Ok(loaded) => {
+                if begun.is_some() {
+                    self.marker.clear()?;
+                }
+                loaded
+            }
             Err(error) => {
                 match begun {
-                    Some(begun) => self.give_up_refill(begun),
+                    Some(begun) => self.give_up_refill(begun)?,
                     None => self.give_up_log(&error)?,
                 }
                 Loaded::nothing(group, groups)
@@ -163,11 +184,8 @@ impl Disk {
             return Err(StartError::Folder { path, problem });
         };
         tracing::warn!(%error, "the log was cut before what its snapshots are of: it begins anew");
+        self.count_emptied()?;
         self.marker.set(&Begun { log_base: LogBase::default(), membership: Some(membership) })?;
-        self.hard.granted = self.hard.granted.max(self.recovered.last.epoch);
-        self.hard_state_file.store(&self.hard.encode())?;
-        self.standing = self.standing.after_loss();
-        self.standing_file.store(&self.standing.encode())?;
         self.empty_log();
         Ok(())
     }

@@ -277,6 +277,7 @@ impl Driver {
             Err(error) => return Err(error.to_string()),
         };
         self.take_state(loaded);
+        self.publish_another_past();
         self.committed = self.committed.min(through);
         self.caught_up = false;
         Ok(())
@@ -293,7 +294,10 @@ impl Driver {
         self.state = loaded.state;
         self.applied = loaded.applied.index;
         self.applied_end = loaded.end;
-        // Another past may have given the same version to something else.
+    }
+
+    /// The metadata of a state that does not follow from the one before: its version may stand for something else.
+    pub(super) fn publish_another_past(&self) {
         self.publisher.metadata.store(Arc::new(self.state.metadata()));
     }
 }

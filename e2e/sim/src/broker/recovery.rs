@@ -87,14 +87,15 @@ impl Volume {
     }
 
     /// A refill that was interrupted begins again with an empty log. Where the log is not the one that was to be filled,
-    /// it was emptied already and is what it says, or was not emptied yet; the refill is returned then.
+    /// it was not emptied yet; the refill is returned then.
     fn begin_refill_again(
         &mut self,
         begun: Option<Begun>,
         scene: &mut Scene<'_>,
     ) -> Result<Option<Begun>, StartFailure> {
+        let is_empty = self.recovered.last == EntryId::ZERO;
         match begun {
-            Some(begun) if begun.log_base.last == self.recovered.base.last => {
+            Some(begun) if is_empty || begun.log_base.last == self.recovered.base.last => {
                 self.give_up_refill(begun, scene)?;
                 Ok(None)
             }
@@ -102,19 +103,29 @@ impl Volume {
         }
     }
 
-    /// The loss of the log was counted when the refill began.
+    /// The loss of the log was counted before the refill was noted, unless there was nothing to lose.
     fn give_up_refill(&mut self, begun: Begun, scene: &mut Scene<'_>) -> Result<(), StartFailure> {
         scene.oracle.figures.refills_cut += 1;
+        let counted = scene.plan.bug == Some(Bug::RefillWithoutLoss);
+        if self.standing.caught_up && self.recovered.last != EntryId::ZERO && !counted {
+            self.count_emptied()?;
+        }
         self.membership = Some(begun.membership);
         self.empty_log()
     }
 
-    /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again. Without
-    /// one, a log that was not emptied yet is what an earlier refill left behind, if one was `begun`.
+    /// The state of the newest snapshot that the log goes on behind; only the rest of the log is applied again. A refill
+    /// that was `begun`, and had not emptied the log yet, is forgotten then. Without a snapshot, the log is what an
+    /// earlier refill left behind.
     fn load_state(&mut self, begun: Option<Begun>, scene: &mut Scene<'_>) -> Result<(), StartFailure> {
         let first = self.recovered.base.last.index.next();
         match (self.snapshots.load(self.recovered.last.index, first), begun) {
-            (Ok(loaded), _) => self.loaded = loaded,
+            (Ok(loaded), begun) => {
+                if begun.is_some() {
+                    self.marker.clear()?;
+                }
+                self.loaded = loaded;
+            }
             (Err(_), Some(begun)) => self.give_up_refill(begun, scene)?,
             (Err(why), None) => self.give_up_log(why, scene)?,
         }
@@ -128,12 +139,18 @@ impl Volume {
             return Err(StartFailure::NoState(why));
         };
         scene.oracle.figures.begun_anew += 1;
+        self.count_emptied()?;
         self.marker.set(&Begun { log_base: LogBase::default(), membership })?;
+        self.empty_log()
+    }
+
+    /// Before a log is emptied that may hold what this replica acknowledged.
+    fn count_emptied(&mut self) -> Result<(), StartFailure> {
         self.hard.granted = self.hard.granted.max(self.recovered.last.epoch);
         self.hard_state.store(&self.hard.encode())?;
         self.standing = self.standing.after_loss();
         self.standing_file.store(&self.standing.encode())?;
-        self.empty_log()
+        Ok(())
     }
 
     fn empty_log(&mut self) -> Result<(), StartFailure> {

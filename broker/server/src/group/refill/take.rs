@@ -155,9 +155,10 @@ impl Driver {
         // A log proves what was granted. It goes.
         let hard = HardState { granted: view.granted };
         tokio::task::block_in_place(|| {
-            self.marker.set(&begun)?;
+            // Last: whoever finds the marker may empty the log, and the loss must be counted by then.
             self.hard_state.store(&hard.encode())?;
-            self.standing.store(&standing.encode())
+            self.standing.store(&standing.encode())?;
+            self.marker.set(&begun)
         })
         .map_err(|error| format!("cannot note that the log begins anew: {error}"))?;
         self.restart_log(log_base.clone(), set_aside_after);
@@ -268,7 +269,7 @@ impl Driver {
         self.tail = Tail { end: taking.end };
         self.log_clock.note(taking.offer.snapshot_base.timestamp, self.clock.now().0);
         self.clear_marker();
-        self.publish_metadata();
+        self.publish_another_past();
         self.publish();
         info!(group = %self.identity.group, through = %base, "log and state are taken over");
         Ok(())

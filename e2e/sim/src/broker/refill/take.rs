@@ -187,9 +187,9 @@ impl Broker {
         let standing = if held_something { view.standing.after_loss() } else { view.standing };
         // A log proves what was granted. It goes.
         let hard = HardState { granted: view.granted };
-        let noted = self.marker.set(&begun);
-        let noted = noted.and_then(|()| self.hard_state.store(&hard.encode()));
+        let noted = self.hard_state.store(&hard.encode());
         let noted = noted.and_then(|()| self.standing.store(&standing.encode()));
+        let noted = noted.and_then(|()| self.marker.set(&begun));
         noted.map_err(|error| format!("cannot note that the log begins anew: {error}"))?;
         scene.oracle.stored(scene.node, hard);
         if scene.plan.bug == Some(Bug::ClearMarkerEarly) {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod marker;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::path::Path;
@@ -11,7 +13,8 @@ use mainstay_broker::group::{GroupHandle, Role};
 use mainstay_consensus::Mode;
 use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
 use mainstay_record::{GroupId, LogIndex};
-use mainstay_storage::{FileSystem, Flush, Log, LogBase, LogOptions, MemFileSystem, StateFile, TailFate};
+use mainstay_storage::{FileSystem, Flush, Log, LogBase, LogOptions, MemFileSystem, TailFate};
+use marker::{mark, without_snapshots};
 use support::{
     Group, PATIENCE, Plan, bodies, large, lead, prepare_topic, random, receive, send, soon, until,
 };
@@ -177,22 +180,17 @@ async fn what_an_earlier_refill_left_behind_makes_room_for_the_next() {
     let (mut group, leader, behind) = left_behind(Plan { storage: LITTLE, ..Plan::raft() }).await;
     group.start_node(behind).await;
     whole(&group, behind, leader).await;
+    let before = group.status(behind).await.consensus.unwrap().standing.losses;
     group.kill(behind);
     // As if all of it had come with a refill that got no further, and the power had failed when the next one was noted but
     // the log not emptied yet.
     let fs = group.nodes[behind].fs.clone();
-    let folder = Path::new("/data/snapshot");
-    for name in fs.list(folder).unwrap() {
-        fs.remove(&folder.join(name)).unwrap();
-    }
-    fs.sync_dir(folder).unwrap();
-    let membership = group.status(leader).await.consensus.unwrap().membership.encode();
-    let mut begun = vec![1];
-    begun.extend((membership.len() as u32).to_le_bytes());
-    begun.extend(&membership);
-    begun.extend(&LogBase::default().to_bytes());
-    StateFile::open(Arc::new(fs), Path::new("/data/refill")).unwrap().store(&begun).unwrap();
+    without_snapshots(&fs);
+    let membership = group.status(leader).await.consensus.unwrap().membership.known().unwrap();
+    mark(&fs, &LogBase::default(), &membership);
     group.start_node(behind).await;
+    let losses = group.status(behind).await.consensus.unwrap().standing.losses;
+    assert_eq!(losses, before + 1, "what the log held may have been acknowledged");
     whole(&group, behind, leader).await;
 }
 
