@@ -84,7 +84,10 @@ async fn bring_up_to_date(group: &GroupHandle, cluster: &Cluster) -> Result<(), 
     tracing::info!(version = answer.version, "newer metadata from the metadata group");
     let command = Command::ChangeMetadata(MetadataChanges::between(&known, &metadata));
     match group.propose(command, Instant::now() + PROPOSE_TIMEOUT).await {
-        Ok(Outcome::Synced { applied: false }) => Err("it does not go with what is known here".to_owned()),
+        // What a leader before this one had proposed may have done it already.
+        Ok(Outcome::Synced { applied: false }) if group.metadata().version.0 < answer.version => {
+            Err("it does not go with what is known here".to_owned())
+        }
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }

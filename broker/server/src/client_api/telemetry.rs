@@ -150,7 +150,16 @@ async fn converse(
             warn!(client = client.id(), %refusal, "settings refused");
             status_of(&refusal)
         });
-        if replies.send(reply).await.is_err() || refused {
+        // A client that does not read must not keep its stream beyond its right to it.
+        let sent = tokio::select! {
+            sent = replies.send(reply) => sent.is_ok(),
+            refusal = &mut expiry => {
+                debug!(client = client.id(), %refusal, "telemetry stream ended, whose client does not read");
+                false
+            }
+            () = api.inner.stop.cancelled() => false,
+        };
+        if !sent || refused {
             return;
         }
     }
