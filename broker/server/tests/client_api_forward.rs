@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use client::{Client, code, handle, ids, message, polling, resource};
 use mainstay_proto::rocketmq::*;
 use support::{Group, PATIENCE, Plan, create_topic, soon, until};
+use tokio::sync::watch;
 
 const LONG: Duration = Duration::from_secs(15);
 
@@ -171,17 +172,25 @@ async fn long_polls_passed_on_keep_no_send_waiting() {
 async fn a_planned_hand_over_fails_no_send() {
     let (mut group, leader) = three().await;
     let follower = client(&group, (leader + 1) % 3);
-    let sender = tokio::spawn({
-        let follower = follower.clone();
-        async move {
-            for number in 0..200 {
-                follower.send_ok(vec![message("t", &format!("{number}"), "x")]).await;
-                tokio::time::sleep(Duration::from_millis(5)).await;
+    let (acknowledged, mut count) = watch::channel(0);
+    // Until nobody counts any more.
+    let sender = tokio::spawn(async move {
+        for number in 1.. {
+            follower.send_ok(vec![message("t", &format!("{number}"), "x")]).await;
+            if acknowledged.send(number).is_err() {
+                break;
             }
         }
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut until_sent = async |more: u32| {
+        let wanted = *count.borrow() + more;
+        let sent = tokio::time::timeout(PATIENCE, count.wait_for(|sent| *sent >= wanted)).await;
+        sent.expect("in time").expect("every send is acknowledged");
+    };
+    until_sent(50).await;
     group.stop(leader).await;
+    until_sent(50).await;
+    drop(count);
     tokio::time::timeout(PATIENCE, sender).await.expect("ends in time").expect("every send is acknowledged");
 }
 

@@ -209,11 +209,13 @@ async fn who_waits_for_a_batch_is_answered_before_the_leader_hands_over() {
     })
     .await;
     let (leader, to) = (group.handle(0), group.view(1).node);
-    let ordered = tokio::spawn(async move { leader.step_down(Some(to)).await });
-    // Long enough for the order to arrive, short enough for it to wait.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    stalls[1].set(false);
-    ordered.await.unwrap().unwrap();
+    let go_on = async {
+        // Asked after the order was given, so answered after it has arrived, and well before it stops waiting.
+        group.status(0).await;
+        stalls[1].set(false);
+    };
+    let (ordered, ()) = tokio::join!(biased; leader.step_down(Some(to)), go_on);
+    ordered.unwrap();
     let answer = sent.await.unwrap();
     assert_eq!(code(&answer.status), Code::Ok, "{answer:?}");
     for stall in &stalls {

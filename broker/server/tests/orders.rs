@@ -66,6 +66,7 @@ async fn in_sync_mode_a_replica_leads_when_it_is_told_to_and_not_before() {
     let answer = group.control(2).await.campaign(stale).await.unwrap().into_inner();
     assert!(!answer.accepted && answer.reason.contains("stale"), "{answer:?}");
     group.kill(1);
+    // For longer than an election of their own would take.
     let late = Instant::now() + Duration::from_secs(3);
     while Instant::now() < late {
         assert!(!group.view(0).is_leader() && !group.view(2).is_leader(), "nobody campaigns by himself");

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "server/figures.rs"]
+mod figures;
 mod support;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use mainstay_record::{BatchBuilder, BatchKind, EntryId, GroupId};
 use mainstay_storage::{FileSystem, Flush, Log, LogOptions, Recovered, TailFate};
 use support::{
     Group, PATIENCE, Plan, bodies, bodies_of, create_topic, prepare_topic, publish, receive, send, soon,
+    until,
 };
 
 async fn single() -> Group {
@@ -93,7 +96,12 @@ async fn a_long_poll_is_answered_by_the_next_message() {
         tokio::spawn(async move { handle.receive(receive("letters", "readers", 60_000), soon()).await })
     };
     let before = group.status(0).await.consensus.unwrap().last.index;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let http = group.nodes[0].addresses.unwrap().http;
+    until("the poll waits", async || (figures::polls_waiting(http).await == 1).then_some(())).await;
+    // Each is a turn of the broker, in which it could write.
+    for _ in 0..50 {
+        handle.query(|_| ()).await.unwrap();
+    }
     let idle = group.status(0).await.consensus.unwrap().last.index;
     assert_eq!(idle, before, "waiting writes nothing into the log");
     send(&handle, "hello").await;

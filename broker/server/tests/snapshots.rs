@@ -17,6 +17,9 @@ use support::{
 };
 
 const OFTEN: &str = "snapshot_every = \"1MiB\"";
+/// Longer than the second after which a broker looks again whether messages may go. Nothing tells of a look after which
+/// none has gone.
+const LOOKED_AGAIN: Duration = Duration::from_millis(1500);
 
 async fn single(storage: &'static str) -> Group {
     let group = Group::start(Plan { storage, ..Plan::single() }).await;
@@ -104,7 +107,7 @@ async fn above_its_size_the_log_loses_what_everybody_has_consumed() {
     let mut group = single("snapshot_every = \"1MiB\"\nretention = {size = \"2MiB\"}").await;
     let handle = group.handle(0);
     fill(&handle, 0, 100).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(LOOKED_AGAIN).await;
     let range = handle.query(|state| state.queue_range("letters", QueueId(0)).unwrap()).await.unwrap();
     assert_eq!(range, QueueOffset(0)..QueueOffset(100), "nothing is consumed yet");
     let mut consumed = 0;

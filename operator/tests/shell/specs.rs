@@ -7,6 +7,19 @@ use serde_json::json;
 use crate::support::{api::FakeApi, eventually};
 use crate::world::*;
 
+/// Quiet is a state that can only be seen in time: two seconds without a write, in which the operator looks at its
+/// clusters and groups several times.
+async fn quiet(api: &FakeApi) {
+    let mut since = Instant::now();
+    eventually("quiet", move || {
+        if !api.take_writes().is_empty() {
+            since = Instant::now();
+        }
+        (since.elapsed() > Duration::from_secs(2)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_converged_is_not_written_again() {
     let (api, brokers) = replicas_with_pods(2).await;
@@ -16,18 +29,7 @@ async fn what_has_converged_is_not_written_again() {
         condition(&api.get(CLUSTER)?, "Ready").filter(|(status, ..)| status == "True")
     })
     .await;
-    // Quiet is a state that can only be seen in time: two seconds without a write.
-    eventually("quiet", {
-        let mut since = Instant::now();
-        let api = api.clone();
-        move || {
-            if !api.take_writes().is_empty() {
-                since = Instant::now();
-            }
-            (since.elapsed() > Duration::from_secs(2)).then_some(())
-        }
-    })
-    .await;
+    quiet(&api).await;
     let versions = |api: &FakeApi| {
         let config = config(api).expect("there");
         [GROUP, CLUSTER, SET, &config]
@@ -41,7 +43,7 @@ async fn what_has_converged_is_not_written_again() {
         api.take_writes().iter().any(|(method, path)| method == "PATCH" && path == SET).then_some(())
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    quiet(&api).await;
     assert_eq!(versions(&api), before);
     assert_eq!(brokers.orders().len(), 1, "and calls no election");
     running.end().await;

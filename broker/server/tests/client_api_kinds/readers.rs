@@ -81,10 +81,13 @@ async fn readers_see_everything_and_take_nothing_away() {
     );
     let waiting = pull(5, "*", LONG);
     let sending = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Behind the pull on the same connection: it has come in, and has had time to look and find nothing.
+        for _ in 0..50 {
+            assert_eq!(code(&client.route("t").await.status), Code::Ok);
+        }
         client.send_ok(vec![message("t", "m5", "x")]).await;
     };
-    let (waited, ()) = tokio::join!(waiting, sending);
+    let (waited, ()) = tokio::join!(biased; waiting, sending);
     assert_eq!(waited, found(&["m5"], 6));
     let offset = async |policy: QueryOffsetPolicy, timestamp| {
         let request = client.request(QueryOffsetRequest {

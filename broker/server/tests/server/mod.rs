@@ -1,6 +1,8 @@
 //! A broker by itself inside the test's process, on ports of the system's choice, with its data in a folder that goes
 //! away with it.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used)]
+
+mod figures;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,10 +15,11 @@ use mainstay_messaging::{Command, CreateTopic, Outcome, QueueCount, TopicKind, T
 use mainstay_record::GroupId;
 use md5::{Digest, Md5};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::client::Client;
+
+pub(crate) use figures::{gauge, polls_waiting};
 
 /// Bound of everything that waits for a state.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,21 +175,6 @@ impl Server {
     pub(crate) async fn stop(self) {
         self.broker.stop().await;
     }
-}
-
-/// How many long polls wait in the broker with this HTTP port, by its metrics.
-pub(crate) async fn polls_waiting(http: SocketAddr) -> u64 {
-    gauge(http, "mainstay_long_polls_waiting").await
-}
-
-/// One value of the broker's metrics.
-pub(crate) async fn gauge(http: SocketAddr, name: &str) -> u64 {
-    let mut stream = TcpStream::connect(http).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {text}"));
-    line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64
 }
 
 pub(crate) fn md5_upper_hex(body: &[u8]) -> String {
