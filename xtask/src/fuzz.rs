@@ -1,8 +1,9 @@
 //! `cargo xtask fuzz`: lets libFuzzer look for inputs that reach new code in the decoders, and fail there.
 //!
 //! The stable compiler can instrument code for it; the program is built once for all targets, apart from everything
-//! else, since all of it is instrumented. What was found interesting is kept for the next run.
+//! else. What was found interesting is kept for the next run.
 
+pub(crate) mod instrument;
 mod keep;
 mod outcome;
 
@@ -20,11 +21,6 @@ use crate::e2e;
 use outcome::{Failure, Figures};
 
 const PACKAGE: &str = "mainstay-fuzz";
-/// Counters at every edge, and what comparisons compared.
-const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-                            -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-                            -Cllvm-args=-sanitizer-coverage-pc-table \
-                            -Cllvm-args=-sanitizer-coverage-trace-compares";
 /// What a target may use.
 const MEMORY_MIB: u32 = 1024;
 /// What it may reserve, used or not: a decoder that makes room for what its input promises fails. libFuzzer sees by
@@ -104,10 +100,10 @@ impl Program {
         std::env::vars_os().map(|(name, _)| name).filter(of_package).for_each(|name| {
             cargo.env_remove(name);
         });
-        // With a target named, what runs while building is not instrumented.
+        instrument::workspace(&mut cargo)?;
+        // With a target named, what runs while building is told apart, and is not instrumented.
         let status = cargo
             .current_dir(e2e::repository())
-            .env("RUSTFLAGS", INSTRUMENTED)
             .args(["build", "--quiet", "--locked", "--profile", "fuzz", "--package", PACKAGE])
             .args(["--features", "libfuzzer", "--target", &host, "--target-dir"])
             .arg(&folder)

@@ -44,7 +44,11 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().task) {
+    let ended = match fuzz::instrument::stand_in() {
+        Some(error) => Err(error),
+        None => run(Arguments::parse().task),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cargo xtask: {error:#}");
