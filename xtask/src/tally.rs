@@ -46,6 +46,7 @@ impl Tally {
                 println!("test {name} ... FAILED ({seconds:.1} s)\n    {error:#}");
                 self.fail(name);
                 self.say(&format!("{error:#}"));
+                self.telling = None;
             }
         }
     }
@@ -57,6 +58,7 @@ impl Tally {
             Some(why) => {
                 self.fail(name);
                 self.say(why);
+                self.telling = None;
             }
         }
     }
@@ -90,6 +92,7 @@ impl Tally {
         if self.passed + self.failures.len() == before {
             // A program that says nothing has not tested anything, whatever its exit code.
             self.fail(format!("{name} (it ran none)"));
+            self.telling = None;
         }
         Ok(())
     }

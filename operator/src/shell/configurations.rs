@@ -41,8 +41,12 @@ pub async fn clear_up(context: &Context, plan: &Plan) -> Result<(), kube::Error>
         }
         let unchanged =
             Preconditions { uid: config_map.uid(), resource_version: config_map.resource_version() };
-        config_maps.delete(&name, &DeleteParams::default().preconditions(unchanged)).await?;
-        info!(name, "deleted a configuration that no broker needs any more");
+        match config_maps.delete(&name, &DeleteParams::default().preconditions(unchanged)).await {
+            Ok(_) => info!(name, "deleted a configuration that no broker needs any more"),
+            // Somebody else has deleted or changed it: the next look tells which.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

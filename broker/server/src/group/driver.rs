@@ -65,6 +65,8 @@ pub(super) struct Driver {
     pub(super) log: Log,
     pub(super) hard_state: StateFile,
     pub(super) standing: StateFile,
+    /// The file of the membership that counts where the log has none.
+    pub(super) membership: StateFile,
     pub(super) tail: Tail,
     pub(super) log_clock: LogClock,
     pub(super) state: State,

@@ -173,7 +173,7 @@ impl Runner {
         };
         // Held until the driver has ended: the lock goes last.
         let (driver, _folder) = self.into_driver(membership);
-        driver.run().await;
+        Box::pin(driver.run()).await;
     }
 
     /// Waits until there is a membership; `None` when the broker stops before.
@@ -235,6 +235,17 @@ impl Runner {
         Ok(membership)
     }
 
+    /// Without a membership, the log is to be this node's own when it is taken into the group: no refill fills it.
+    fn note_empty_log(&mut self) {
+        self.disk.restarts = self.disk.restarts.saturating_sub(1);
+        if self.disk.restarts == 0
+            && let Err(error) = tokio::task::block_in_place(|| self.disk.marker.clear())
+        {
+            let reason = format!("cannot note that the log is empty: {error}");
+            self.publisher.fatal.send_replace(Some(reason.into()));
+        }
+    }
+
     fn tell(&self, role: Role, problem: String) {
         if !problem.is_empty() && self.publisher.view.borrow().problem != problem {
             tracing::info!(?role, problem, "takes no part yet");
@@ -267,7 +278,7 @@ impl Runner {
                 };
                 let _ = reply.send(status);
             }
-            Input::Log(LogEvent::Restarted) => self.disk.restarts = self.disk.restarts.saturating_sub(1),
+            Input::Log(LogEvent::Restarted) => self.note_empty_log(),
             Input::Log(LogEvent::Failed(error)) => {
                 self.publisher.fatal.send_replace(Some(format!("the log failed: {error}").into()));
             }
@@ -334,6 +345,7 @@ impl Runner {
             log: disk.log,
             hard_state: disk.hard_state_file,
             standing: disk.standing_file,
+            membership: disk.membership_file,
             tail: Tail { end: disk.recovered.end },
             log_clock: LogClock::new(disk.recovered.last_timestamp, wall(), now.0),
             state: disk.loaded.state,

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mainstay_consensus::{Membership, Standing};
+use mainstay_consensus::{Membership, Mode, Standing};
 use mainstay_record::{GroupId, LogIndex};
 use mainstay_storage::{
     FileSystem, Flush, Log, LogBase, LogOptions, MemFileSystem, Recovered, StateFile, TailFate,
@@ -42,6 +42,12 @@ fn open_log(fs: &MemFileSystem) -> (Log, Recovered) {
         cache_bytes: 1 << 20,
     };
     Log::open(Arc::new(fs.clone()), options, Box::new(|_| {})).unwrap()
+}
+
+/// What a state file holds.
+fn load(fs: &MemFileSystem, name: &str) -> Vec<u8> {
+    let file = StateFile::open(Arc::new(fs.clone()), Path::new("/data").join(name)).unwrap();
+    file.load().unwrap().unwrap_or_default()
 }
 
 async fn membership(group: &Group, node: usize) -> Membership {
@@ -129,6 +135,22 @@ async fn a_marker_does_not_outlive_a_start_with_the_whole_log() {
         StateFile::open(Arc::new(group.nodes[follower].fs.clone()), Path::new("/data/refill")).unwrap();
     let left = file.load().unwrap().unwrap_or_default();
     assert!(left.is_empty(), "a later start may empty a log in good standing");
+}
+
+/// Only the marker tells of a membership that came after the founding one, when the log is empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_membership_outlives_the_log_that_told_of_it_and_the_marker() {
+    let (mut group, leader, behind) = caught_up().await;
+    let first = membership(&group, leader).await;
+    let later = Membership::new(first.version() + 1, Mode::Raft, first.members().to_vec()).unwrap();
+    (0..3).for_each(|node| group.kill(node));
+    let (log, recovered) = open_log(&group.nodes[behind].fs);
+    log.close().unwrap();
+    mark(&group.nodes[behind].fs, &recovered.base, &later);
+    group.start_node(behind).await;
+    until("the marker goes", async || load(&group.nodes[behind].fs, "refill").is_empty().then_some(())).await;
+    let kept = Membership::decode(&load(&group.nodes[behind].fs, "membership")).unwrap();
+    assert_eq!(kept, later);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -194,8 +194,7 @@ impl Driver {
         if matches!(event, LogEvent::Restarted) {
             self.restarts = self.restarts.saturating_sub(1);
             if self.restarts == 0 && self.taking.is_none() {
-                // The log is the core's again, whatever it holds.
-                self.clear_marker();
+                self.note_empty_log();
             }
             return true;
         }
@@ -273,6 +272,18 @@ impl Driver {
         self.publish();
         info!(group = %self.identity.group, through = %base, "log and state are taken over");
         Ok(())
+    }
+
+    /// The log is the core's again. It holds no membership now, and only the marker told of one.
+    fn note_empty_log(&mut self) {
+        let membership = self.view.membership.clone().known();
+        let noted = tokio::task::block_in_place(|| {
+            membership.map_or(Ok(()), |membership| self.membership.store(&membership.encode()))
+        });
+        match noted {
+            Ok(()) => self.clear_marker(),
+            Err(error) => self.fail(&format!("the membership cannot be stored: {error}")),
+        }
     }
 
     fn clear_marker(&mut self) {
