@@ -73,7 +73,8 @@ impl Driver {
         if self.taking.is_some() || (!self.gifts.is_idle() && !self.short_of_space) {
             return;
         }
-        let through = covered.min(self.unneeded()).min(self.followed_from());
+        // The core refuses a beginning behind what it knows to be committed, and would never ask for a refill then.
+        let through = covered.min(self.unneeded()).min(self.followed_from()).min(self.committed);
         if through >= self.log.first() {
             self.log.forget(through);
         }

@@ -63,7 +63,8 @@ impl Broker {
         let Some(covered) = covered.filter(|_| self.taking.is_none() && self.gifts.is_empty()) else {
             return;
         };
-        let through = covered.min(self.unneeded()).min(self.followed_from(scene.now));
+        // The core refuses a beginning behind what it knows to be committed.
+        let through = covered.min(self.unneeded()).min(self.followed_from(scene.now)).min(self.committed);
         if let Some(disk) = self.disk.as_mut().filter(|disk| through >= disk.first()) {
             disk.forget(through);
         }

@@ -15,9 +15,7 @@ use crate::time::{MILLI, SECOND, Time};
 const LOG: &str = "/data/log";
 const HOUR_MS: u64 = 3_600_000;
 /// A smaller jump may pass for the drift of a clock, so that being early by as much is no mistake.
-const SEEN_JUMP_MS: i64 = 1_000;
-/// Every second jump is smaller than this.
-const SMALL_JUMP_MS: i64 = 5_000;
+const SEEN_JUMP_MS: i64 = 5_000;
 
 /// An end of something bad.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +130,6 @@ impl World {
             Fault::LoseVolume => self.lose_volume(),
             Fault::WallJump => {
                 let jump = self.rng.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
-                let jump = if jump % 2 == 0 { jump % SMALL_JUMP_MS } else { jump };
                 let seen = jump.signum() * jump.abs().max(SEEN_JUMP_MS);
                 self.machines[victim].clock.set(seen);
             }
