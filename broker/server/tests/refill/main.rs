@@ -12,9 +12,9 @@ use std::sync::Arc;
 use mainstay_broker::group::{GroupHandle, Role};
 use mainstay_consensus::Mode;
 use mainstay_messaging::{Ack, Command, GroupName, QueueId, TopicName};
-use mainstay_record::{GroupId, LogIndex};
-use mainstay_storage::{FileSystem, Flush, Log, LogBase, LogOptions, MemFileSystem, TailFate};
-use marker::{mark, without_snapshots};
+use mainstay_record::LogIndex;
+use mainstay_storage::{FileSystem, LogBase, MemFileSystem, TailFate};
+use marker::{mark, open_log, without_snapshots};
 use support::{
     Group, PATIENCE, Plan, bodies, large, lead, prepare_topic, random, receive, send, soon, until,
 };
@@ -279,15 +279,7 @@ async fn a_log_that_is_cut_before_its_snapshots_begins_anew() {
 async fn a_log_that_had_been_cut_before_its_snapshots_begins_anew() {
     let (mut group, shipped) = overtaken().await;
     // As if the power had failed right after the cut.
-    let fs: Arc<dyn FileSystem> = Arc::new(group.nodes[0].fs.clone());
-    let options = LogOptions {
-        directory: "/data".into(),
-        group: GroupId(0),
-        segment_bytes: 1 << 20,
-        flush: Flush::Sync,
-        cache_bytes: 1 << 20,
-    };
-    let (log, _) = Log::open(fs, options, Box::new(|_| {})).unwrap();
+    let (log, _) = open_log(&group.nodes[0].fs);
     log.truncate(shipped, TailFate::Quarantine);
     log.close().unwrap();
     group.network.heal(0);

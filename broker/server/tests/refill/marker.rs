@@ -33,7 +33,7 @@ pub(crate) fn without_snapshots(fs: &MemFileSystem) {
 }
 
 /// The log of a node that does not run.
-fn open_log(fs: &MemFileSystem) -> (Log, Recovered) {
+pub(crate) fn open_log(fs: &MemFileSystem) -> (Log, Recovered) {
     let options = LogOptions {
         directory: "/data".into(),
         group: GroupId(0),

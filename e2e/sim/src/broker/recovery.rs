@@ -148,9 +148,7 @@ impl Volume {
     fn count_emptied(&mut self) -> Result<(), StartFailure> {
         self.hard.granted = self.hard.granted.max(self.recovered.last.epoch);
         self.hard_state.store(&self.hard.encode())?;
-        self.standing = self.standing.after_loss();
-        self.standing_file.store(&self.standing.encode())?;
-        Ok(())
+        self.note_loss()
     }
 
     fn empty_log(&mut self) -> Result<(), StartFailure> {
@@ -171,6 +169,10 @@ impl Volume {
             let noted = self.log.set_complete();
             return noted.map_err(|error| StartFailure::Io(error.to_string()));
         }
+        self.note_loss()
+    }
+
+    fn note_loss(&mut self) -> Result<(), StartFailure> {
         self.standing = self.standing.after_loss();
         Ok(self.standing_file.store(&self.standing.encode())?)
     }
